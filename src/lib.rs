@@ -1,0 +1,10 @@
+//! The Airlay event service: browsers subscribe to events over WebSocket, backend processes write events into a
+//! Unix-domain socket, and one single-threaded event loop pushes each event to its subscribers.
+//!
+//! Data flows one way, and a module imports only from modules above its own in the table of `ARCHITECTURE.md`:
+//! bytes → frames → messages → requests → subscriptions → shared encoded frames → bytes. Everything but [`net`] and
+//! the command-line programs in [`cli`] is free of I/O and of clocks: bytes, events and the time go in; frames,
+//! answers, deadlines and closings come out.
+
+pub mod api;
+pub mod time;

@@ -1,0 +1,3 @@
+//! The command `airlay-cli`.
+
+fn main() {}
