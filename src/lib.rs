@@ -7,4 +7,5 @@
 //! answers, deadlines and closings come out.
 
 pub mod api;
+pub mod ndjson;
 pub mod time;
