@@ -9,3 +9,4 @@
 pub mod api;
 pub mod ndjson;
 pub mod time;
+pub mod websocket;
