@@ -111,24 +111,24 @@ impl Producers {
         }
     }
 
-    /// The stream has ended, in order or not. Gives a last line that lacks only its end to `take`, unless the stream broke
-    /// off, and forgets the producer. Says what has been lost.
-    pub fn disconnect(
-        &mut self,
-        id: ProducerId,
-        orderly: bool,
-        mut take: impl FnMut(u64, Result<&[u8], TooLong>, &mut Vec<u8>),
-    ) -> Loss {
-        let Some(producer) = self.get_mut(id) else { return Loss::default() };
-        let mut loss = Loss { cut_line: false, answers: producer.answers.lost };
-        if !orderly {
-            loss.cut_line = producer.lines.is_inside_line();
-        } else if let Some(RawLine { number, bytes }) = producer.lines.finish() {
-            // Nobody is left to read the answer.
-            take(number, bytes.as_deref().map_err(|&it| it), &mut Vec::new());
+    /// The stream has ended in order: gives a last line that lacks only its end to `take`. The producer may still read its
+    /// answers.
+    pub fn finish(&mut self, id: ProducerId, mut take: impl FnMut(u64, Result<&[u8], TooLong>, &mut Vec<u8>)) {
+        let limit = self.limits.answers;
+        if let Some(producer) = self.get_mut(id)
+            && let Some(RawLine { number, bytes }) = producer.lines.finish()
+        {
+            producer.answers.collect(limit, |answer| take(number, bytes.as_deref().map_err(|&it| it), answer));
         }
-        self.slab.remove(id.index());
-        loss
+    }
+
+    /// Forgets a producer, and a line of it that broke off. Says what has been lost.
+    pub fn disconnect(&mut self, id: ProducerId) -> Loss {
+        if self.get(id).is_none() {
+            return Loss::default();
+        }
+        let Producer { lines, answers, .. } = self.slab.remove(id.index());
+        Loss { cut_line: lines.is_inside_line(), answers: answers.lost }
     }
 
     /// Writes as much of the answers as `writer` takes. Returns whether that is all of them.
@@ -137,12 +137,6 @@ impl Producers {
     /// Those of the writer, but not that it would block.
     pub fn write_answers(&mut self, id: ProducerId, writer: &mut impl Write) -> io::Result<bool> {
         self.get_mut(id).map_or(Ok(true), |producer| producer.answers.write_to(writer))
-    }
-
-    /// Whether answers wait to be written.
-    #[must_use]
-    pub fn has_answers(&self, id: ProducerId) -> bool {
-        self.get(id).is_some_and(|producer| producer.answers.sent < producer.answers.bytes.len())
     }
 
     /// Bytes read from this producer since [`Producers::forget_taken`].

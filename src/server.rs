@@ -5,7 +5,7 @@
 
 use crate::ndjson::TooLong;
 use crate::peers::{Application, PeerId, Peers, Sockets};
-use crate::producers::{Loss, ProducerId, Producers};
+use crate::producers::{ProducerId, Producers};
 use crate::time::{Monotonic, Now};
 
 /// Bytes one producer may be ahead of the peers: read from it, and not yet offered to every peer they concern.
@@ -85,15 +85,11 @@ impl<S: Service> Server<S> {
         self.peers.settle(&mut self.service);
     }
 
-    /// A producer's stream has ended, or broken off.
-    pub fn disconnect_producer(&mut self, producer: ProducerId, orderly: bool, now: Now) -> Loss {
+    /// A producer's stream has ended in order. Its answers are still to be written, then [`Producers::disconnect`] ends it.
+    pub fn finish_lines(&mut self, producer: ProducerId, now: Now) {
         let Self { peers, producers, service, .. } = self;
-        let take = |number, line: Result<&[u8], TooLong>, answers: &mut Vec<u8>| {
-            service.line(peers, number, line, answers, now);
-        };
-        let loss = producers.disconnect(producer, orderly, take);
+        producers.finish(producer, |number, line, answers| service.line(peers, number, line, answers, now));
         self.peers.settle(&mut self.service);
-        loss
     }
 
     /// Whether the driver should read from this producer's socket now.

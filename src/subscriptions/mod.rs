@@ -26,8 +26,8 @@ use topic::{Removed, Subscribers};
 /// What a subscription rests on: the token that made or last renewed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// When the subscription ends by itself; `None` for never.
-    pub ends: Option<Wall>,
+    /// When the subscription ends by itself; may be [`Wall::NEVER`].
+    pub ends: Wall,
     /// The key that verified the token.
     pub key: KeyId,
 }
@@ -126,7 +126,7 @@ impl Subscriptions {
         };
         let Entry { session, lease: standing, .. } = self.subscriptions[key.index()];
         let same_owner = self.users[self.sessions[session.index()].user.index()].id == user;
-        if same_owner && ends(standing) >= ends(lease) {
+        if same_owner && standing.ends >= lease.ends {
             return false;
         }
         self.unschedule(key);
@@ -200,12 +200,16 @@ impl Subscriptions {
         self.ends.first_key_value().map(|(&moment, _)| moment)
     }
 
-    /// Ends every subscription that `keep` does not want, telling `ended` of each. Walks through all of them.
-    pub fn retain(&mut self, mut keep: impl FnMut(&Subscription) -> bool, mut ended: impl FnMut(Subscription)) {
+    /// Ends every subscription for which `judge` has a reason, telling `ended` of each. Walks through all of them.
+    pub fn end_where<R>(
+        &mut self,
+        mut judge: impl FnMut(&Subscription) -> Option<R>,
+        mut ended: impl FnMut(Subscription, R),
+    ) {
         let keys = self.subscriptions.iter().map(|(index, _)| Key::new(index));
-        let doomed: Vec<Key> = keys.filter(|&key| !keep(&self.get(key))).collect();
-        for key in doomed {
-            ended(self.get(key));
+        let doomed: Vec<_> = keys.filter_map(|key| judge(&self.get(key)).map(|reason| (key, reason))).collect();
+        for (key, reason) in doomed {
+            ended(self.get(key), reason);
             self.remove(key);
         }
     }
@@ -415,14 +419,15 @@ impl Subscriptions {
     }
 
     fn schedule(&mut self, key: Key) {
-        if let Some(moment) = self.subscriptions[key.index()].lease.ends {
+        let moment = self.subscriptions[key.index()].lease.ends;
+        if moment != Wall::NEVER {
             let head = self.ends.entry(moment).or_default();
             push_front(&mut self.subscriptions, head, key, |entry| &mut entry.of_moment);
         }
     }
 
     fn unschedule(&mut self, key: Key) {
-        let Some(moment) = self.subscriptions[key.index()].lease.ends else { return };
+        let moment = self.subscriptions[key.index()].lease.ends;
         if let Some(head) = self.ends.get_mut(&moment) {
             unlink(&mut self.subscriptions, head, key, |entry| &mut entry.of_moment);
             if head.is_none() {
@@ -468,11 +473,6 @@ impl Subscriptions {
         }
         session
     }
-}
-
-/// A moment to compare by: later than every other for a lease without an end.
-fn ends(lease: Lease) -> Wall {
-    lease.ends.unwrap_or(Wall(u64::MAX))
 }
 
 fn slot(peer: PeerId) -> u32 {
