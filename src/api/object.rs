@@ -133,10 +133,6 @@ impl<'a> Value<'a> {
         self.text() == "null"
     }
 
-    pub(super) fn is_object(self) -> bool {
-        self.text().starts_with('{')
-    }
-
     /// Whether it is a string or a number.
     pub(super) fn is_string_or_number(self) -> bool {
         self.text().starts_with(|first: char| matches!(first, '"' | '-' | '0'..='9'))
@@ -188,7 +184,7 @@ fn first_too_deep(json: &[u8]) -> Option<usize> {
             _ if in_string => {}
             b'[' | b'{' if depth == MAX_DEPTH => return Some(at),
             b'[' | b'{' => depth += 1,
-            b']' | b'}' => depth -= 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
