@@ -6,16 +6,16 @@
 //! the command-line programs in [`cli`] is free of I/O and of clocks: bytes, events and the time go in; frames,
 //! answers, deadlines and closings come out.
 
+pub mod access;
 pub mod api;
+pub mod forwarded;
+pub mod hub;
 pub mod ndjson;
-pub mod time;
-pub mod websocket;
+pub mod origins;
 pub mod peers;
 pub mod producers;
 pub mod server;
-pub mod access;
-pub mod forwarded;
-pub mod hub;
-pub mod origins;
 pub mod subscriptions;
+pub mod time;
 pub mod token;
+pub mod websocket;

@@ -13,11 +13,11 @@ use serde_json::value::RawValue;
 use super::problem::{Problem, What};
 
 /// How deep arrays and objects may nest; the outermost object is the first level.
-pub(super) const MAX_DEPTH: usize = 128;
+pub(crate) const MAX_DEPTH: usize = 128;
 
 /// A known member of an object.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Member<'a> {
+pub(crate) enum Member<'a> {
     Absent,
     Once(Value<'a>),
     /// More than once; the value is the last.
@@ -26,13 +26,13 @@ pub(super) enum Member<'a> {
 
 /// One JSON value as it is written, without the white space around it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Value<'a>(&'a RawValue);
+pub(crate) struct Value<'a>(&'a RawValue);
 
 /// The members of these names in the object that `text` is.
 ///
 /// A text that is no JSON object, or nests deeper than [`MAX_DEPTH`], is a [`Problem`], the one that comes first in
 /// the text; the members are then those that stand before the problem.
-pub(super) fn read<'a, const N: usize>(
+pub(crate) fn read<'a, const N: usize>(
     text: &'a str,
     names: [&str; N],
 ) -> ([Member<'a>; N], Result<(), Problem<'a>>) {
@@ -104,12 +104,12 @@ impl<'a, F: FnMut(Value<'a>)> Visitor<'a> for Elements<F> {
 
 impl<'a> Member<'a> {
     /// The value of a member that must be there; `object` is the text of the object it is looked for in.
-    pub(super) fn required(self, member: &'static str, object: &'a str) -> Result<Value<'a>, Problem<'a>> {
+    pub(crate) fn required(self, member: &'static str, object: &'a str) -> Result<Value<'a>, Problem<'a>> {
         self.optional(member)?.ok_or(Problem { what: What::Missing { member }, at: object.as_bytes() })
     }
 
     /// The value of a member that may be absent.
-    pub(super) fn optional(self, member: &'static str) -> Result<Option<Value<'a>>, Problem<'a>> {
+    pub(crate) fn optional(self, member: &'static str) -> Result<Option<Value<'a>>, Problem<'a>> {
         match self {
             Self::Absent => Ok(None),
             Self::Once(value) => Ok(Some(value)),
@@ -120,27 +120,31 @@ impl<'a> Member<'a> {
 
 impl<'a> Value<'a> {
     /// The value as it is written.
-    pub(super) fn text(self) -> &'a str {
+    pub(crate) fn text(self) -> &'a str {
         self.0.get()
     }
 
     /// The value as JSON that needs no further check.
-    pub(super) const fn raw(self) -> &'a RawValue {
+    pub(crate) const fn raw(self) -> &'a RawValue {
         self.0
     }
 
-    pub(super) fn is_null(self) -> bool {
+    pub(crate) fn is_null(self) -> bool {
         self.text() == "null"
     }
 
+    pub(crate) fn is_object(self) -> bool {
+        self.text().starts_with('{')
+    }
+
     /// Whether it is a string or a number.
-    pub(super) fn is_string_or_number(self) -> bool {
+    pub(crate) fn is_string_or_number(self) -> bool {
         self.text().starts_with(|first: char| matches!(first, '"' | '-' | '0'..='9'))
     }
 
     /// The value of a string; `None` for any other type, and for a string no Unicode text can hold (an escaped
     /// surrogate without its other half).
-    pub(super) fn string(self) -> Option<Cow<'a, str>> {
+    pub(crate) fn string(self) -> Option<Cow<'a, str>> {
         let quoted = self.text().strip_prefix('"')?.strip_suffix('"')?;
         match memchr::memchr(b'\\', quoted.as_bytes()) {
             None => Some(Cow::Borrowed(quoted)),
@@ -149,17 +153,17 @@ impl<'a> Value<'a> {
     }
 
     /// Hands each element of an array to `take`; false for any other type.
-    pub(super) fn for_each_element(self, take: impl FnMut(Self)) -> bool {
+    pub(crate) fn for_each_element(self, take: impl FnMut(Self)) -> bool {
         Deserializer::from_str(self.text()).deserialize_seq(Elements(take)).is_ok()
     }
 
     /// That this value is wrong.
-    pub(super) fn problem(self, what: What<'a>) -> Problem<'a> {
+    pub(crate) fn problem(self, what: What<'a>) -> Problem<'a> {
         Problem { what, at: self.text().as_bytes() }
     }
 
     /// That this value of `member` is not what is `wanted`.
-    pub(super) fn unfit(self, member: &'static str, wanted: &'static str) -> Problem<'a> {
+    pub(crate) fn unfit(self, member: &'static str, wanted: &'static str) -> Problem<'a> {
         self.problem(What::Unfit { member, value: self, wanted })
     }
 }

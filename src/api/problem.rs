@@ -6,15 +6,15 @@ use super::object::{MAX_DEPTH, Value};
 
 /// What is wrong with a JSON text, and at which of its bytes.
 #[derive(Debug)]
-pub(super) struct Problem<'a> {
-    pub(super) what: What<'a>,
+pub(crate) struct Problem<'a> {
+    pub(crate) what: What<'a>,
     /// The text from the wrong byte on (or from the value that is wrong).
-    pub(super) at: &'a [u8],
+    pub(crate) at: &'a [u8],
 }
 
 /// What is wrong with a JSON text. Members go by their path: `event.id`.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum What<'a> {
+pub(crate) enum What<'a> {
     #[error("longer than {limit} bytes")]
     TooLong { limit: usize },
     #[error("not UTF-8")]
