@@ -7,4 +7,6 @@
 //! answers, deadlines and closings come out.
 
 pub mod api;
+pub mod config;
+pub mod log;
 pub mod time;
