@@ -33,7 +33,7 @@ impl<T: 'static> Kind<T> {
     /// The same values, and "" for none.
     pub(super) fn or_none(self) -> Kind<Option<T>> {
         Kind {
-            allowed: format!("{}; empty for none", self.allowed),
+            allowed: format!("{}; may be empty", self.allowed),
             read: Box::new(
                 move |text, folder| {
                     if text.is_empty() { Ok(None) } else { self.read(text, folder).map(Some) }
@@ -45,7 +45,7 @@ impl<T: 'static> Kind<T> {
     /// Any number of such values with commas between them; "" is the empty list.
     pub(super) fn list(self) -> Kind<Vec<T>> {
         Kind {
-            allowed: format!("{}; several are separated by commas, empty for none", self.allowed),
+            allowed: format!("{}; several with commas between them; may be empty", self.allowed),
             read: Box::new(move |text, folder| {
                 if text.is_empty() {
                     return Ok(Vec::new());
@@ -78,17 +78,17 @@ pub(super) fn count(range: RangeInclusive<usize>) -> Kind<usize> {
 
 /// A size in bytes.
 pub(super) fn bytes(range: RangeInclusive<usize>) -> Kind<usize> {
-    whole("bytes, a whole number", range)
+    whole("a whole number of bytes", range)
 }
 
 /// A time in whole seconds.
 pub(super) fn seconds(range: RangeInclusive<u64>) -> Kind<Duration> {
-    time("seconds, a whole number", range, Duration::from_secs)
+    time("a whole number of seconds", range, Duration::from_secs)
 }
 
 /// A time in whole milliseconds.
 pub(super) fn millis(range: RangeInclusive<u64>) -> Kind<Duration> {
-    time("milliseconds, a whole number", range, Duration::from_millis)
+    time("a whole number of milliseconds", range, Duration::from_millis)
 }
 
 /// The number of a TCP port, 0 included.
@@ -108,7 +108,7 @@ pub(super) fn ip_and_port() -> Kind<SocketAddr> {
 
 /// The path of a URL.
 pub(super) fn url_path() -> Kind<String> {
-    Kind::new("the path of a URL: starts with /, no ?, # or space in it", |text| {
+    Kind::new("the path of a URL: / first, no ?, # or space", |text| {
         let is_path = text.starts_with('/')
             && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte));
         is_path.then(|| text.to_owned())
@@ -134,7 +134,7 @@ pub(super) fn path() -> Kind<PathBuf> {
 
 /// The permission bits of a file.
 pub(super) fn file_mode() -> Kind<u32> {
-    Kind::new("an octal number from 0 to 0777", |text| {
+    Kind::new("octal permission bits from 0 to 0777", |text| {
         let digits_only = text.bytes().all(|byte| byte.is_ascii_digit());
         u32::from_str_radix(text, 8).ok().filter(|&mode| digits_only && mode <= 0o777)
     })
@@ -142,12 +142,12 @@ pub(super) fn file_mode() -> Kind<u32> {
 
 /// A user of this machine, by name or number.
 pub(super) fn user() -> Kind<u32> {
-    Kind::new("a user of this machine (a name in /etc/passwd), or a user number", accounts::user)
+    Kind::new("the name of a user in /etc/passwd, or a user number", accounts::user)
 }
 
 /// A group of this machine, by name or number.
 pub(super) fn group() -> Kind<u32> {
-    Kind::new("a group of this machine (a name in /etc/group), or a group number", accounts::group)
+    Kind::new("the name of a group in /etc/group, or a group number", accounts::group)
 }
 
 fn whole(what: &str, range: RangeInclusive<usize>) -> Kind<usize> {
@@ -179,7 +179,7 @@ mod tests {
                 .iter()
                 .all(|t| !takes(&kind, t))
         );
-        assert_eq!(kind.allowed, "bytes, a whole number from 16 to 64");
+        assert_eq!(kind.allowed, "a whole number of bytes from 16 to 64");
         assert_eq!(millis(1..=9).read("7", Path::new("")), Ok(Duration::from_millis(7)));
         assert!(takes(&port(), "0") && takes(&port(), "65535") && !takes(&port(), "65536"));
     }

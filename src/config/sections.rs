@@ -53,10 +53,10 @@ section! {
         socket: PathBuf = "/run/airlay/events.sock", path();
         /// The socket's permissions.
         socket_mode: u32 = "0660", file_mode();
-        /// The users whose processes may write events, as numbers. None listed, here and in allowGroups, means whoever
-        /// the socket's permissions let in; the server's own user always may.
+        /// The users whose processes may write events. None listed, here and in allowGroups, means whoever the
+        /// socket's permissions let in; the server's own user always may.
         allow_users: Vec<u32> = "", user().list();
-        /// The groups whose processes may write events, as numbers.
+        /// The groups whose processes may write events.
         allow_groups: Vec<u32> = "", group().list();
     }
 }
@@ -77,7 +77,7 @@ section! {
         leeway_seconds: Duration = "30", seconds(0..=3600);
         /// Whether a subscription ends when its token does. An expired token never makes a new one, whatever this says.
         enforce_expiry: bool = "true", switch();
-        /// How many verified tokens are remembered, at about 120 bytes each; 0 for none.
+        /// How many verified tokens are remembered; 0 for none.
         cache_entries: usize = "100000", count(0..=10_000_000);
     }
 }

@@ -34,14 +34,20 @@ impl Source {
         Self { file: file.to_owned(), keys: keys(), values: HashMap::new(), mistakes: Vec::new() }
     }
 
-    /// The lines of the INI file.
-    pub(super) fn read_file(&mut self) {
-        match fs::read(&self.file) {
-            Ok(bytes) => match String::from_utf8(bytes) {
-                Ok(text) => self.read_ini(&text),
-                Err(_) => self.note_text(None, "the file is not UTF-8 text"),
-            },
-            Err(error) => self.note_text(None, format!("the configuration cannot be read: {error}")),
+    /// Takes the values of the INI file. `None` if it cannot be read; that is noted.
+    pub(super) fn read_file(&mut self) -> Option<()> {
+        let read = fs::read(&self.file).map_err(|error| error.to_string());
+        let text =
+            read.and_then(|bytes| String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned()));
+        match text {
+            Ok(text) => {
+                self.read_ini(&text);
+                Some(())
+            }
+            Err(error) => {
+                self.note_text(None, format!("the configuration cannot be read: {error}"));
+                None
+            }
         }
     }
 

@@ -14,8 +14,8 @@ pub struct Key {
     pub default: &'static str,
     /// Which values are allowed, completing the sentence "allowed: …".
     pub allowed: String,
-    /// What the key is for: one or two sentences.
-    pub about: String,
+    /// What the key is for: some lines of plain text.
+    pub about: &'static str,
 }
 
 impl Key {
@@ -62,7 +62,7 @@ macro_rules! section {
                     name: $crate::config::table::camel_case(stringify!($field)),
                     default: $default,
                     allowed: $kind.allowed,
-                    about: concat!($($about),*).trim().to_owned(),
+                    about: concat!($($about, "\n"),*).trim(),
                 }),*]
                 .into_iter()
             }
@@ -117,4 +117,47 @@ mod tests {
             assert!(key.about.ends_with('.') && !key.allowed.is_empty(), "{key:?}");
         }
     }
+
+    /// The shipped file is this text to the letter; `UPDATE_CONFIG_INI=1 cargo test config_ini` writes it anew.
+    #[test]
+    fn config_ini_is_the_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config.ini");
+        if std::env::var_os("UPDATE_CONFIG_INI").is_some() {
+            std::fs::write(path, config_ini()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), config_ini());
+    }
+
+    fn config_ini() -> String {
+        let mut text = HEAD.to_owned();
+        let mut section = "";
+        for key in keys() {
+            if key.section != section {
+                section = key.section;
+                text += &format!("\n\n[{section}]\n");
+            }
+            text += "\n";
+            for line in key.about.lines() {
+                text += &format!("# {}\n", line.trim());
+            }
+            let default = if key.default.is_empty() { "none" } else { key.default };
+            text += &format!("# Allowed: {}\n# Default: {default}\n", key.allowed);
+            text += &match (section, key.name.as_str()) {
+                ("access", "mode") => "# mode = token\n# mode = file\n# mode = socket\n".to_owned(),
+                ("metrics", "address") => "address = 127.0.0.1:9081\n".to_owned(),
+                (_, name) => format!("{name} = {}", key.default).trim_end().to_owned() + "\n",
+            };
+        }
+        text
+    }
+
+    const HEAD: &str = "\
+# Settings of the Airlay event service (airlay-cli web_socket server).
+#
+# Two of them have no default and must be set: [access] mode, and [token] publicKey or jwks.
+# Names are in camelCase; sizes are in bytes, times in the unit the name ends with. A relative path is relative to
+# this file. A comment has a line of its own. An environment variable AIRLAY_<SECTION>_<KEY>, all in upper case,
+# overrides the key: AIRLAY_WEBSOCKETEVENTS_PORT=8082.
+# `airlay-cli web_socket check-config` says everything that is wrong with this file.
+";
 }
