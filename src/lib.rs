@@ -8,8 +8,10 @@
 
 pub mod access;
 pub mod api;
+pub mod config;
 pub mod forwarded;
 pub mod hub;
+pub mod log;
 pub mod ndjson;
 pub mod origins;
 pub mod peers;

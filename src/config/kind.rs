@@ -1,0 +1,218 @@
+//! The kinds of values a key can have: how each is read from its text, and how the allowed ones are described.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::accounts;
+
+/// One kind of value.
+pub(super) struct Kind<T> {
+    /// Completes the sentence "allowed: …".
+    pub(super) allowed: String,
+    read: Box<Reader<T>>,
+}
+
+/// Reads a text; relative paths start at the given folder. The error is the part of the text that is not allowed.
+type Reader<T> = dyn Fn(&str, &Path) -> Result<T, String>;
+
+impl<T: 'static> Kind<T> {
+    fn new(allowed: impl Into<String>, read: impl Fn(&str) -> Option<T> + 'static) -> Self {
+        Self {
+            allowed: allowed.into(),
+            read: Box::new(move |text, _| read(text).ok_or_else(|| text.to_owned())),
+        }
+    }
+
+    /// Reads `text`; relative paths start at `folder`. The error is the part of the text that is not allowed.
+    pub(super) fn read(&self, text: &str, folder: &Path) -> Result<T, String> {
+        (self.read)(text, folder)
+    }
+
+    /// The same values, and "" for none.
+    pub(super) fn or_none(self) -> Kind<Option<T>> {
+        Kind {
+            allowed: format!("{}; may be empty", self.allowed),
+            read: Box::new(
+                move |text, folder| {
+                    if text.is_empty() { Ok(None) } else { self.read(text, folder).map(Some) }
+                },
+            ),
+        }
+    }
+
+    /// Any number of such values with commas between them; "" is the empty list.
+    pub(super) fn list(self) -> Kind<Vec<T>> {
+        Kind {
+            allowed: format!("{}; several with commas between them; may be empty", self.allowed),
+            read: Box::new(move |text, folder| {
+                if text.is_empty() {
+                    return Ok(Vec::new());
+                }
+                text.split(',').map(|item| self.read(item.trim(), folder)).collect()
+            }),
+        }
+    }
+}
+
+/// One of these words.
+pub(super) fn choice<T: Copy + 'static>(words: &'static [(&'static str, T)]) -> Kind<T> {
+    let names: Vec<_> = words.iter().map(|&(word, _)| word).collect();
+    Kind::new(names.join(", "), |text| words.iter().find(|(word, _)| *word == text).map(|&(_, value)| value))
+}
+
+/// `on`/`true` or `off`/`false`.
+pub(super) fn switch() -> Kind<bool> {
+    Kind::new("true or on, false or off", |text| match text {
+        "true" | "on" => Some(true),
+        "false" | "off" => Some(false),
+        _ => None,
+    })
+}
+
+/// A whole number of things.
+pub(super) fn count(range: RangeInclusive<usize>) -> Kind<usize> {
+    whole("a whole number", range)
+}
+
+/// A size in bytes.
+pub(super) fn bytes(range: RangeInclusive<usize>) -> Kind<usize> {
+    whole("a whole number of bytes", range)
+}
+
+/// A time in whole seconds.
+pub(super) fn seconds(range: RangeInclusive<u64>) -> Kind<Duration> {
+    time("a whole number of seconds", range, Duration::from_secs)
+}
+
+/// A time in whole milliseconds.
+pub(super) fn millis(range: RangeInclusive<u64>) -> Kind<Duration> {
+    time("a whole number of milliseconds", range, Duration::from_millis)
+}
+
+/// The number of a TCP port, 0 included.
+pub(super) fn port() -> Kind<u16> {
+    Kind::new(format!("a whole number from 0 to {}", u16::MAX), |text| text.parse().ok())
+}
+
+/// An address without port.
+pub(super) fn ip() -> Kind<IpAddr> {
+    Kind::new("an IPv4 or IPv6 address", |text| text.parse().ok())
+}
+
+/// An address with port.
+pub(super) fn ip_and_port() -> Kind<SocketAddr> {
+    Kind::new("an IP address and a port, like 127.0.0.1:9081", |text| text.parse().ok())
+}
+
+/// The path of a URL.
+pub(super) fn url_path() -> Kind<String> {
+    Kind::new("the path of a URL: / first, no ?, # or space", |text| {
+        let is_path = text.starts_with('/')
+            && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte));
+        is_path.then(|| text.to_owned())
+    })
+}
+
+/// A text with anything in it but nothing.
+pub(super) fn text(allowed: &str) -> Kind<String> {
+    Kind::new(allowed, |text| (!text.is_empty()).then(|| text.to_owned()))
+}
+
+/// The path of a file or socket.
+pub(super) fn path() -> Kind<PathBuf> {
+    Kind {
+        allowed: "a path, absolute or relative to this file".to_owned(),
+        read: Box::new(
+            |text, folder| {
+                if text.is_empty() { Err(String::new()) } else { Ok(folder.join(text)) }
+            },
+        ),
+    }
+}
+
+/// The permission bits of a file.
+pub(super) fn file_mode() -> Kind<u32> {
+    Kind::new("octal permission bits from 0 to 0777", |text| {
+        let digits_only = text.bytes().all(|byte| byte.is_ascii_digit());
+        u32::from_str_radix(text, 8).ok().filter(|&mode| digits_only && mode <= 0o777)
+    })
+}
+
+/// A user of this machine, by name or number.
+pub(super) fn user() -> Kind<u32> {
+    Kind::new("the name of a user in /etc/passwd, or a user number", accounts::user)
+}
+
+/// A group of this machine, by name or number.
+pub(super) fn group() -> Kind<u32> {
+    Kind::new("the name of a group in /etc/group, or a group number", accounts::group)
+}
+
+fn whole(what: &str, range: RangeInclusive<usize>) -> Kind<usize> {
+    Kind::new(format!("{what} from {} to {}", range.start(), range.end()), move |text| {
+        text.parse().ok().filter(|number| range.contains(number))
+    })
+}
+
+fn time(what: &str, range: RangeInclusive<u64>, unit: fn(u64) -> Duration) -> Kind<Duration> {
+    Kind::new(format!("{what} from {} to {}", range.start(), range.end()), move |text| {
+        text.parse().ok().filter(|number| range.contains(number)).map(unit)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn takes<T: 'static>(kind: &Kind<T>, text: &str) -> bool {
+        kind.read(text, Path::new("/etc/airlay")).is_ok()
+    }
+
+    #[test]
+    fn numbers_are_whole_and_in_their_range() {
+        let kind = bytes(16..=64);
+        assert!(["16", "64", "+20", "020"].iter().all(|text| takes(&kind, text)));
+        assert!(
+            ["", "15", "65", "-20", "2e1", "20k", "20 ", "99999999999999999999"]
+                .iter()
+                .all(|t| !takes(&kind, t))
+        );
+        assert_eq!(kind.allowed, "a whole number of bytes from 16 to 64");
+        assert_eq!(millis(1..=9).read("7", Path::new("")), Ok(Duration::from_millis(7)));
+        assert!(takes(&port(), "0") && takes(&port(), "65535") && !takes(&port(), "65536"));
+    }
+
+    #[test]
+    fn a_list_names_the_item_that_is_not_allowed() {
+        let kind = ip().list();
+        assert_eq!(kind.read("", Path::new("")), Ok(vec![]));
+        assert_eq!(kind.read("::1, 10.0.0.1", Path::new("")).unwrap().len(), 2);
+        assert_eq!(kind.read("::1, ten, 10.0.0.1", Path::new("")), Err("ten".to_owned()));
+        assert_eq!(kind.read("::1,", Path::new("")), Err(String::new()));
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_folder() {
+        let folder = Path::new("/etc/airlay");
+        assert_eq!(path().read("keys/a.pem", folder).unwrap(), Path::new("/etc/airlay/keys/a.pem"));
+        assert_eq!(path().read("/keys/a.pem", folder).unwrap(), Path::new("/keys/a.pem"));
+        assert!(!takes(&path(), ""));
+        assert_eq!(path().or_none().read("", folder), Ok(None));
+    }
+
+    #[test]
+    fn a_file_mode_is_octal() {
+        assert_eq!(file_mode().read("0660", Path::new("")), Ok(0o660));
+        assert!(
+            ["", "0680", "+660", "1777", "0o660", "rw-rw----"].iter().all(|text| !takes(&file_mode(), text))
+        );
+    }
+
+    #[test]
+    fn a_url_path_has_no_query() {
+        assert!(takes(&url_path(), "/ws") && takes(&url_path(), "/") && takes(&url_path(), "/a/%20b"));
+        assert!(["", "ws", "/ws?x", "/w s", "/ws#", "/ў"].iter().all(|text| !takes(&url_path(), text)));
+    }
+}

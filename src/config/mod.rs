@@ -1,0 +1,310 @@
+//! The configuration: an INI file and environment variables → a checked [`Config`] of plain structs.
+//!
+//! Everything that is wrong is reported at once, each as a [`Mistake`] with its place and what is allowed. The module
+//! reads files but opens no socket, and what the values do is not its business.
+
+mod accounts;
+mod check;
+mod kind;
+mod mistake;
+mod sections;
+mod source;
+mod table;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use mistake::Mistake;
+pub use sections::{Events, Limits, Log, Metrics, Token, WebSocketEvents};
+pub use table::{Key, keys};
+
+use crate::api::EventType;
+use sections::AccessKeys;
+use source::Source;
+
+/// A whole configuration, checked. Fields have the names of the sections and keys in `config.ini`, in snake_case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where and how clients connect.
+    pub web_socket_events: WebSocketEvents,
+    /// The socket that backend processes write events into.
+    pub events: Events,
+    /// Which access tokens are good.
+    pub token: Token,
+    /// Who exists and may see what.
+    pub access: Access,
+    /// What one peer, and all of them, may cost.
+    pub limits: Limits,
+    /// The numbers for monitoring.
+    pub metrics: Metrics,
+    /// The log on standard error.
+    pub log: Log,
+}
+
+/// `[access]`: who exists and may see what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Who is asked.
+    pub mode: AccessMode,
+    /// How long an answer of the access service is remembered; zero asks each time.
+    pub cache_seconds: Duration,
+    /// How long an answer of the access service may take.
+    pub timeout_ms: Duration,
+    /// The event types whose id is that of a dataset, which the user has to have access to.
+    pub dataset_events: Vec<EventType>,
+}
+
+/// `[access] mode`, with the path that belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessMode {
+    /// Nobody: every good token's user exists and may see everything.
+    Token,
+    /// The JSON file at this path.
+    File(PathBuf),
+    /// The service at this Unix-domain stream socket.
+    Socket(PathBuf),
+}
+
+impl Config {
+    /// Reads the INI file at `path`; the variables of `environment` named `AIRLAY_<SECTION>_<KEY>` override it.
+    /// Relative paths are made relative to the file's folder. Files that the values name are looked at, too.
+    ///
+    /// # Errors
+    /// Every mistake there is, in the order of the file's lines, then what has no line.
+    pub fn load(
+        path: &Path,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, Vec<Mistake>> {
+        let mut source = Source::new(path);
+        let config = source.read_file().and_then(|()| {
+            source.read_environment(environment);
+            Self::take(&mut source)
+        });
+        let mistakes = source.into_mistakes();
+        if mistakes.is_empty() { config.ok_or(mistakes) } else { Err(mistakes) }
+    }
+
+    /// Every section is taken before the first missing one ends it, so that each can note its mistakes.
+    fn take(source: &mut Source) -> Option<Self> {
+        let web_socket_events = WebSocketEvents::take(source);
+        let events = Events::take(source);
+        let token = Token::take(source).filter(|token| token.check(source));
+        let access = AccessKeys::take(source).and_then(|keys| keys.check(source));
+        let limits = Limits::take(source).filter(|limits| limits.check(source));
+        let metrics = Metrics::take(source);
+        let log = Log::take(source);
+        Some(Self {
+            web_socket_events: web_socket_events?,
+            events: events?,
+            token: token?,
+            access: access?,
+            limits: limits?,
+            metrics: metrics?,
+            log: log?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::net::Ipv4Addr;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A folder with a key file and a `config.ini` of this text.
+    fn folder(config_ini: &str) -> TempDir {
+        let folder = TempDir::new().unwrap();
+        fs::write(folder.path().join("key.pem"), "a key").unwrap();
+        fs::write(folder.path().join("config.ini"), config_ini).unwrap();
+        folder
+    }
+
+    fn load(folder: &TempDir, variables: &[(&str, &str)]) -> Result<Config, Vec<Mistake>> {
+        Config::load(
+            &folder.path().join("config.ini"),
+            variables.iter().map(|&(name, text)| (name.into(), text.into())),
+        )
+    }
+
+    /// The texts of all mistakes, without the folder's name.
+    fn mistakes(folder: &TempDir, variables: &[(&str, &str)]) -> Vec<String> {
+        let prefix = format!("{}/", folder.path().display());
+        load(folder, variables)
+            .unwrap_err()
+            .iter()
+            .map(|mistake| mistake.to_string().replace(&prefix, ""))
+            .collect()
+    }
+
+    const LEAST: &str = "[token]\npublicKey = key.pem\n[access]\nmode = token\n";
+
+    #[test]
+    fn what_is_not_set_has_the_defaults_of_the_contract() {
+        let config = load(&folder(LEAST), &[]).unwrap();
+        assert_eq!(config.web_socket_events.address, Ipv4Addr::UNSPECIFIED);
+        assert_eq!(config.web_socket_events.port, 8081);
+        assert_eq!(config.web_socket_events.path, "/ws");
+        assert!(!config.web_socket_events.compression);
+        assert_eq!(config.events.socket, Path::new("/run/airlay/events.sock"));
+        assert_eq!(config.events.socket_mode, 0o660);
+        assert_eq!(config.access.mode, AccessMode::Token);
+        assert_eq!(config.access.timeout_ms, Duration::from_secs(2));
+        assert_eq!(
+            config.access.dataset_events,
+            [EventType::DatasetUpdate, EventType::UploadFile, EventType::DownloadFile]
+        );
+        assert_eq!(config.limits.queue_bytes, 1 << 20);
+        assert_eq!(config.limits.handshake_seconds, Duration::from_secs(5));
+        assert_eq!(config.metrics.address, None);
+        assert_eq!(config.log.level, ::log::LevelFilter::Info);
+    }
+
+    #[test]
+    fn the_shipped_file_lacks_a_mode_and_a_key_and_is_else_the_defaults() {
+        let shipped = folder(include_str!("../../config.ini"));
+        let mistakes = mistakes(&shipped, &[]);
+        assert_eq!(mistakes.len(), 2, "{mistakes:?}");
+        assert!(mistakes[0].contains("[token] publicKey: not set"), "{mistakes:?}");
+        assert_eq!(mistakes[1], "config.ini: [access] mode: not set; allowed: token, file, socket");
+
+        let variables = [("AIRLAY_ACCESS_MODE", "token"), ("AIRLAY_TOKEN_PUBLICKEY", "key.pem")];
+        let config = load(&shipped, &variables).unwrap();
+        assert_eq!(config.metrics.address, Some("127.0.0.1:9081".parse().unwrap()));
+        let least = folder(LEAST);
+        let mut defaults = load(&least, &[]).unwrap();
+        defaults.metrics.address = config.metrics.address;
+        defaults.token.public_key = config.token.public_key.clone();
+        assert_eq!(config, defaults);
+    }
+
+    #[test]
+    fn s53_five_mistakes_are_reported_at_once() {
+        let folder = folder(
+            "[webSocketEvents]\nport = 80810\nadress = ::1\n[limit]\nfragments = 1\n\
+             [token]\npublicKey = key.pem, lost.pem\n[access]\nmode = everyone\n",
+        );
+        assert_eq!(
+            mistakes(&folder, &[]),
+            [
+                "config.ini:2: [webSocketEvents] port: \"80810\" is not allowed; \
+                 allowed: a whole number from 0 to 65535",
+                "config.ini:3: [webSocketEvents] adress: there is no such key, did you mean address?; \
+                 allowed: address, port, path, origins, trustedProxies, compression, compressionMinBytes",
+                "config.ini:4: [limit]: there is no such section, did you mean limits?; \
+                 allowed: webSocketEvents, events, token, access, limits, metrics, log",
+                "config.ini:7: [token] publicKey: lost.pem cannot be read: No such file or directory (os error 2)",
+                "config.ini:9: [access] mode: \"everyone\" is not allowed; allowed: token, file, socket",
+            ]
+        );
+    }
+
+    #[test]
+    fn lines_that_are_none_of_an_ini_file_are_mistakes() {
+        let text = "port = 1\n".to_owned() + LEAST + "  fragments\n= 7\n[limits\n[events]\nsocket = 'a\n";
+        let lines: Vec<_> = mistakes(&folder(&text), &[]);
+        assert_eq!(lines.len(), 5, "{lines:?}");
+        assert_eq!(lines[0], "config.ini:1: \"port\" stands before the first [section]");
+        for (line, number) in lines[1..].iter().zip([6, 7, 8, 10]) {
+            assert!(line.starts_with(&format!("config.ini:{number}: ")), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_key_set_twice_is_a_mistake_also_when_its_section_is_opened_twice() {
+        let folder = folder(
+            &(LEAST.to_owned() + "[log]\nlevel = warn\n[limits]\n[log]\nformat = json\nlevel = info\n"),
+        );
+        assert_eq!(
+            mistakes(&folder, &[]),
+            ["config.ini:10: [log] level: set twice, first at config.ini:6; allowed: once"]
+        );
+    }
+
+    #[test]
+    fn comments_quotes_and_backslashes() {
+        let text = "\u{feff}; one\r\n  # two\r\n".to_owned()
+            + LEAST
+            + "[events]\r\n socket = \"/run/a b\\c;d.sock\"\r\n[webSocketEvents]\r\nport : 1\r\npath = /a=b\r\n";
+        let config = load(&folder(&text), &[]).unwrap();
+        assert_eq!(config.events.socket, Path::new("/run/a b\\c;d.sock"));
+        assert_eq!(config.web_socket_events.port, 1);
+        assert_eq!(config.web_socket_events.path, "/a=b");
+        let folder = folder(&(LEAST.to_owned() + "[log]\nlevel = warn ; not info\n"));
+        assert_eq!(
+            mistakes(&folder, &[]),
+            [
+                "config.ini:6: [log] level: a comment is not allowed after a value; allowed: one on a line of its own"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file() {
+        let folder = folder(&(LEAST.to_owned() + "[webSocketEvents]\nport = wrong\norigins = https://a\n"));
+        let config = load(
+            &folder,
+            &[
+                ("AIRLAY_WEBSOCKETEVENTS_PORT", "9000"),
+                ("AIRLAY_WEBSOCKETEVENTS_ORIGINS", ""),
+                ("AIRLAY_HOME", "/srv"),
+                ("airlay_log_level", "warn"),
+            ],
+        );
+        let config = config.unwrap();
+        assert_eq!(config.web_socket_events.port, 9000);
+        assert!(config.web_socket_events.origins.is_empty());
+    }
+
+    #[test]
+    fn mistakes_in_the_environment_name_the_variable() {
+        let folder = folder(LEAST);
+        assert_eq!(
+            mistakes(&folder, &[("AIRLAY_LOG_LEVEL", "loud"), ("AIRLAY_LIMITS_FRAGMENT", "3")]),
+            [
+                "environment variable AIRLAY_LIMITS_FRAGMENT: no key has this variable, \
+                 did you mean AIRLAY_LIMITS_FRAGMENTS?",
+                "environment variable AIRLAY_LOG_LEVEL: [log] level: \"loud\" is not allowed; \
+                 allowed: off, error, warn, info, debug, trace",
+            ]
+        );
+    }
+
+    #[test]
+    fn relative_paths_start_at_the_folder_of_the_file() {
+        let folder = folder("[token]\npublicKey = key.pem\n[access]\nmode = socket\nsocket = a/b.sock\n");
+        let config = load(&folder, &[("AIRLAY_EVENTS_SOCKET", "events.sock")]).unwrap();
+        assert_eq!(config.events.socket, folder.path().join("events.sock"));
+        assert_eq!(config.access.mode, AccessMode::Socket(folder.path().join("a/b.sock")));
+        assert_eq!(config.token.public_key, [folder.path().join("key.pem")]);
+    }
+
+    #[test]
+    fn keys_that_need_each_other() {
+        let text = "[token]\njwks = .\n[access]\nmode = file\n[limits]\nqueueBytes = 2048\nqueueSoftBytes = 2049\n\
+                    queueUnauthenticatedBytes = 2048\n";
+        assert_eq!(
+            mistakes(&folder(text), &[]),
+            [
+                "config.ini:2: [token] jwks: . cannot be read: Is a directory (os error 21)",
+                "config.ini:7: [limits] queueSoftBytes: 2049 is not allowed; \
+                 allowed: at most queueBytes, which is 2048",
+                "config.ini: [access] file: not set; mode = file needs its path",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_missing_file_is_one_mistake() {
+        let folder = folder("");
+        fs::remove_file(folder.path().join("config.ini")).unwrap();
+        let mistakes = mistakes(&folder, &[]);
+        assert_eq!(
+            mistakes,
+            ["config.ini: the configuration cannot be read: No such file or directory (os error 2)"]
+        );
+    }
+}
