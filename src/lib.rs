@@ -13,6 +13,7 @@ pub mod forwarded;
 pub mod hub;
 pub mod log;
 pub mod ndjson;
+pub mod net;
 pub mod origins;
 pub mod peers;
 pub mod producers;

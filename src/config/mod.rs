@@ -5,6 +5,7 @@
 
 mod accounts;
 mod check;
+mod contents;
 mod kind;
 mod mistake;
 mod sections;
@@ -79,10 +80,24 @@ impl Config {
         let mut source = Source::new(path);
         let config = source.read_file().and_then(|()| {
             source.read_environment(environment);
-            Self::take(&mut source)
+            let config = Self::take(&mut source)?;
+            config.check_contents(&mut source);
+            Some(config)
         });
         let mistakes = source.into_mistakes();
         if mistakes.is_empty() { config.ok_or(mistakes) } else { Err(mistakes) }
+    }
+
+    /// Notes what is wrong with what the values name.
+    fn check_contents(&self, source: &mut Source) {
+        if let Err(error) = self.origins() {
+            source.note(WebSocketEvents::SECTION, "origins", error.to_string());
+        }
+        if let Err(error) = self.trusted_proxies() {
+            source.note(WebSocketEvents::SECTION, "trustedProxies", error.to_string());
+        }
+        source.add_mistakes(self.read_keys().err().into_iter().flatten());
+        source.add_mistakes(self.read_access().err());
     }
 
     /// Every section is taken before the first missing one ends it, so that each can note its mistakes.
@@ -118,7 +133,7 @@ mod tests {
     /// A folder with a key file and a `config.ini` of this text.
     fn folder(config_ini: &str) -> TempDir {
         let folder = TempDir::new().unwrap();
-        fs::write(folder.path().join("key.pem"), "a key").unwrap();
+        fs::write(folder.path().join("key.pem"), include_str!("../../tests/fixtures/live-2048.pub.pem")).unwrap();
         fs::write(folder.path().join("config.ini"), config_ini).unwrap();
         folder
     }

@@ -71,8 +71,8 @@ section! {
         jwks: Option<PathBuf> = "", path().or_none();
         /// The issuers whose tokens are good (iss). None listed means any.
         issuer: Vec<String> = "", text("names like dev.airlay.ru").list();
-        /// The audiences this service counts itself to (aud). None listed means aud is not looked at.
-        audience: Vec<String> = "", text("names like airlay-events").list();
+        /// The audience this service counts itself to (aud). None set means aud is not looked at.
+        audience: Option<String> = "", text("a name like airlay-events").or_none();
         /// How far the clock of the token's maker may differ from ours: added to exp, taken off nbf.
         leeway_seconds: Duration = "30", seconds(0..=3600);
         /// Whether a subscription ends when its token does. An expired token never makes a new one, whatever this says.

@@ -170,6 +170,11 @@ impl Source {
     }
 
     /// All that was wrong, in the order of the file's lines, then what has no line.
+    /// Notes what has a place of its own.
+    pub(super) fn add_mistakes(&mut self, mistakes: impl IntoIterator<Item = Mistake>) {
+        self.mistakes.extend(mistakes);
+    }
+
     pub(super) fn into_mistakes(mut self) -> Vec<Mistake> {
         self.mistakes.sort_by_key(Mistake::line);
         self.mistakes

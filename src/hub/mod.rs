@@ -13,7 +13,7 @@ mod taking_back;
 pub use admission::Admission;
 
 use crate::access::Access;
-use crate::api::{Code, Line, LineError};
+use crate::api::{Code, Line, LineError, encode_refused};
 use crate::ndjson::TooLong;
 use crate::peers::{Application, PeerId, Peers};
 use crate::server::Service;
@@ -133,7 +133,7 @@ impl Service for Hub {
                 let ended = self.revoke(peers, user, subject, now);
                 publishing::acknowledge(ack, ended, answers);
             }
-            Err(error) => error.encode_answer(number, answers),
+            Err(error) => encode_refused(number, &error, answers),
         }
     }
 

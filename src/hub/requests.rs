@@ -4,10 +4,11 @@
 //! waits, and those behind it wait with it, though what they need is found out meanwhile.
 
 use super::clients::{Waiting, Wish};
-use super::{Hub, OpCode};
+use super::Hub;
 use crate::access::{Decision, QuestionId};
 use crate::api::{Action, Code, Request};
 use crate::peers::{PeerId, Peers};
+use crate::server::Service as _;
 use crate::subscriptions::{Lease, Topic};
 use crate::time::{Now, Wall};
 use crate::token::{Claims, Lookup};

@@ -87,11 +87,6 @@ impl EventsSocket {
         }
         Ok(allowed.then_some(stream))
     }
-
-    /// Where the socket is.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
 }
 
 impl Drop for EventsSocket {

@@ -16,7 +16,6 @@ pub(super) enum Request {
 }
 
 /// The pipe of signals.
-#[derive(Debug)]
 pub(super) struct SignalPipe(Signals);
 
 impl SignalPipe {

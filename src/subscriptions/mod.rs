@@ -12,7 +12,7 @@ mod topic;
 
 pub use topic::{Subscriber, Topic};
 
-use crate::api::{EventType, ObjectId, Subject, UserId};
+use crate::api::{EventType, ObjectId, UserId};
 use crate::peers::PeerId;
 use crate::time::Wall;
 use crate::token::KeyId;

@@ -47,7 +47,7 @@ fn topic(number: u8, owner: UserId) -> Topic {
 }
 
 fn key(number: u8) -> KeyId {
-    KeyId::for_tests(number)
+    KeyId::of_no_key(number)
 }
 
 type Model = BTreeMap<(PeerId, String), Subscription>;

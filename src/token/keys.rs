@@ -27,6 +27,14 @@ pub struct KeySet {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyId([u8; 8]);
 
+#[cfg(test)]
+impl KeyId {
+    /// The id of no real key, for tests that need some.
+    pub(crate) const fn of_no_key(number: u8) -> Self {
+        Self([number; 8])
+    }
+}
+
 /// Why a file's keys cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {

@@ -1,0 +1,184 @@
+//! The only I/O: sockets, the event loop, signals, the clock, and the files that are read again while serving.
+//!
+//! [`Listening::bind`] takes hold of everything that can be refused; [`Listening::serve`] runs the loop. Between the two
+//! the addresses are known and nobody is served, so a caller can say that the server is ready when it is.
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "the one place that knows sockets, the event loop and the clock"
+)]
+
+mod clock;
+mod event_loop;
+mod events_socket;
+mod peer_sockets;
+mod producer_sockets;
+mod reload;
+mod signals;
+mod token;
+
+use crate::config::Config;
+use crate::hub::{Admission, Hub, HubLimits};
+use crate::peers::{PeerLimits, Peers};
+use crate::producers::{ProducerLimits, Producers};
+use crate::server::Server;
+use crate::token::{Rules, Tokens};
+use crate::websocket::message::Limits;
+use event_loop::EventLoop;
+use events_socket::{Allowed, EventsSocket};
+use mio::Poll;
+use peer_sockets::PeerSockets;
+use reload::Reload;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// Descriptors that are no peers': listeners, producers, files, the poll's own.
+const OTHER_DESCRIPTORS: u64 = 128;
+
+/// Peers beyond `connections` that may be there to be told 503, or on their way out.
+const PEERS_OVER: usize = 64;
+
+/// Bytes of answers that wait for a producer which does not read them.
+const ANSWERS: usize = 1 << 20;
+
+/// The service with its sockets bound, about to serve.
+pub struct Listening {
+    event_loop: EventLoop<Hub>,
+    reload: Reload,
+    address: SocketAddr,
+}
+
+/// Why the service cannot start, or has failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address for clients is taken, or not this machine's.
+    #[error("cannot listen on {address} ([webSocketEvents] address and port): {error}")]
+    Address {
+        /// What was to be listened on.
+        address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The events socket is taken, or cannot be made.
+    #[error("{0} ([events] socket)")]
+    EventsSocket(String),
+    /// The configuration's files are not what they were when it was loaded.
+    #[error("{0}")]
+    Config(String),
+    /// The system gives no event loop, or does not run it.
+    #[error("the event loop failed: {0}")]
+    EventLoop(#[from] io::Error),
+}
+
+impl Listening {
+    /// Binds both sockets. Nothing is half-started if it fails.
+    ///
+    /// # Errors
+    /// What of it cannot be had.
+    pub fn bind(config: &Config) -> Result<Self, ServeError> {
+        let poll = Poll::new()?;
+        let address = SocketAddr::new(config.web_socket_events.address, config.web_socket_events.port);
+        let peers = PeerSockets::bind(address, poll.registry())
+            .map_err(|error| ServeError::Address { address, error })?;
+        let allowed =
+            Allowed { users: config.events.allow_users.clone(), groups: config.events.allow_groups.clone() };
+        let events =
+            EventsSocket::bind(&config.events.socket, config.events.socket_mode, allowed, poll.registry())
+                .map_err(|error| ServeError::EventsSocket(error.to_string()))?;
+        let address = peers.address()?;
+        let server = server(config)?;
+        let event_loop = EventLoop::new(poll, server, peers, Some(events))?;
+        Ok(Self { event_loop, reload: Reload::new(config.clone()), address })
+    }
+
+    /// The address clients connect to.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where producers connect to.
+    #[must_use]
+    pub fn events_socket(&self) -> &Path {
+        self.reload.events_socket()
+    }
+
+    /// Serves until a signal ends it.
+    ///
+    /// # Errors
+    /// The event loop has failed.
+    pub fn serve(self) -> Result<(), ServeError> {
+        Ok(self.event_loop.run(self.reload)?)
+    }
+}
+
+/// The core as the configuration wants it.
+fn server(config: &Config) -> Result<Server<Hub>, ServeError> {
+    let limits = &config.limits;
+    let connections = match limits.connections {
+        0 => descriptors()?,
+        connections => connections,
+    };
+    let peer_limits = PeerLimits {
+        peers: connections.saturating_add(PEERS_OVER),
+        handshake: limits.handshake_seconds,
+        message: limits.message_seconds,
+        ping: limits.ping_seconds,
+        pong: limits.pong_seconds,
+        close: limits.close_seconds,
+        queue: limits.queue_bytes,
+        queue_soft: limits.queue_soft_bytes,
+        queue_soft_time: limits.queue_soft_seconds,
+        queue_unauthenticated: limits.queue_unauthenticated_bytes,
+        queue_total: limits.queue_total_bytes,
+    };
+    let message_limits = Limits {
+        head_bytes: limits.head_bytes,
+        message_bytes: limits.message_bytes,
+        fragments: u32::try_from(limits.fragments).unwrap_or(u32::MAX),
+    };
+    let config_error = |error: &dyn std::fmt::Display| ServeError::Config(error.to_string());
+    let admission = Admission {
+        path: config.web_socket_events.path.clone(),
+        origins: config.origins().map_err(|error| config_error(&error))?,
+        trusted_proxies: config.trusted_proxies().map_err(|error| config_error(&error))?,
+        connections,
+        connections_per_address: limits.connections_per_address,
+    };
+    let keys = config.read_keys().map_err(|mistakes| config_error(&mistakes[0]))?;
+    let rules = Rules {
+        issuers: config.token.issuer.clone(),
+        audience: config.token.audience.clone(),
+        leeway: config.token.leeway_seconds,
+        token_bytes: limits.token_bytes,
+    };
+    let hub_limits = HubLimits {
+        subscriptions: limits.subscriptions,
+        connections_per_user: limits.connections_per_user,
+        requests_per_second: u32::try_from(limits.requests_per_second).unwrap_or(u32::MAX),
+        request_burst: u32::try_from(limits.request_burst).unwrap_or(u32::MAX),
+        line: limits.line_bytes,
+    };
+    let hub = Hub::new(
+        admission,
+        Tokens::new(keys, rules, config.token.cache_entries),
+        config.read_access().map_err(|mistake| config_error(&mistake))?,
+        hub_limits,
+        config.token.enforce_expiry,
+    );
+    let producer_limits = ProducerLimits { line: limits.line_bytes, answers: ANSWERS };
+    Ok(Server::new(Peers::new(peer_limits, message_limits), Producers::new(producer_limits), hub))
+}
+
+/// The connections that the limit on open files allows, after it has been raised as far as it may be.
+fn descriptors() -> io::Result<usize> {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        setrlimit(Resource::Nofile, limit)?;
+    }
+    let descriptors = limit.current.unwrap_or(u64::MAX).saturating_sub(OTHER_DESCRIPTORS);
+    Ok(usize::try_from(descriptors).unwrap_or(usize::MAX).max(1))
+}

@@ -1,0 +1,98 @@
+//! Keys and access, read again: on SIGHUP, and the access file also when it changes.
+//!
+//! What cannot be read, or is not as it should be, is reported, and what was in force stays so.
+
+use super::event_loop::Housekeeping;
+use crate::config::{AccessMode, Config};
+use crate::hub::Hub;
+use crate::server::Server;
+use crate::time::Now;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+/// The files the configuration names, watched.
+#[derive(Debug)]
+pub(super) struct Reload {
+    config: Config,
+    access_file: Option<Version>,
+}
+
+/// What tells that a file is another, or has been written to: device, inode, length, and the times of its last changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Version {
+    file: (u64, u64),
+    length: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Reload {
+    pub(super) fn new(config: Config) -> Self {
+        let mut reload = Self { config, access_file: None };
+        reload.access_file = reload.access_file_version();
+        reload
+    }
+
+    pub(super) fn events_socket(&self) -> &Path {
+        &self.config.events.socket
+    }
+
+    fn access_file_version(&self) -> Option<Version> {
+        let AccessMode::File(path) = &self.config.access.mode else { return None };
+        let metadata = fs::metadata(path).ok()?;
+        Some(Version {
+            file: (metadata.dev(), metadata.ino()),
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+
+    fn reload_access(&mut self, server: &mut Server<Hub>, now: Now) {
+        if let AccessMode::File(_) = self.config.access.mode {
+            match self.config.read_access() {
+                Ok(access) => {
+                    server.service.replace_access(&mut server.peers, access, now);
+                    log::info!("access file read again");
+                }
+                Err(mistake) => log::error!(error:% = mistake; "access file not taken, the old one stays in force"),
+            }
+        }
+    }
+
+    fn reload_keys(&self, server: &mut Server<Hub>, now: Now) {
+        match self.config.read_keys() {
+            Ok(keys) => {
+                server.service.replace_keys(&mut server.peers, keys, now);
+                log::info!("keys read again");
+            }
+            Err(mistakes) => {
+                for mistake in mistakes {
+                    log::error!(error:% = mistake; "keys not taken, the old ones stay in force");
+                }
+            }
+        }
+    }
+}
+
+impl Housekeeping<Hub> for Reload {
+    const EVERY: Option<Duration> = Some(Duration::from_secs(1));
+
+    fn tick(&mut self, server: &mut Server<Hub>, now: Now) {
+        let version = self.access_file_version();
+        // A file that is gone for a moment, while another takes its place, is no change yet.
+        if version.is_some() && version != self.access_file {
+            self.access_file = version;
+            self.reload_access(server, now);
+        }
+    }
+
+    fn reload(&mut self, server: &mut Server<Hub>, now: Now) {
+        self.access_file = self.access_file_version();
+        self.reload_access(server, now);
+        self.reload_keys(server, now);
+        server.peers.settle(&mut server.service);
+    }
+}
