@@ -10,3 +10,4 @@ pub mod frame;
 pub mod handshake;
 pub mod message;
 pub mod outgoing;
+mod reader;
