@@ -154,17 +154,7 @@ impl FrameHeader {
             return Err(FrameError::LongControl);
         }
 
-        let (length, rest) = match short {
-            LENGTH_IN_16_BITS => {
-                let Some((&length, rest)) = bytes[2..].split_first_chunk() else { return Ok(None) };
-                (u64::from(u16::from_be_bytes(length)), rest)
-            }
-            LENGTH_IN_64_BITS => {
-                let Some((&length, rest)) = bytes[2..].split_first_chunk() else { return Ok(None) };
-                (u64::from_be_bytes(length), rest)
-            }
-            short => (u64::from(short), &bytes[2..]),
-        };
+        let Some((length, rest)) = full_length(short, &bytes[2..]) else { return Ok(None) };
         if length >> 63 != 0 {
             return Err(FrameError::LengthTopBit);
         }
@@ -216,6 +206,29 @@ impl OpCode {
     pub const fn is_control(self) -> bool {
         matches!(self, Self::Close | Self::Ping | Self::Pong)
     }
+}
+
+/// The length that `short` and the bytes behind it stand for, and what is behind those; `None` when bytes are missing.
+fn full_length(short: u8, bytes: &[u8]) -> Option<(u64, &[u8])> {
+    Some(match short {
+        LENGTH_IN_16_BITS => {
+            let (&length, rest) = bytes.split_first_chunk()?;
+            (u64::from(u16::from_be_bytes(length)), rest)
+        }
+        LENGTH_IN_64_BITS => {
+            let (&length, rest) = bytes.split_first_chunk()?;
+            (u64::from_be_bytes(length), rest)
+        }
+        short => (u64::from(short), bytes),
+    })
+}
+
+/// The length in bytes of the encoded frame `bytes` begin with; `None` when they do not hold all of its length.
+pub(super) fn encoded_length(bytes: &[u8]) -> Option<usize> {
+    let second = *bytes.get(1)?;
+    let (payload, rest) = full_length(second & 0x7F, &bytes[2..])?;
+    let mask = if second & MASKED != 0 { 4 } else { 0 };
+    usize::try_from(payload).ok()?.checked_add(bytes.len() - rest.len() + mask)
 }
 
 /// The seven bits of a length: the length itself, or how many bytes follow to hold it.
