@@ -168,7 +168,7 @@ impl KeySet {
     }
 
     /// The keys that may have signed a token with this `kid`.
-    pub(super) fn candidates(&self, kid: &Kid) -> impl Iterator<Item = &Key> {
+    pub(super) fn candidates(&self, kid: &Kid<'_>) -> impl Iterator<Item = &Key> {
         self.keys.iter().filter(move |key| key.origin.may_sign(kid))
     }
 
@@ -246,7 +246,7 @@ impl Key {
 }
 
 impl Origin {
-    fn may_sign(&self, kid: &Kid) -> bool {
+    fn may_sign(&self, kid: &Kid<'_>) -> bool {
         match (self, kid) {
             (Self::Pem, _) | (Self::Jwks(_), Kid::Absent) => true,
             (Self::Jwks(Some(own)), Kid::Named(wanted)) => own == wanted,
