@@ -438,7 +438,7 @@ static FORGED: LazyLock<Vec<(&str, String, TokenError)>> = LazyLock::new(|| {
 /// The right key, the wrong padding.
 fn sign_pss(message: &str) -> Vec<u8> {
     use aws_lc_rs::{rand, rsa, signature};
-    let pem = super::pem::Pem::parse(str::from_utf8(PRIVATE).unwrap()).unwrap();
+    let pem = pem::Pem::parse(str::from_utf8(PRIVATE).unwrap()).unwrap();
     let key = rsa::KeyPair::from_pkcs8(&pem.der).unwrap();
     let mut signature = vec![0; key.public_modulus_len()];
     let rng = rand::SystemRandom::new();
