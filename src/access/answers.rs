@@ -40,7 +40,7 @@ pub(super) struct Revocations {
 }
 
 impl Answers {
-    /// Keeps up to `capacity` answers for `keep` each.
+    /// Keeps up to `capacity` answers (at least one) for `keep` each.
     pub(super) fn new(keep: Duration, capacity: usize) -> Self {
         Self { kept: HashMap::new(), order: VecDeque::new(), keep, capacity }
     }
@@ -53,16 +53,18 @@ impl Answers {
 
     /// Keeps an answer that came just now.
     pub(super) fn keep(&mut self, about: About, question: QuestionId, code: Code, now: Monotonic) {
-        while self.order.front().is_some_and(|(about, question)| {
-            self.order.len() >= self.capacity
-                || self.kept.get(about).is_none_or(|kept| kept.until <= now || kept.question != *question)
-        }) {
+        if self.keep.is_zero() {
+            return;
+        }
+        while let Some((oldest, _)) = self.order.front() {
+            let is_over = self.kept.get(oldest).is_none_or(|kept| kept.until <= now);
+            if !is_over && self.order.len() < self.capacity {
+                break;
+            }
             self.forget_oldest();
         }
-        if !self.keep.is_zero() && self.capacity > 0 {
-            self.kept.insert(about, Kept { code, question, until: now + self.keep });
-            self.order.push_back((about, question));
-        }
+        self.kept.insert(about, Kept { code, question, until: now + self.keep });
+        self.order.push_back((about, question));
     }
 
     /// Forgets every answer.

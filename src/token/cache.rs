@@ -102,3 +102,104 @@ fn hash(digest: &Digest) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = *digest;
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{ObjectId, UserId};
+    use crate::time::Wall;
+    use crate::token::KeySet;
+
+    /// The digest and the contents of a token of its own for each number.
+    fn token(number: u32) -> (Digest, Claims, Payload) {
+        let user = UserId(ObjectId::from_bytes([7; 12]));
+        let (expires, not_before) = (Wall(u64::from(number)), Wall(0));
+        let mut keys = KeySet::new();
+        keys.add_pem(include_bytes!("../../tests/fixtures/keys/rsa2048.spki.pem")).unwrap();
+        let claims = Claims { user, expires, key: keys.ids().next().unwrap() };
+        (super::super::digest(&number.to_string()), claims, Payload { user, expires, not_before })
+    }
+
+    fn insert(cache: &mut Cache, number: u32) {
+        let (digest, claims, payload) = token(number);
+        cache.insert(digest, claims, payload);
+    }
+
+    fn knows(cache: &Cache, number: u32) -> bool {
+        let (digest, ..) = token(number);
+        cache.entries.iter().any(|entry| entry.digest == digest)
+    }
+
+    /// What must hold between the cache's fields at all times.
+    fn assert_sound(cache: &Cache) {
+        assert_eq!(cache.index.len(), cache.entries.len());
+        assert!(cache.entries.len() <= cache.capacity);
+        assert!(cache.hand == 0 || cache.hand < cache.entries.len());
+        for (entry, position) in cache.entries.iter().zip(0..) {
+            let found = cache.index.find(hash(&entry.digest), |at| *at == position);
+            assert_eq!(found, Some(&position), "the index leads to every entry");
+        }
+    }
+
+    #[test]
+    fn a_token_is_told_from_every_other() {
+        let mut cache = Cache::new(10);
+        insert(&mut cache, 1);
+        let (digest, claims, payload) = token(1);
+        assert_eq!(cache.get(&digest), Some((claims, payload)));
+        for byte in 0..digest.len() {
+            let mut other = digest;
+            other[byte] ^= 1;
+            assert_eq!(cache.get(&other), None);
+        }
+    }
+
+    #[test]
+    fn who_was_not_asked_for_makes_room() {
+        let mut cache = Cache::new(3);
+        for number in [1, 2, 3] {
+            insert(&mut cache, number);
+        }
+        assert!(cache.get(&token(1).0).is_some());
+        insert(&mut cache, 4);
+        assert!([1, 3, 4].iter().all(|&number| knows(&cache, number)) && !knows(&cache, 2));
+        // The hand has passed 1, which counts as not asked for now.
+        insert(&mut cache, 5);
+        assert!([1, 4, 5].iter().all(|&number| knows(&cache, number)) && !knows(&cache, 3));
+        insert(&mut cache, 6);
+        assert!([4, 5, 6].iter().all(|&number| knows(&cache, number)) && !knows(&cache, 1));
+        assert_sound(&cache);
+    }
+
+    #[test]
+    fn it_stays_sound_whatever_comes() {
+        for capacity in [0, 1, 2, 7, 64] {
+            let mut cache = Cache::new(capacity);
+            for step in 0..500_u32 {
+                let number = step.wrapping_mul(2_654_435_761) % 100;
+                match step % 3 {
+                    0 => drop(cache.get(&token(number).0)),
+                    _ => insert(&mut cache, number),
+                }
+                assert_sound(&cache);
+            }
+            cache.clear();
+            assert_sound(&cache);
+            assert_eq!(cache.entries.capacity(), 0);
+        }
+    }
+
+    #[test]
+    fn s36_a_hundred_thousand_tokens_fit_in_12_megabytes() {
+        let mut cache = Cache::new(100_000);
+        let (_, claims, payload) = token(0);
+        for number in 0..150_000_u64 {
+            let mut digest = [0; 32];
+            digest[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+            cache.insert(digest, claims, payload);
+        }
+        assert_eq!(cache.entries.len(), 100_000);
+        let bytes = cache.entries.capacity() * size_of::<Entry>() + cache.index.allocation_size();
+        assert!(bytes <= 12_000_000, "{bytes}");
+    }
+}

@@ -117,3 +117,79 @@ const EXPLICIT_0: u8 = 0xa0;
 
 /// 1.2.840.113549.1.1.1 (RFC 8017 §A.1).
 const RSA_ENCRYPTION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An element with this tag around these contents, of less than 128 bytes in all.
+    fn element(tag: u8, contents: &[&[u8]]) -> Vec<u8> {
+        let contents = contents.concat();
+        [&[tag, u8::try_from(contents.len()).unwrap()], &*contents].concat()
+    }
+
+    fn pkcs1() -> Vec<u8> {
+        element(SEQUENCE, &[&[INTEGER, 2, 0x00, 0xc5], &[INTEGER, 1, 3]])
+    }
+
+    fn spki(algorithm: &[u8], key: &[u8]) -> Vec<u8> {
+        let algorithm = element(SEQUENCE, &[&element(OBJECT_IDENTIFIER, &[algorithm]), &[0x05, 0x00]]);
+        element(SEQUENCE, &[&algorithm, &element(BIT_STRING, &[key])])
+    }
+
+    fn certificate(version: &[u8], spki: &[u8]) -> Vec<u8> {
+        let empty: &[u8] = &[SEQUENCE, 0];
+        let fields = element(SEQUENCE, &[version, &[INTEGER, 1, 7], empty, empty, empty, empty, spki]);
+        element(SEQUENCE, &[&fields, empty, &[BIT_STRING, 1, 0]])
+    }
+
+    const NUMBERS: Option<RsaNumbers<'_>> = Some(RsaNumbers { modulus: &[0xc5], exponent: &[3] });
+
+    #[test]
+    fn the_numbers_are_found_in_every_envelope() {
+        assert_eq!(RsaNumbers::from_pkcs1(&pkcs1()), NUMBERS);
+        let spki = spki(RSA_ENCRYPTION, &[&[0], &*pkcs1()].concat());
+        assert_eq!(RsaNumbers::from_spki(&spki), NUMBERS);
+        for version in [&[][..], &[EXPLICIT_0, 3, INTEGER, 1, 2]] {
+            assert_eq!(RsaNumbers::from_certificate(&certificate(version, &spki)), NUMBERS);
+        }
+    }
+
+    #[test]
+    fn a_cut_or_prolonged_encoding_is_refused() {
+        let whole = spki(RSA_ENCRYPTION, &[&[0], &*pkcs1()].concat());
+        for length in 0..whole.len() {
+            assert_eq!(RsaNumbers::from_spki(&whole[..length]), None);
+        }
+        let longer = [&*whole, &[0]].concat();
+        assert_eq!(RsaNumbers::from_spki(&longer), None);
+        for length in 0..certificate(&[], &whole).len() {
+            assert_eq!(RsaNumbers::from_certificate(&certificate(&[], &whole)[..length]), None);
+        }
+    }
+
+    #[test]
+    fn what_is_no_rsa_key_is_refused() {
+        let ec = [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+        assert_eq!(RsaNumbers::from_spki(&spki(&ec, &[&[0], &*pkcs1()].concat())), None);
+        assert_eq!(RsaNumbers::from_spki(&spki(RSA_ENCRYPTION, &[&[1], &*pkcs1()].concat())), None);
+        for modulus in [
+            &[INTEGER, 0][..],
+            &[INTEGER, 1, 0],
+            &[INTEGER, 1, 0xc5],
+            &[INTEGER, 2, 0x00, 0x45],
+            &[BIT_STRING, 1, 0x45],
+            // The length: not minimal, indefinite, more than there is.
+            &[INTEGER, 0x81, 1, 0x45],
+            &[INTEGER, 0x82, 0, 1, 0x45],
+            &[INTEGER, 0x80, 0x45, 0, 0],
+            &[INTEGER, 0x84, 0xff, 0xff, 0xff, 0xff],
+            &[INTEGER, 0x83, 0xff, 0xff, 0xff],
+        ] {
+            let der = element(SEQUENCE, &[modulus, &[INTEGER, 1, 3]]);
+            assert_eq!(RsaNumbers::from_pkcs1(&der), None, "{modulus:02x?}");
+        }
+        let three_numbers = element(SEQUENCE, &[&[INTEGER, 1, 5], &[INTEGER, 1, 3], &[INTEGER, 1, 3]]);
+        assert_eq!(RsaNumbers::from_pkcs1(&three_numbers), None);
+    }
+}

@@ -1,5 +1,6 @@
 //! The outside of a token: the compact serialization (RFC 7515 §7.1) and the header (§4).
 
+use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine as _;
@@ -35,14 +36,14 @@ pub(super) struct Compact<'t> {
 pub(super) struct Header<'j> {
     algorithm: Option<Value<'j>>,
     has_critical: bool,
-    pub(super) kid: Kid,
+    pub(super) kid: Kid<'j>,
 }
 
 /// Which key the header names.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Kid {
+pub(super) enum Kid<'j> {
     Absent,
-    Named(String),
+    Named(Cow<'j, str>),
     /// It is no string, so it is no key's.
     NotText,
 }
@@ -101,7 +102,7 @@ impl<'j> Header<'j> {
         let [algorithm, kid, critical, _] = read_members(Part::Header, json, ["alg", "kid", "crit", "typ"])?;
         let kid = match kid.map(Value::string) {
             None => Kid::Absent,
-            Some(Some(kid)) => Kid::Named(kid.into_owned()),
+            Some(Some(kid)) => Kid::Named(kid),
             Some(None) => Kid::NotText,
         };
         Ok(Self { algorithm, has_critical: critical.is_some(), kid })

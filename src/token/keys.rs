@@ -176,7 +176,7 @@ impl KeySet {
     }
 
     /// The keys that may have signed a token with this `kid`.
-    pub(super) fn candidates(&self, kid: &Kid) -> impl Iterator<Item = &Key> {
+    pub(super) fn candidates(&self, kid: &Kid<'_>) -> impl Iterator<Item = &Key> {
         self.keys.iter().filter(move |key| key.origin.may_sign(kid))
     }
 
@@ -229,12 +229,16 @@ impl Key {
         if !(2048..=8192).contains(&bits) {
             return Err(KeyError::Size { bits });
         }
-        // With the exponent 1 anybody could sign.
+        // With the exponent 1 anybody could sign; a long one costs whoever verifies (33 bits are what aws-lc takes).
+        let exponent_value =
+            exponent.iter().fold(0_u64, |value, &byte| value.saturating_mul(256) | u64::from(byte));
+        let is_odd = |number: &[u8]| number.last().is_some_and(|last| last % 2 == 1);
+        if !is_odd(modulus) || !is_odd(exponent) || !(3..1 << 33).contains(&exponent_value) {
+            return Err(KeyError::Numbers);
+        }
         let public = RsaPublicKeyComponents { n: modulus, e: exponent }
             .to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
-            .ok()
-            .filter(|_| exponent != [1])
-            .ok_or(KeyError::Numbers)?;
+            .map_err(|_| KeyError::Numbers)?;
         Ok(Self { id: KeyId::new(&origin, numbers), origin, modulus_bytes: modulus.len(), public })
     }
 
@@ -254,7 +258,7 @@ impl Key {
 }
 
 impl Origin {
-    fn may_sign(&self, kid: &Kid) -> bool {
+    fn may_sign(&self, kid: &Kid<'_>) -> bool {
         match (self, kid) {
             (Self::Pem, _) | (Self::Jwks(_), Kid::Absent) => true,
             (Self::Jwks(Some(own)), Kid::Named(wanted)) => own == wanted,
@@ -291,5 +295,154 @@ impl fmt::Display for KeyId {
 impl fmt::Debug for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    macro_rules! fixture {
+        ($name:literal) => {
+            include_bytes!(concat!("../../tests/fixtures/keys/", $name))
+        };
+    }
+
+    fn pem(file: &[u8]) -> Result<KeySet, KeyError> {
+        let mut keys = KeySet::new();
+        keys.add_pem(file).map(|()| keys)
+    }
+
+    fn jwks(file: &str) -> Result<KeySet, KeyError> {
+        let mut keys = KeySet::new();
+        let outcome = keys.add_jwks(file.as_bytes());
+        assert!(outcome.is_ok() || keys.is_empty(), "nothing is added by halves");
+        outcome.map(|()| keys)
+    }
+
+    /// A JWK set of one RSA key with this modulus and exponent.
+    fn rsa_jwks(modulus: &[u8], exponent: &[u8]) -> String {
+        let [n, e] = [modulus, exponent].map(|number| URL_SAFE_NO_PAD.encode(number));
+        format!(r#"{{"keys":[{{"kty":"RSA","n":"{n}","e":"{e}"}}]}}"#)
+    }
+
+    #[test]
+    fn a_key_is_the_same_in_every_pem_encoding() {
+        let forms: [&[u8]; 3] = [
+            fixture!("rsa4096.spki.pem"),
+            fixture!("rsa4096.pkcs1.pem"),
+            fixture!("rsa4096.certificate.pem"),
+        ];
+        let mut keys = KeySet::new();
+        for form in forms {
+            keys.add_pem(form).unwrap();
+        }
+        assert_eq!(keys.len(), 1);
+        assert_eq!(keys.keys[0].signature_bytes(), 512);
+        let with_carriage_returns = str::from_utf8(forms[0]).unwrap().replace('\n', "\r\n");
+        let with_text = format!("My key:\n{with_carriage_returns}\nThat was it.\n");
+        assert_eq!(pem(with_text.as_bytes()).unwrap().keys[0].id(), keys.keys[0].id());
+        assert_ne!(pem(fixture!("rsa2048.spki.pem")).unwrap().keys[0].id(), keys.keys[0].id());
+    }
+
+    #[test]
+    fn a_pem_file_without_a_usable_key_is_refused() {
+        let spki = str::from_utf8(fixture!("rsa2048.spki.pem")).unwrap();
+        let body: String = spki.lines().filter(|line| !line.starts_with('-')).collect();
+        let labelled =
+            |label: &str, body: &str| format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
+        for (file, error) in [
+            (fixture!("rsa1024.spki.pem").to_vec(), KeyError::Size { bits: 1024 }),
+            (fixture!("rsa2047.spki.pem").to_vec(), KeyError::Size { bits: 2047 }),
+            (fixture!("rsapss.spki.pem").to_vec(), KeyError::NotRsa),
+            (fixture!("p256.spki.pem").to_vec(), KeyError::NotRsa),
+            (fixture!("p256.certificate.pem").to_vec(), KeyError::NotRsa),
+            (fixture!("rsa2048.private.pem").to_vec(), KeyError::Private),
+            (fixture!("rsa4096.private.pkcs1.pem").to_vec(), KeyError::Private),
+            (labelled("CERTIFICATE", &body).into(), KeyError::NotRsa),
+            (labelled("RSA PUBLIC KEY", &body).into(), KeyError::NotRsa),
+            (labelled("SOMETHING", &body).into(), KeyError::NotRsa),
+            (labelled("PUBLIC KEY", &body[..64]).into(), KeyError::NotRsa),
+            (labelled("PUBLIC KEY", "").into(), KeyError::NotRsa),
+            (labelled("PUBLIC KEY", "MII*").into(), KeyError::Pem(PemError::NotBase64)),
+            ([spki, spki].concat().into(), KeyError::Pem(PemError::Several)),
+            (spki.replace("-----END PUBLIC", "-----END RSA PUBLIC").into(), KeyError::Pem(PemError::NoEnd)),
+            (spki[..200].into(), KeyError::Pem(PemError::NoEnd)),
+            (Vec::new(), KeyError::Pem(PemError::None)),
+            (body.clone().into(), KeyError::Pem(PemError::None)),
+            (fixture!("jwks.json").to_vec(), KeyError::Pem(PemError::None)),
+            (vec![0x30, 0x82, 0x01, 0xff], KeyError::NotText),
+        ] {
+            assert_eq!(pem(&file).err(), Some(error), "{}", String::from_utf8_lossy(&file));
+        }
+    }
+
+    #[test]
+    fn a_jwk_set_gives_its_keys_for_rs256() {
+        let keys = jwks(str::from_utf8(fixture!("jwks.json")).unwrap()).unwrap();
+        let origins: Vec<_> = keys.keys.iter().map(|key| &key.origin).collect();
+        assert_eq!(origins, [&Origin::Jwks(Some("main".into())), &Origin::Jwks(Some("second".into()))]);
+        let same_key_from_pem = pem(fixture!("rsa4096.spki.pem")).unwrap();
+        assert_ne!(keys.keys[0].id(), same_key_from_pem.keys[0].id(), "other tokens are for it");
+    }
+
+    #[test]
+    fn a_jwk_set_with_a_mistake_is_refused_as_a_whole() {
+        let [good, second] = ["main", "second"].map(|kid| {
+            let file = str::from_utf8(fixture!("jwks.json")).unwrap();
+            let start = file[..file.find(&format!("\"{kid}\"")).unwrap()].rfind('{').unwrap();
+            &file[start..=start + file[start..].find('}').unwrap()]
+        });
+        let set = |keys: &[&str]| format!(r#"{{"keys":[{}]}}"#, keys.join(","));
+        let of_second = |error| KeyError::InSet { number: 2, error: Box::new(error) };
+        let changed = |this: &str, that: &str| set(&[good, &second.replace(this, that)]);
+        assert_eq!(jwks(&set(&[good, second])).unwrap().len(), 2);
+        assert_eq!(jwks(&set(&[good, good])).unwrap().len(), 1);
+        assert_eq!(jwks(&changed("\"use\"", "\"x\":[1],\"use\"")).unwrap().len(), 2);
+        for (file, error) in [
+            (String::new(), KeyError::NotJwks),
+            ("[]".into(), KeyError::NotJwks),
+            ("{}".into(), KeyError::NotJwks),
+            (r#"{"keys":{}}"#.into(), KeyError::NotJwks),
+            (r#"{"keys":[],"keys":[]}"#.into(), KeyError::NotJwks),
+            (set(&[good]) + "x", KeyError::NotJwks),
+            (set(&[]), KeyError::NoneUsable),
+            (set(&[r#"{"kty":"EC"}"#, r#"{"kty":"oct","k":"AAAA"}"#]), KeyError::NoneUsable),
+            (set(&[&good.replace("\"sig\"", "\"enc\"")]), KeyError::NoneUsable),
+            (set(&[&good.replace("RS256", "RS512")]), KeyError::NoneUsable),
+            (set(&[good, "1"]), of_second(KeyError::NotJwks)),
+            (set(&[good, "{}"]), of_second(KeyError::Member("kty"))),
+            (changed("\"RSA\"", "7"), of_second(KeyError::Member("kty"))),
+            (changed("\"second\"", "2"), of_second(KeyError::Member("kid"))),
+            (changed("\"n\"", "\"N\""), of_second(KeyError::Member("n"))),
+            (changed("\"AQAB\"", "65537"), of_second(KeyError::Member("e"))),
+            (changed("\"AQAB\"", "\"AQAB=\""), of_second(KeyError::Member("e"))),
+            (changed("\"AQAB\"", "\"AAEAAQ\""), of_second(KeyError::Member("e"))),
+            (changed("\"AQAB\"", "\"\""), of_second(KeyError::Member("e"))),
+            (changed("\"kid\"", "\"n\":\"\",\"kid\""), of_second(KeyError::Member("n"))),
+            (changed("\"kid\"", "\"d\":\"AQ\",\"kid\""), of_second(KeyError::Private)),
+        ] {
+            assert_eq!(jwks(&file).err(), Some(error), "{file}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_make_no_safe_key_are_refused() {
+        let mut modulus = [0xab; 256];
+        let refused = |modulus: &[u8], exponent: &[u8]| match jwks(&rsa_jwks(modulus, exponent)) {
+            Err(KeyError::InSet { number: 1, error }) => *error,
+            other => panic!("{other:?}"),
+        };
+        assert!(jwks(&rsa_jwks(&modulus, &[3])).is_ok());
+        for exponent in [&[1][..], &[2], &[0x01, 0x00, 0x00], &[2, 0, 0, 0, 1], &[0xff; 9], &[0xff; 256]] {
+            assert_eq!(refused(&modulus, exponent), KeyError::Numbers, "{exponent:02x?}");
+        }
+        assert_eq!(refused(&[0xab; 255], &[3]), KeyError::Size { bits: 2040 });
+        assert_eq!(refused(&[0xab; 1025], &[3]), KeyError::Size { bits: 8200 });
+        modulus[0] = 0x7f;
+        assert_eq!(refused(&modulus, &[3]), KeyError::Size { bits: 2047 });
+        modulus[0] = 0x80;
+        modulus[255] = 0xaa;
+        assert_eq!(refused(&modulus, &[3]), KeyError::Numbers, "an even modulus");
     }
 }
