@@ -6,7 +6,13 @@
 //! the command-line programs in [`cli`] is free of I/O and of clocks: bytes, events and the time go in; frames,
 //! answers, deadlines and closings come out.
 
+pub mod access;
 pub mod api;
+pub mod cli;
 pub mod config;
+pub mod forwarded;
 pub mod log;
+pub mod ndjson;
+pub mod origins;
 pub mod time;
+pub mod token;

@@ -3,6 +3,21 @@
 //! Everything here is text in, value out (or the reverse). It knows nothing of connections, tokens' contents or who
 //! may see what.
 
+mod answer;
+mod event;
 mod id;
+mod line;
+pub(crate) mod object;
+pub(crate) mod problem;
+mod question;
+mod reply;
+mod request;
+mod subject;
 
+pub use answer::{encode_refused, encode_taken};
+pub use event::{Audience, Event};
 pub use id::{EventType, ObjectId, ObjectIdError, Subject, UserId};
+pub use line::{Line, LineError};
+pub use question::{Answer, Question};
+pub use reply::{Code, encode_loss};
+pub use request::{Action, Request};

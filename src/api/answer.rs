@@ -1,0 +1,19 @@
+//! What the server answers a producer: one line each, its line feed included.
+
+use super::line::LineError;
+
+/// Appends the line that says an event has been queued for so many subscribers; `ack` is the event's.
+///
+/// `{"ack":…,"status":200,"message":"Ok","code":0,"subscribers":N}`
+pub fn encode_taken(ack: &str, subscribers: u64, out: &mut Vec<u8>) {
+    let _ = (ack, subscribers, out);
+    todo!()
+}
+
+/// Appends the line that says line `number` could not be taken, and why.
+///
+/// `{"status":400,"message":"…","code":5,"line":N}`, with `ack` in front if the line had one.
+pub fn encode_refused(number: u64, error: &LineError<'_>, out: &mut Vec<u8>) {
+    let _ = (number, error, out);
+    todo!()
+}

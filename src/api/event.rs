@@ -1,0 +1,76 @@
+//! An event: what a producer publishes and its subscribers are told.
+
+use serde_json::value::RawValue;
+
+use super::id::{Subject, UserId};
+
+/// An event, as a producer wrote it.
+#[derive(Clone, Debug)]
+pub struct Event<'a> {
+    /// What it is about.
+    pub subject: Subject,
+    /// `data`: any JSON value, exactly as it was written; `[]` if it was absent.
+    pub data: &'a RawValue,
+    /// Whom it reaches.
+    pub audience: Audience,
+    /// `ack`: if it is there, the producer wants one line back. A JSON string or number, exactly as it was written.
+    pub ack: Option<&'a str>,
+}
+
+/// Whom an event reaches, of those attached to what it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// All of them: every event but a notification.
+    Attached,
+    /// All of them, for a notification: `"users":"*"`.
+    Everyone,
+    /// These users, for a notification; in ascending order, each once. If `users` was absent, the user whose id is
+    /// the event's.
+    Users(Vec<UserId>),
+}
+
+impl Event<'_> {
+    /// Appends the message subscribers get: `{"type":"…","id":"…","data":…}`.
+    pub fn encode_message(&self, out: &mut Vec<u8>) {
+        out.push(b'{');
+        self.subject.write_members(out);
+        out.extend_from_slice(b",\"data\":");
+        out.extend_from_slice(self.data.get().as_bytes());
+        out.push(b'}');
+    }
+
+    /// Appends the line that publishes the event, its line feed included. Line feeds inside `data` (white space
+    /// between its tokens, by JSON's rules) become spaces.
+    pub fn encode_line(&self, out: &mut Vec<u8>) {
+        out.push(b'{');
+        if let Some(ack) = self.ack {
+            out.extend_from_slice(b"\"ack\":");
+            out.extend_from_slice(ack.as_bytes());
+            out.push(b',');
+        }
+        self.subject.write_members(out);
+        self.audience.write_member(out);
+        out.extend_from_slice(b",\"data\":");
+        out.extend(self.data.get().bytes().map(|byte| if byte == b'\n' { b' ' } else { byte }));
+        out.extend_from_slice(b"}\n");
+    }
+}
+
+impl Audience {
+    /// Writes `,"users":…`, or nothing where it does not belong.
+    fn write_member(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Attached => {}
+            Self::Everyone => out.extend_from_slice(b",\"users\":\"*\""),
+            Self::Users(users) => {
+                out.extend_from_slice(b",\"users\":[");
+                for (place, UserId(user)) in users.iter().enumerate() {
+                    out.extend_from_slice(if place == 0 { b"\"" } else { b",\"" });
+                    out.extend_from_slice(&user.to_hex());
+                    out.push(b'"');
+                }
+                out.push(b']');
+            }
+        }
+    }
+}

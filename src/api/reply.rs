@@ -1,0 +1,108 @@
+//! What the server answers a client: the codes, the replies, and the message that says a subscription is lost.
+
+use std::fmt;
+
+use super::id::Subject;
+
+/// The outcome of a request, or why a subscription was lost: `code`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Code {
+    /// Done.
+    Ok = 0,
+    /// `auth` is absent, `null` or `""`.
+    TokenNotSet = 1,
+    /// The token is malformed, of another algorithm, badly signed, expired, of a wrong issuer or without a user.
+    InvalidToken = 2,
+    /// The token is good, and its user is not known.
+    UserNotExists = 3,
+    /// The user may not see this object.
+    NoAccess = 4,
+    /// The request is not as it should be.
+    InvalidRequest = 5,
+    /// The connection has as many subscriptions as it may have.
+    TooManySubscriptions = 6,
+    /// The connection sends more requests than it may send.
+    TooManyRequests = 7,
+    /// The access service gave no answer in time.
+    Unavailable = 8,
+}
+
+impl Code {
+    /// Every code, each at the place of its number.
+    pub const ALL: [Self; 9] = [
+        Self::Ok,
+        Self::TokenNotSet,
+        Self::InvalidToken,
+        Self::UserNotExists,
+        Self::NoAccess,
+        Self::InvalidRequest,
+        Self::TooManySubscriptions,
+        Self::TooManyRequests,
+        Self::Unavailable,
+    ];
+
+    /// The code's number on the wire.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// `status`: 200 or 400.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Ok => 200,
+            _ => 400,
+        }
+    }
+
+    /// `message`.
+    #[must_use]
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::Ok => "Ok",
+            Self::TokenNotSet => "Token not set",
+            Self::InvalidToken => "Invalid token",
+            Self::UserNotExists => "User not exists",
+            Self::NoAccess => "Not access for dataset",
+            Self::InvalidRequest => "Invalid request",
+            Self::TooManySubscriptions => "Too many subscriptions",
+            Self::TooManyRequests => "Too many requests",
+            Self::Unavailable => "Temporarily unavailable",
+        }
+    }
+
+    /// The reply to a request: a whole text message.
+    #[must_use]
+    pub const fn reply(self) -> &'static str {
+        match self {
+            Self::Ok => r#"{"status":200,"message":"Ok","code":0}"#,
+            Self::TokenNotSet => r#"{"status":400,"message":"Token not set","code":1}"#,
+            Self::InvalidToken => r#"{"status":400,"message":"Invalid token","code":2}"#,
+            Self::UserNotExists => r#"{"status":400,"message":"User not exists","code":3}"#,
+            Self::NoAccess => r#"{"status":400,"message":"Not access for dataset","code":4}"#,
+            Self::InvalidRequest => r#"{"status":400,"message":"Invalid request","code":5}"#,
+            Self::TooManySubscriptions => r#"{"status":400,"message":"Too many subscriptions","code":6}"#,
+            Self::TooManyRequests => r#"{"status":400,"message":"Too many requests","code":7}"#,
+            Self::Unavailable => r#"{"status":400,"message":"Temporarily unavailable","code":8}"#,
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.message())
+    }
+}
+
+impl std::error::Error for Code {}
+
+/// Appends the unasked message that says the subscription to `subject` is lost, and why.
+pub fn encode_loss(code: Code, subject: Subject, out: &mut Vec<u8>) {
+    let reply = code.reply();
+    out.extend_from_slice(&reply.as_bytes()[..reply.len() - 1]);
+    out.extend_from_slice(b",\"event\":{");
+    subject.write_members(out);
+    out.extend_from_slice(b"}}");
+}

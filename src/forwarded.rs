@@ -1,0 +1,227 @@
+//! Whose address a connection is really from, when it comes through a proxy: `X-Forwarded-For` and `Forwarded`
+//! (RFC 7239), believed from proxies that are trusted and from nobody else.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+/// The proxies whose word is taken.
+#[derive(Clone, Debug, Default)]
+pub struct TrustedProxies {
+    networks: Vec<Network>,
+}
+
+/// The addresses that begin with the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Network {
+    first: IpAddr,
+    /// How many bits they share.
+    prefix: u8,
+}
+
+/// Why a text names no network of proxies.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProxyError {
+    /// It is no address and no network.
+    #[error("{0:?} is neither an IP address nor a network like 10.0.0.0/8")]
+    Syntax(String),
+    /// The address has bits beyond the prefix.
+    #[error("{text:?} is not the first address of its network; {first}/{prefix} is")]
+    HostBits {
+        /// What was given.
+        text: String,
+        /// The network's first address.
+        first: IpAddr,
+        /// The bits its addresses share.
+        prefix: u8,
+    },
+}
+
+impl TrustedProxies {
+    /// Trusts these addresses and networks (CIDR notation, RFC 4632 §3.1).
+    ///
+    /// # Errors
+    ///
+    /// One of them is neither.
+    pub fn parse<'a>(proxies: impl IntoIterator<Item = &'a str>) -> Result<Self, ProxyError> {
+        let networks = proxies.into_iter().map(Network::parse).collect::<Result<_, _>>()?;
+        Ok(Self { networks })
+    }
+
+    /// The address of the client behind a connection from `peer`, whose request had these header values, in the order
+    /// of the request.
+    ///
+    /// The chain is read from its end, which the nearest proxy wrote: the first address that is no trusted proxy is the
+    /// client's. What cannot be read ends the chain. Where the two headers name different clients, one of them was not
+    /// written by the proxy, and neither is believed.
+    #[must_use]
+    pub fn client<'h>(
+        &self,
+        peer: IpAddr,
+        x_forwarded_for: impl DoubleEndedIterator<Item = &'h [u8]>,
+        forwarded: impl DoubleEndedIterator<Item = &'h [u8]>,
+    ) -> IpAddr {
+        let peer = peer.to_canonical();
+        if !self.trust(peer) {
+            return peer;
+        }
+        let x_forwarded_for = self.walk(peer, x_forwarded_for, parse_node);
+        let forwarded = self.walk(peer, forwarded, parse_forwarded);
+        match (x_forwarded_for, forwarded) {
+            (None, None) => peer,
+            (Some(client), None) | (None, Some(client)) => client,
+            (Some(one), Some(other)) => {
+                if one == other {
+                    one
+                } else {
+                    peer
+                }
+            }
+        }
+    }
+
+    fn trust(&self, address: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(address))
+    }
+
+    /// The client at the end of the chain of one header; `None` if there is no such header.
+    fn walk<'h>(
+        &self,
+        peer: IpAddr,
+        values: impl DoubleEndedIterator<Item = &'h [u8]>,
+        parse: impl Fn(&str) -> Option<IpAddr>,
+    ) -> Option<IpAddr> {
+        let mut client = None;
+        // A comma inside a quoted string splits it in two, neither of which can be read: the chain ends there.
+        for hop in values.rev().flat_map(|value| value.rsplit(|&byte| byte == b',')) {
+            let Some(address) = str::from_utf8(hop).ok().and_then(|hop| parse(hop.trim_matches([' ', '\t'])))
+            else {
+                return Some(client.unwrap_or(peer));
+            };
+            client = Some(address);
+            if !self.trust(address) {
+                break;
+            }
+        }
+        client
+    }
+}
+
+impl Network {
+    fn parse(text: &str) -> Result<Self, ProxyError> {
+        let syntax = || ProxyError::Syntax(text.to_owned());
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| syntax())?;
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            None => bits,
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                digits.parse().map_err(|_| syntax())?
+            }
+            Some(_) => return Err(syntax()),
+        };
+        if prefix > bits {
+            return Err(syntax());
+        }
+        let first = first_address(address, prefix);
+        if first != address {
+            return Err(ProxyError::HostBits { text: text.to_owned(), first, prefix });
+        }
+        // An IPv4 network may be written as the IPv6 addresses it is mapped to; addresses are compared as IPv4.
+        match first.to_canonical() {
+            canonical if canonical != first && prefix >= 96 => {
+                Ok(Self { first: canonical, prefix: prefix - 96 })
+            }
+            _ => Ok(Self { first, prefix }),
+        }
+    }
+
+    fn contains(self, address: IpAddr) -> bool {
+        address.is_ipv4() == self.first.is_ipv4() && first_address(address, self.prefix) == self.first
+    }
+}
+
+/// The address with all bits after the first `prefix` cleared.
+fn first_address(address: IpAddr, prefix: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+            IpAddr::V4((address.to_bits() & mask).into())
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+            IpAddr::V6((address.to_bits() & mask).into())
+        }
+    }
+}
+
+/// The address in an element of `Forwarded` (RFC 7239 §4): `for=192.0.2.60;proto=http`, `for="[2001:db8::1]:4711"`.
+/// The element must be well formed as a whole.
+fn parse_forwarded(element: &str) -> Option<IpAddr> {
+    let mut address = None;
+    let mut rest = element;
+    loop {
+        let (name, value) = rest.split_once('=')?;
+        let (value, after) = parse_value(value)?;
+        if !is_token(name) {
+            return None;
+        }
+        if name.eq_ignore_ascii_case("for") && address.replace(parse_node(value)?).is_some() {
+            return None;
+        }
+        if after.is_empty() {
+            return address;
+        }
+        rest = after.strip_prefix(';')?;
+    }
+}
+
+/// A value at the beginning of `text`, a token or a quoted string, and what follows it. A quoted pair is left as it is
+/// written: no address needs one.
+fn parse_value(text: &str) -> Option<(&str, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let (value, after) = text.split_at(text.find(';').unwrap_or(text.len()));
+        return is_token(value).then_some((value, after));
+    };
+    let mut escaped = false;
+    let end = quoted.find(|char| {
+        let ends = char == '"' && !escaped;
+        escaped = char == '\\' && !escaped;
+        ends
+    })?;
+    Some((&quoted[..end], &quoted[end + 1..]))
+}
+
+/// Whether it is a token (RFC 9110 §5.6.2).
+fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// A node with or without a port (RFC 7239 §6): `192.0.2.60`, `192.0.2.60:80`, `[2001:db8::1]`, `[2001:db8::1]:80`; for
+/// `X-Forwarded-For` also `2001:db8::1`.
+fn parse_node(text: &str) -> Option<IpAddr> {
+    let address = match text.strip_prefix('[') {
+        Some(text) => {
+            let (address, port) = text.split_once(']')?;
+            if !port.is_empty() && !is_port(port.strip_prefix(':')?) {
+                return None;
+            }
+            IpAddr::V6(address.parse::<Ipv6Addr>().ok()?)
+        }
+        None => match text.split_once(':') {
+            Some((address, port)) if is_port(port) => IpAddr::V4(address.parse().ok()?),
+            _ => text.parse().ok()?,
+        },
+    };
+    Some(address.to_canonical())
+}
+
+/// Whether it is a port, in digits or obfuscated (RFC 7239 §6.3).
+fn is_port(text: &str) -> bool {
+    match text.strip_prefix('_') {
+        Some(name) => is_token(name),
+        None => (1..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()),
+    }
+}

@@ -1,0 +1,107 @@
+//! Which web pages may open the socket: the allowlist that stands against cross-site WebSocket hijacking (RFC 6455
+//! §10.2).
+
+/// The origins whose pages are let in.
+#[derive(Clone, Debug, Default)]
+pub struct Origins {
+    /// `None`: all of them.
+    allowed: Option<Vec<Origin<Box<str>>>>,
+}
+
+/// An origin (RFC 6454 §4): scheme, host and port.
+#[derive(Clone, Copy, Debug)]
+struct Origin<S> {
+    scheme: S,
+    host: S,
+    /// `None`: the scheme's own.
+    port: Option<u16>,
+}
+
+/// Why a text is no origin that can be allowed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{origin:?} is no origin: scheme://host or scheme://host:port, without a path and without wildcards")]
+pub struct OriginError {
+    origin: String,
+}
+
+impl Origins {
+    /// Any page is let in.
+    #[must_use]
+    pub const fn any() -> Self {
+        Self { allowed: None }
+    }
+
+    /// Pages of these origins only.
+    ///
+    /// # Errors
+    ///
+    /// One of them is not `scheme://host` or `scheme://host:port`.
+    pub fn only<'a>(origins: impl IntoIterator<Item = &'a str>) -> Result<Self, OriginError> {
+        let allowed = origins.into_iter().map(|text| match Origin::parse(text) {
+            Some(Origin { scheme, host, port }) => {
+                Ok(Origin { scheme: scheme.into(), host: host.into(), port })
+            }
+            None => Err(OriginError { origin: text.to_owned() }),
+        });
+        Ok(Self { allowed: Some(allowed.collect::<Result<_, _>>()?) })
+    }
+
+    /// Whether a request with this `Origin` header is let in. Without one it does not come from a web page, and is.
+    #[must_use]
+    pub fn admit(&self, origin: Option<&[u8]>) -> bool {
+        let (Some(allowed), Some(origin)) = (&self.allowed, origin) else { return true };
+        let Some(origin) = str::from_utf8(origin).ok().and_then(Origin::parse) else { return false };
+        allowed.iter().any(|allowed| {
+            allowed.scheme.eq_ignore_ascii_case(origin.scheme)
+                && allowed.host.eq_ignore_ascii_case(origin.host)
+                && allowed.port == origin.port
+        })
+    }
+}
+
+impl<'a> Origin<&'a str> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let (scheme, authority) = text.split_once("://")?;
+        let (host, port) = match authority.rsplit_once(':') {
+            // The colon of an IPv6 address stands in brackets.
+            Some((host, port)) if !port.ends_with(']') => (host, Some(parse_port(port)?)),
+            _ => (authority, None),
+        };
+        let is_own = matches!(port, Some(port) if default_port(scheme) == Some(port));
+        let port = port.filter(|_| !is_own);
+        (is_scheme(scheme) && is_host(host)).then_some(Self { scheme, host, port })
+    }
+}
+
+/// A port in digits; a sign, which `parse` would take, is none.
+fn parse_port(text: &str) -> Option<u16> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
+/// The port that equals its absence (RFC 6455 §3, RFC 9110 §4.2).
+const fn default_port(scheme: &str) -> Option<u16> {
+    if scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss") {
+        Some(443)
+    } else if scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("ws") {
+        Some(80)
+    } else {
+        None
+    }
+}
+
+/// Whether it is a scheme (RFC 3986 §3.1).
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+}
+
+/// Whether it is a host as browsers write it: a name in ASCII, an IPv4 address, or an IPv6 address in brackets.
+fn is_host(text: &str) -> bool {
+    match text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            !text.is_empty()
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+        }
+    }
+}

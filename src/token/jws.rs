@@ -1,0 +1,132 @@
+//! The outside of a token: the compact serialization (RFC 7515 §7.1) and the header (§4).
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::api::object::{self, Member, Value};
+use crate::api::problem::What;
+
+use super::TokenError;
+
+/// A part of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The first.
+    Header,
+    /// The second.
+    Payload,
+    /// The third.
+    Signature,
+}
+
+/// A token's parts, still encoded.
+pub(super) struct Compact<'t> {
+    /// The first two parts with the dot between them: what the signature is of (RFC 7515 §5.1).
+    pub(super) signed: &'t str,
+    pub(super) header: &'t str,
+    pub(super) payload: &'t str,
+    pub(super) signature: &'t str,
+}
+
+/// The header's members that count. All that names or brings a key from outside (`jku`, `jwk`, `x5u`, `x5c`) is unknown
+/// here, and so ignored.
+pub(super) struct Header<'j> {
+    algorithm: Option<Value<'j>>,
+    has_critical: bool,
+    pub(super) kid: Kid,
+}
+
+/// Which key the header names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Kid {
+    Absent,
+    Named(String),
+    /// It is no string, so it is no key's.
+    NotText,
+}
+
+impl<'t> Compact<'t> {
+    /// Splits a token of at most `limit` bytes at its dots.
+    pub(super) fn split(token: &'t str, limit: usize) -> Result<Self, TokenError> {
+        if token.len() > limit {
+            return Err(TokenError::TooLong { limit });
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::NotThreeParts)?;
+        let (header, payload) = signed.split_once('.').ok_or(TokenError::NotThreeParts)?;
+        if payload.contains('.') {
+            return Err(TokenError::NotThreeParts);
+        }
+        Ok(Self { signed, header, payload, signature })
+    }
+}
+
+/// The bytes that `text`, a part of a token, stands for.
+pub(super) fn decode(part: Part, text: &str) -> Result<Vec<u8>, TokenError> {
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError::NotBase64url(part))
+}
+
+/// The JSON text that `text`, a part of a token, stands for.
+pub(super) fn decode_json(part: Part, text: &str) -> Result<String, TokenError> {
+    String::from_utf8(decode(part, text)?).map_err(|_| TokenError::NotAnObject(part))
+}
+
+/// The members of these names in the object that `json`, a decoded part, is. Members of other names are ignored.
+pub(super) fn read_members<'j, const N: usize>(
+    part: Part,
+    json: &'j str,
+    names: [&'static str; N],
+) -> Result<[Option<Value<'j>>; N], TokenError> {
+    let (members, outcome) = object::read(json, names);
+    match outcome.map_err(|problem| problem.what) {
+        Ok(()) => {}
+        Err(What::TooDeep) => return Err(TokenError::TooDeep(part)),
+        Err(_) => return Err(TokenError::NotAnObject(part)),
+    }
+    let mut values = [None; N];
+    for ((value, member), name) in values.iter_mut().zip(members).zip(names) {
+        *value = match member {
+            Member::Absent => None,
+            Member::Once(value) => Some(value),
+            Member::Twice(_) => return Err(TokenError::Twice(name)),
+        };
+    }
+    Ok(values)
+}
+
+impl<'j> Header<'j> {
+    /// Reads a decoded header.
+    pub(super) fn parse(json: &'j str) -> Result<Self, TokenError> {
+        let [algorithm, kid, critical, _] = read_members(Part::Header, json, ["alg", "kid", "crit", "typ"])?;
+        let kid = match kid.map(Value::string) {
+            None => Kid::Absent,
+            Some(Some(kid)) => Kid::Named(kid.into_owned()),
+            Some(None) => Kid::NotText,
+        };
+        Ok(Self { algorithm, has_critical: critical.is_some(), kid })
+    }
+
+    /// RS256 is the only algorithm there is.
+    pub(super) fn check_algorithm(&self) -> Result<(), TokenError> {
+        match self.algorithm.and_then(Value::string) {
+            Some(algorithm) if algorithm == "RS256" => Ok(()),
+            _ => Err(TokenError::WrongAlgorithm),
+        }
+    }
+
+    /// No extension is understood, so none may be demanded, whatever `crit` holds.
+    pub(super) const fn check_extensions(&self) -> Result<(), TokenError> {
+        if self.has_critical { Err(TokenError::Critical) } else { Ok(()) }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Header => "header",
+            Self::Payload => "payload",
+            Self::Signature => "signature",
+        })
+    }
+}

@@ -1,0 +1,296 @@
+//! Whose a request is: JSON Web Tokens (RFC 7519), signed with RS256 (RFC 7518 §3.3) and nothing else.
+//!
+//! [`Tokens`] holds all that an answer depends on: the keys, what a token must say, and what has been verified
+//! before. A signature check is the costliest thing the server does, so it is asked for by itself: [`Tokens::lookup`]
+//! refuses whatever can be refused without one and answers from the cache; only what is left has to be handed to
+//! [`Tokens::verify`], as many a turn as the caller can afford.
+//!
+//! Nothing here knows files, requests or who may see what. No error, and nothing that is logged, holds any part of a
+//! token.
+
+mod cache;
+mod claims;
+mod der;
+mod error;
+mod jws;
+mod keys;
+mod pem;
+mod signing;
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::api::UserId;
+use crate::time::Wall;
+
+use cache::Cache;
+use claims::Payload;
+use jws::{Compact, Header};
+
+pub use error::TokenError;
+pub use jws::Part;
+pub use keys::{KeyError, KeyId, KeySet};
+pub use pem::PemError;
+pub use signing::{SigningKey, SigningKeyError};
+
+/// What a token must be besides well signed.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The issuers believed, one of which `iss` must be; empty: any, even none.
+    pub issuers: Vec<String>,
+    /// What `aud` must be or contain (RFC 7519 §4.1.3); `None`: `aud` is not looked at.
+    pub audience: Option<String>,
+    /// How far the clock of whoever makes the tokens may be off: `exp` counts as so much later, `nbf` as so much
+    /// earlier.
+    pub leeway: Duration,
+    /// The most bytes a token may have.
+    pub token_bytes: usize,
+}
+
+/// What a good token says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claims {
+    /// `data.id`: whose it is.
+    pub user: UserId,
+    /// `exp`, without leeway: see [`Tokens::ends_at`].
+    pub expires: Wall,
+    /// The key that verified it: see [`Tokens::knows_key`].
+    pub key: KeyId,
+}
+
+/// What can be said of a token without a signature check.
+#[derive(Debug)]
+pub enum Lookup<'t> {
+    /// All there is to say.
+    Known(Result<Claims, TokenError>),
+    /// Only that its signature has to be checked.
+    Unverified(Unverified<'t>),
+}
+
+/// A token that is good if its signature is. To be handed to [`Tokens::verify`] in the turn it was made in, since
+/// its times have been looked at.
+#[derive(Debug)]
+pub struct Unverified<'t> {
+    digest: Digest,
+    /// Header and payload, as they were signed.
+    signed: &'t str,
+    signature: Vec<u8>,
+    /// The keys that may have made the signature; never empty.
+    candidates: Vec<KeyId>,
+    payload: Payload,
+}
+
+/// SHA-256 of a whole token.
+type Digest = [u8; 32];
+
+/// Keys, rules, and the tokens that have been verified with them.
+#[derive(Debug)]
+pub struct Tokens {
+    keys: KeySet,
+    rules: Rules,
+    cache: Cache,
+}
+
+/// One thing a token has to satisfy. Its text is a plain statement about the token, true once it is passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Its length, and that it is three parts.
+    Form,
+    /// The header can be read.
+    Header,
+    /// `alg` is RS256.
+    Algorithm,
+    /// The header demands no extension.
+    Extensions,
+    /// There is a key that may have signed it.
+    Key,
+    /// The payload can be read.
+    Payload,
+    /// `exp` and `nbf` are times.
+    Times,
+    /// `iss`.
+    Issuer,
+    /// `aud`.
+    Audience,
+    /// `data.id`.
+    User,
+    /// Neither expired nor from the future.
+    Validity,
+    /// The signature.
+    Signature,
+}
+
+/// Why a token is accepted or not, step by step.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// What the token satisfies, in the order of the checks, up to the first it does not.
+    pub passed: Vec<Check>,
+    /// What comes of it.
+    pub outcome: Result<Claims, TokenError>,
+}
+
+impl Tokens {
+    /// Remembers up to `cache_entries` verified tokens, in about 80 bytes each; none if it is 0.
+    #[must_use]
+    pub fn new(keys: KeySet, rules: Rules, cache_entries: usize) -> Self {
+        Self { keys, rules, cache: Cache::new(cache_entries) }
+    }
+
+    /// What can be said of `token` at the moment `wall` without checking a signature. The answer is the same whether
+    /// the token is remembered or not, but for [`Lookup::Unverified`].
+    pub fn lookup<'t>(&mut self, token: &'t str, wall: Wall) -> Lookup<'t> {
+        // Nothing is spent on a token that is too long, not even its digest.
+        if token.len() > self.rules.token_bytes {
+            return Lookup::Known(Err(TokenError::TooLong { limit: self.rules.token_bytes }));
+        }
+        let digest = digest(token);
+        if let Some((claims, payload)) = self.cache.get(&digest) {
+            return Lookup::Known(payload.check_validity(wall, self.rules.leeway).map(|()| claims));
+        }
+        match self.examine(token, digest, wall, |_| {}) {
+            Ok(unverified) => Lookup::Unverified(unverified),
+            Err(error) => Lookup::Known(Err(error)),
+        }
+    }
+
+    /// Checks the signature (about 60 µs with RSA-4096, for each key that may have made it) and remembers the token
+    /// if it is good.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::BadSignature`], or [`TokenError::UnknownKey`] if the keys were replaced since.
+    pub fn verify(&mut self, unverified: Unverified<'_>) -> Result<Claims, TokenError> {
+        let claims = self.check_signature(&unverified)?;
+        self.cache.insert(unverified.digest, claims, unverified.payload);
+        Ok(claims)
+    }
+
+    /// The moment from which the claims count no more: `exp` and the leeway.
+    #[must_use]
+    pub fn ends_at(&self, claims: &Claims) -> Wall {
+        later(claims.expires, self.rules.leeway)
+    }
+
+    /// Takes other keys into use and forgets every verified token, unless they are the same keys. Returns whether a
+    /// key is gone, so that there may be subscriptions whose key is not known any more.
+    pub fn replace_keys(&mut self, keys: KeySet) -> bool {
+        let key_is_gone = !self.keys.ids().all(|id| keys.knows(id));
+        let key_is_new = !keys.ids().all(|id| self.keys.knows(id));
+        if key_is_gone || key_is_new {
+            self.cache.clear();
+        }
+        self.keys = keys;
+        key_is_gone
+    }
+
+    /// Whether the key is in use: a subscription whose token it verified goes on as long as it is.
+    #[must_use]
+    pub fn knows_key(&self, key: KeyId) -> bool {
+        self.keys.knows(key)
+    }
+
+    /// Why `token` is accepted or not at the moment `wall`, step by step. It checks the signature and leaves the cache
+    /// alone.
+    #[must_use]
+    pub fn explain(&self, token: &str, wall: Wall) -> Explanation {
+        let mut passed = Vec::new();
+        let outcome = self
+            .examine(token, digest(token), wall, |check| passed.push(check))
+            .and_then(|unverified| self.check_signature(&unverified));
+        if outcome.is_ok() {
+            passed.push(Check::Signature);
+        }
+        Explanation { passed, outcome }
+    }
+
+    /// Everything but the signature, cheapest first; tells `passed` what the token satisfies.
+    fn examine<'t>(
+        &self,
+        token: &'t str,
+        digest: Digest,
+        wall: Wall,
+        mut passed: impl FnMut(Check),
+    ) -> Result<Unverified<'t>, TokenError> {
+        let compact = Compact::split(token, self.rules.token_bytes)?;
+        passed(Check::Form);
+        let header = jws::decode_json(Part::Header, compact.header)?;
+        let header = Header::parse(&header)?;
+        passed(Check::Header);
+        header.check_algorithm()?;
+        passed(Check::Algorithm);
+        header.check_extensions()?;
+        passed(Check::Extensions);
+        let mut candidates = self.keys.candidates(&header.kid).peekable();
+        candidates.peek().ok_or(TokenError::UnknownKey)?;
+        passed(Check::Key);
+        let payload = jws::decode_json(Part::Payload, compact.payload)?;
+        let payload = claims::Members::read(&payload)?;
+        passed(Check::Payload);
+        let (expires, not_before) = payload.times()?;
+        passed(Check::Times);
+        payload.check_issuer(&self.rules.issuers)?;
+        passed(Check::Issuer);
+        payload.check_audience(self.rules.audience.as_deref())?;
+        passed(Check::Audience);
+        let payload = Payload { user: payload.user()?, expires, not_before };
+        passed(Check::User);
+        payload.check_validity(wall, self.rules.leeway)?;
+        passed(Check::Validity);
+        let signature = jws::decode(Part::Signature, compact.signature)?;
+        let candidates: Vec<_> =
+            candidates.filter(|key| key.signature_bytes() == signature.len()).map(keys::Key::id).collect();
+        if candidates.is_empty() {
+            return Err(TokenError::BadSignature);
+        }
+        Ok(Unverified { digest, signed: compact.signed, signature, candidates, payload })
+    }
+
+    fn check_signature(&self, unverified: &Unverified<'_>) -> Result<Claims, TokenError> {
+        let mut error = TokenError::UnknownKey;
+        for key in unverified.candidates.iter().filter_map(|id| self.keys.get(*id)) {
+            if key.verify(unverified.signed.as_bytes(), &unverified.signature) {
+                let Payload { user, expires, .. } = unverified.payload;
+                return Ok(Claims { user, expires, key: key.id() });
+            }
+            error = TokenError::BadSignature;
+        }
+        Err(error)
+    }
+}
+
+impl Unverified<'_> {
+    /// The most signatures [`Tokens::verify`] may have to check, at least 1: what to charge to a budget.
+    #[must_use]
+    pub fn cost(&self) -> usize {
+        self.candidates.len()
+    }
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Form => "it is short enough and has three parts",
+            Self::Header => "its header is a JSON object",
+            Self::Algorithm => "its algorithm is RS256",
+            Self::Extensions => "its header demands no extension",
+            Self::Key => "there is a key it may be signed with",
+            Self::Payload => "its payload is a JSON object",
+            Self::Times => "it says when it expires",
+            Self::Issuer => "its issuer is believed",
+            Self::Audience => "it is meant for this service",
+            Self::User => "it names its user",
+            Self::Validity => "it is valid at this moment",
+            Self::Signature => "its signature is good",
+        })
+    }
+}
+
+fn digest(token: &str) -> Digest {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(token).into()
+}
+
+/// The moment `duration` after `moment`.
+fn later(moment: Wall, duration: Duration) -> Wall {
+    Wall(moment.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+}
