@@ -30,6 +30,11 @@ impl Sub for Monotonic {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Wall(pub u64);
 
+impl Wall {
+    /// Later than every moment that comes.
+    pub const NEVER: Self = Self(u64::MAX);
+}
+
 /// What both clocks show at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {

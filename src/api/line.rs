@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::event::{Audience, Event};
 use super::id::{EventType, Subject, UserId};
 use super::object::{self, Member, Value};
-use super::problem::{Problem, What};
+use super::problem::{Problem, What, place_in};
 use super::subject::read_user;
 
 /// What a producer's line says.
@@ -44,15 +44,14 @@ impl<'a> Line<'a> {
         let (text, utf8) = utf8_prefix(line);
         let names = ["control", "type", "id", "data", "users", "ack", "user", "event"];
         let ([control, kind, id, data, users, ack, user, event], outcome) = object::read(text, names);
-        let outcome = utf8.and(outcome).and_then(|()| match control {
-            Member::Absent => read_event(text, kind, id, data, users, ack).map(Self::Event),
-            _ => read_control(text, control, user, event, ack),
+        let outcome = utf8.and(outcome).and_then(|()| {
+            let ack = read_ack(ack)?;
+            match control {
+                Member::Absent => read_event(text, [kind, id, data, users], ack).map(Self::Event),
+                control => read_control(text, [control, user, event], ack),
+            }
         });
-        outcome.map_err(|problem| LineError {
-            column: problem.column_in(line),
-            what: problem.what,
-            ack: whole_ack(text, ack),
-        })
+        outcome.map_err(|problem| LineError { ack: salvage_ack(text, ack), ..LineError::of(problem, line) })
     }
 }
 
@@ -69,9 +68,9 @@ impl<'a> LineError<'a> {
         self.ack
     }
 
-    /// The problem as that of a line without `ack`.
+    /// A problem of this line, which has no `ack`.
     pub(super) fn of(problem: Problem<'a>, line: &[u8]) -> Self {
-        Self { column: problem.column_in(line), what: problem.what, ack: None }
+        Self { what: problem.what, column: place_in(line, problem.at) + 1, ack: None }
     }
 }
 
@@ -83,39 +82,92 @@ impl fmt::Display for LineError<'_> {
 
 impl std::error::Error for LineError<'_> {}
 
-/// The line as text, up to the first byte that is no UTF-8.
+/// The line as text, up to its first byte that is not UTF-8.
 pub(super) fn utf8_prefix(line: &[u8]) -> (&str, Result<(), Problem<'_>>) {
-    let Err(error) = simdutf8::compat::from_utf8(line) else { todo!() };
-    let _ = error;
-    todo!()
+    match simdutf8::compat::from_utf8(line) {
+        Ok(text) => (text, Ok(())),
+        Err(error) => {
+            let prefix = line.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+            (prefix, Err(Problem { what: What::NotUtf8, at: &line[error.valid_up_to()..] }))
+        }
+    }
 }
 
 fn read_event<'a>(
-    text: &'a str,
-    kind: Member<'a>,
-    id: Member<'a>,
-    data: Member<'a>,
-    users: Member<'a>,
-    ack: Member<'a>,
+    line: &'a str,
+    [kind, id, data, users]: [Member<'a>; 4],
+    ack: Option<&'a str>,
 ) -> Result<Event<'a>, Problem<'a>> {
-    let subject = Subject::read(text, (kind, "type"), (id, "id"))?;
-    let _ = (data, users, ack, EventType::Notification, RawValue::NULL, Audience::Attached);
-    let _ = subject;
-    todo!()
+    let subject = Subject::read(line, (kind, "type"), (id, "id"))?;
+    let data = match data.optional("data")? {
+        Some(data) => data.raw(),
+        None => no_data(),
+    };
+    let audience = match (subject.kind, users.optional("users")?) {
+        (EventType::Notification, Some(users)) => read_users(users)?,
+        (EventType::Notification, None) => {
+            let user = subject.id.ok_or(Problem { what: What::NoAudience, at: line.as_bytes() })?;
+            Audience::Users(vec![UserId(user)])
+        }
+        (_, Some(users)) => return Err(users.problem(What::UsersMisplaced)),
+        (_, None) => Audience::Attached,
+    };
+    Ok(Event { subject, data, audience, ack })
 }
 
 fn read_control<'a>(
-    text: &'a str,
-    control: Member<'a>,
-    user: Member<'a>,
-    event: Member<'a>,
-    ack: Member<'a>,
+    line: &'a str,
+    [control, user, event]: [Member<'a>; 3],
+    ack: Option<&'a str>,
 ) -> Result<Line<'a>, Problem<'a>> {
-    let _ =
-        (text, control, event, ack, user.optional("user")?.map(|user: Value<'_>| read_user(user, "user")));
-    todo!()
+    let control = control.required("control", line)?;
+    if control.string().as_deref() != Some("revoke") {
+        return Err(control.unfit("control", "\"revoke\""));
+    }
+    let user = read_user(user.required("user", line)?, "user")?;
+    let subject = event.optional("event")?.map(Subject::read_event).transpose()?;
+    Ok(Line::Revoke { user, subject, ack })
 }
 
-fn whole_ack<'a>(_text: &'a str, _ack: Member<'a>) -> Option<&'a str> {
-    todo!()
+fn read_users(users: Value<'_>) -> Result<Audience, Problem<'_>> {
+    if users.string().as_deref() == Some("*") {
+        return Ok(Audience::Everyone);
+    }
+    let mut ids = Ok(Vec::new());
+    let is_array = users.for_each_element(|element| {
+        if let Ok(read) = &mut ids {
+            match read_user(element, "an element of users") {
+                Ok(user) => read.push(user),
+                Err(problem) => ids = Err(problem),
+            }
+        }
+    });
+    if !is_array {
+        return Err(users.unfit("users", "an array of user ids or \"*\""));
+    }
+    let mut ids = ids?;
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(Audience::Users(ids))
+}
+
+fn read_ack(ack: Member<'_>) -> Result<Option<&str>, Problem<'_>> {
+    let Some(ack) = ack.optional("ack")? else { return Ok(None) };
+    if !ack.is_string_or_number() {
+        return Err(ack.unfit("ack", "a string or a number"));
+    }
+    Ok(Some(ack.text()))
+}
+
+/// The `ack` of a line that is wrong elsewhere, unless it is wrong itself.
+fn salvage_ack<'a>(line: &'a str, ack: Member<'a>) -> Option<&'a str> {
+    let ack = read_ack(ack).ok().flatten()?;
+    // A number that something else follows may be the beginning of another one.
+    let rest = &line[place_in(line.as_bytes(), ack.as_bytes()) + ack.len()..];
+    (ack.starts_with('"') || rest.starts_with([',', '}', ' ', '\t', '\r'])).then_some(ack)
+}
+
+/// What `data` is if it is absent.
+fn no_data() -> &'static RawValue {
+    serde_json::from_str("[]").expect("an empty array is JSON")
 }

@@ -188,7 +188,7 @@ fn first_too_deep(json: &[u8]) -> Option<usize> {
             _ if in_string => {}
             b'[' | b'{' if depth == MAX_DEPTH => return Some(at),
             b'[' | b'{' => depth += 1,
-            b']' | b'}' => depth -= 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
         }
     }

@@ -39,11 +39,9 @@ pub(crate) enum What<'a> {
     NoAudience,
 }
 
-impl Problem<'_> {
-    /// The column of the problem in the line that holds it: the number of its byte, counted from 1.
-    pub(crate) fn column_in(&self, line: &[u8]) -> usize {
-        self.at.as_ptr().addr() - line.as_ptr().addr() + 1
-    }
+/// How many bytes of `whole` stand before `part`, which is a part of it.
+pub(super) fn place_in(whole: &[u8], part: &[u8]) -> usize {
+    part.as_ptr().addr() - whole.as_ptr().addr()
 }
 
 /// The error's text without its position, which counts lines of its own.

@@ -71,16 +71,16 @@ impl Make {
         let wrong = |what: String| Failure::new(Exit::Wrong, format!("{}: {what}.", self.key.display()));
         let file = fs::read(&self.key).map_err(|error| wrong(format!("the key cannot be read: {error}")))?;
         let key = SigningKey::from_pem(&file).map_err(|error| wrong(error.to_string()))?;
-        println!("{}", key.sign(&self.payload(now()).to_string()));
+        println!("{}", key.sign(&self.payload(random_id()?, now()).to_string()));
         Ok(())
     }
 
     /// What the product's own tokens have in them.
-    fn payload(&self, now: Wall) -> Value {
+    fn payload(&self, id: String, now: Wall) -> Value {
         let issued = now.0 / 1000;
         let mut payload = json!({
             "iat": issued,
-            "jti": Uuid::random().to_string(),
+            "jti": id,
             "exp": issued.saturating_add(self.ttl),
             "data": {"id": self.user.to_string()},
         });
@@ -92,6 +92,14 @@ impl Make {
         }
         payload
     }
+}
+
+/// An id that no other token has: 128 random bits.
+fn random_id() -> Result<String, Failure> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| Failure::new(Exit::Failed, "This machine gives no random numbers."))?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
 /// Goes through the checks the server makes, in its order, up to the first that fails.

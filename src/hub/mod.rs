@@ -1,0 +1,159 @@
+//! The service itself: what clients ask and what producers write → replies, deliveries, closings.
+//!
+//! It brings together who may hear what ([`Tokens`], [`Access`]) and who listens to what ([`Subscriptions`]), and speaks
+//! to its clients through [`Peers`]. It knows no socket, no file and no clock.
+
+mod admission;
+mod clients;
+mod publishing;
+mod rate;
+mod requests;
+mod taking_back;
+
+pub use admission::Admission;
+
+use crate::access::Access;
+use crate::api::{Code, Line, LineError};
+use crate::ndjson::TooLong;
+use crate::peers::{Application, PeerId, Peers};
+use crate::server::Service;
+use crate::subscriptions::Subscriptions;
+use crate::time::{Monotonic, Now, Wall};
+use crate::token::Tokens;
+use crate::websocket::frame::{OpCode, encode};
+use crate::websocket::handshake::{Rejection, Upgrade};
+use crate::websocket::message::Message;
+use clients::Clients;
+use publishing::Run;
+use rate::RateLimit;
+
+/// What a client may ask for, and how often.
+#[derive(Clone, Copy, Debug)]
+pub struct HubLimits {
+    /// Subscriptions of one connection; then code 6.
+    pub subscriptions: usize,
+    /// Connections of one user, 0 for any number; then code 7.
+    pub connections_per_user: usize,
+    /// Requests of one connection a second, 0 for any number; then code 7.
+    pub requests_per_second: u32,
+    /// Requests of one connection at once.
+    pub request_burst: u32,
+    /// A producer's line, in bytes; for the answer to a longer one.
+    pub line: usize,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Hub {
+    admission: Admission,
+    tokens: Tokens,
+    access: Access,
+    subscriptions: Subscriptions,
+    clients: Clients,
+    limits: HubLimits,
+    rate: RateLimit,
+    /// Whether a subscription ends with its token.
+    enforce_expiry: bool,
+    /// Events that go to the same subscribers, not queued yet.
+    run: Run,
+    /// The frame of each reply, by its code.
+    replies: [Vec<u8>; Code::ALL.len()],
+}
+
+impl Hub {
+    /// A hub without clients.
+    #[must_use]
+    pub fn new(
+        admission: Admission,
+        tokens: Tokens,
+        access: Access,
+        limits: HubLimits,
+        enforce_expiry: bool,
+    ) -> Self {
+        let reply = |code: Code| {
+            let mut frame = Vec::new();
+            encode(OpCode::Text, code.reply().as_bytes(), None, &mut frame);
+            frame
+        };
+        Self {
+            admission,
+            tokens,
+            access,
+            subscriptions: Subscriptions::new(),
+            clients: Clients::default(),
+            rate: RateLimit::new(limits.requests_per_second, limits.request_burst),
+            limits,
+            enforce_expiry,
+            run: Run::default(),
+            replies: Code::ALL.map(reply),
+        }
+    }
+}
+
+impl Application for Hub {
+    fn upgrade(
+        &mut self,
+        peers: &mut Peers,
+        peer: PeerId,
+        upgrade: &Upgrade<'_>,
+        _now: Now,
+    ) -> Result<(), Rejection> {
+        self.admission.admit(peers, peer, upgrade)?;
+        self.clients.connect(peer);
+        Ok(())
+    }
+
+    fn message(&mut self, peers: &mut Peers, peer: PeerId, message: Message<'_>, now: Now) {
+        self.queue_held_back(peers, now);
+        self.request(peers, peer, message, now);
+    }
+
+    fn closed(&mut self, peer: PeerId) {
+        self.subscriptions.disconnect(peer);
+        self.clients.disconnect(peer);
+    }
+}
+
+impl Service for Hub {
+    fn line(
+        &mut self,
+        peers: &mut Peers,
+        number: u64,
+        line: Result<&[u8], TooLong>,
+        answers: &mut Vec<u8>,
+        now: Now,
+    ) {
+        let line = match line {
+            Ok(line) => Line::parse(line),
+            Err(TooLong) => Err(LineError::too_long(self.limits.line)),
+        };
+        match line {
+            Ok(Line::Event(event)) => self.publish(peers, &event, answers, now),
+            Ok(Line::Revoke { user, subject, ack }) => {
+                let ended = self.revoke(peers, user, subject, now);
+                publishing::acknowledge(ack, ended, answers);
+            }
+            Err(error) => error.encode_answer(number, answers),
+        }
+    }
+
+    fn work(&mut self, peers: &mut Peers, now: Now) {
+        if self.subscriptions.next_end().is_some_and(|end| end <= now.wall) {
+            self.expire(peers, now);
+        }
+        self.verify_some(peers, now);
+    }
+
+    fn has_work(&self) -> bool {
+        self.clients.has_unverified()
+    }
+
+    fn next_deadline(&self, now: Now) -> Option<Monotonic> {
+        let Wall(end) = self.subscriptions.next_end()?;
+        Some(Monotonic(now.monotonic.0.saturating_add(end.saturating_sub(now.wall.0))))
+    }
+
+    fn queue_held_back(&mut self, peers: &mut Peers, now: Now) {
+        self.run.queue(&self.subscriptions, peers, now.monotonic);
+    }
+}

@@ -1,0 +1,109 @@
+//! From a producer's event to its subscribers' queues: encoded once, shared by all.
+//!
+//! Events that follow each other and go to the same subscribers are joined: a burst costs each subscriber one entry in its
+//! queue and one write, however many events it has.
+
+use super::{Hub, OpCode, encode};
+use crate::api::{Audience, Event, encode_taken};
+use crate::peers::{Lane, Peers};
+use crate::subscriptions::{Subscriptions, Topic};
+use crate::time::{Monotonic, Now};
+use crate::websocket::frame::Frames;
+
+/// A fan-out to more than this many goes in bulk: others are written to between.
+const PROMPT_FAN_OUT: usize = 128;
+
+/// Bytes of events that are joined at most: about what a socket takes at once.
+const JOINED_BYTES: usize = 64 << 10;
+
+/// The events that wait to be queued together: all of one topic, in their order.
+#[derive(Debug, Default)]
+pub(super) struct Run {
+    topic: Option<Topic>,
+    frames: Vec<u8>,
+    /// The message that is being encoded.
+    message: Vec<u8>,
+}
+
+impl Run {
+    /// Queues the events for the topic's subscribers, and is empty again.
+    pub(super) fn queue(&mut self, subscriptions: &Subscriptions, peers: &mut Peers, now: Monotonic) {
+        if let Some(topic) = self.topic.take() {
+            let frames = Frames::new(std::mem::take(&mut self.frames));
+            let subscribers = subscriptions.subscribers(&topic);
+            let lane = lane(subscribers.len());
+            for subscriber in subscribers {
+                peers.deliver(subscriber.slot(), &frames, lane, now);
+            }
+        }
+    }
+
+    /// Appends the frame of an event.
+    fn encode(&mut self, event: &Event<'_>) {
+        self.message.clear();
+        event.encode_message(&mut self.message);
+        encode(OpCode::Text, &self.message, None, &mut self.frames);
+    }
+}
+
+impl Hub {
+    /// Publishes an event, and answers if it asks for that.
+    pub(super) fn publish(&mut self, peers: &mut Peers, event: &Event<'_>, answers: &mut Vec<u8>, now: Now) {
+        let subscribers = match (&event.audience, event.subject.id) {
+            (Audience::Attached, Some(id)) => {
+                self.publish_to_topic(peers, Topic::Object(event.subject.kind, id), event, now)
+            }
+            (Audience::Users(users), id) => self.notify(peers, Some(users), id, event, now),
+            (Audience::Everyone | Audience::Attached, id) => self.notify(peers, None, id, event, now),
+        };
+        acknowledge(event.ack, subscribers, answers);
+    }
+
+    /// Adds the event to the run of its topic. Returns how many it goes to.
+    fn publish_to_topic(&mut self, peers: &mut Peers, topic: Topic, event: &Event<'_>, now: Now) -> usize {
+        if self.run.topic != Some(topic) || self.run.frames.len() >= JOINED_BYTES {
+            self.run.queue(&self.subscriptions, peers, now.monotonic);
+        }
+        let subscribers = self.subscriptions.subscribers(&topic).len();
+        if subscribers > 0 {
+            self.run.topic = Some(topic);
+            self.run.encode(event);
+        }
+        subscribers
+    }
+
+    /// Queues a notification for these users (`None`: for everyone), once for each peer. Returns for how many.
+    fn notify(
+        &mut self,
+        peers: &mut Peers,
+        users: Option<&[crate::api::UserId]>,
+        id: Option<crate::api::ObjectId>,
+        event: &Event<'_>,
+        now: Now,
+    ) -> usize {
+        self.run.queue(&self.subscriptions, peers, now.monotonic);
+        let mut slots: Vec<usize> = self.subscriptions.notified(users, id).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        if !slots.is_empty() {
+            self.run.encode(event);
+            let frames = Frames::new(std::mem::take(&mut self.run.frames));
+            let lane = lane(slots.len());
+            for &slot in &slots {
+                peers.deliver(slot, &frames, lane, now.monotonic);
+            }
+        }
+        slots.len()
+    }
+}
+
+/// Answers a line that asks for it.
+pub(super) fn acknowledge(ack: Option<&str>, subscribers: usize, answers: &mut Vec<u8>) {
+    if let Some(ack) = ack {
+        encode_taken(ack, subscribers as u64, answers);
+    }
+}
+
+const fn lane(subscribers: usize) -> Lane {
+    if subscribers > PROMPT_FAN_OUT { Lane::Bulk } else { Lane::Prompt }
+}

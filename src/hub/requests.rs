@@ -1,0 +1,177 @@
+//! A client's requests: from the message to its one reply, in their order, however long one of them takes.
+//!
+//! What can be said at once is said at once. A request that needs a signature check or an answer of the access service
+//! waits, and those behind it wait with it, though what they need is found out meanwhile.
+
+use super::clients::{Waiting, Wish};
+use super::{Hub, OpCode};
+use crate::access::{Decision, QuestionId};
+use crate::api::{Action, Code, Request};
+use crate::peers::{PeerId, Peers};
+use crate::subscriptions::{Lease, Topic};
+use crate::time::{Now, Wall};
+use crate::token::{Claims, Lookup};
+use crate::websocket::close::CloseCode;
+use crate::websocket::message::Message;
+
+/// Signatures checked in one turn: about two milliseconds with RSA-4096.
+const SIGNATURES_A_TURN: usize = 32;
+
+/// So many bad tokens in a row close the connection.
+const BAD_TOKENS: u8 = 5;
+
+/// So many requests in a row that are refused for their rate close the connection.
+const OVER_RATE: u16 = 256;
+
+/// So many requests may wait on one connection besides a whole burst; with more it is closed.
+const WAITING_OVER_BURST: usize = 256;
+
+impl Hub {
+    /// Takes one message of a client.
+    pub(super) fn request(&mut self, peers: &mut Peers, peer: PeerId, message: Message<'_>, now: Now) {
+        let waiting = match message {
+            Message::Text(text) => self.read_request(peer, &text, now),
+            Message::Binary(_) => Waiting::Refused(Code::InvalidRequest),
+        };
+        let is_known = matches!(waiting, Waiting::Decided { .. } | Waiting::Refused(_));
+        if is_known && !self.clients.has_waiting(peer) {
+            self.finish(peers, peer, waiting, now);
+        } else {
+            self.clients.wait(peer, waiting);
+            // What has been read already is still taken; the rest stays where it is.
+            peers.pause(peer);
+            if self.clients.waiting(peer) > self.limits.request_burst as usize + WAITING_OVER_BURST {
+                peers.close(peer, CloseCode::POLICY_VIOLATION, "too many requests", now.monotonic);
+            }
+        }
+    }
+
+    /// What can be said of a request now, first refusal first.
+    fn read_request(&mut self, peer: PeerId, text: &str, now: Now) -> Waiting {
+        let Request { auth, action, subject } = match Request::parse(text) {
+            Ok(request) => request,
+            Err(code) => return Waiting::Refused(code),
+        };
+        if !self.rate.admit(&mut self.clients.get_mut(peer).rate, now.monotonic) {
+            return Waiting::Refused(Code::TooManyRequests);
+        }
+        let wish = Wish { action, subject };
+        match self.tokens.lookup(&auth, now.wall) {
+            Lookup::Known(Ok(claims)) => self.ask(claims, wish, now),
+            Lookup::Known(Err(_)) => Waiting::Refused(Code::InvalidToken),
+            Lookup::Unverified(_) => Waiting::Token { auth: auth.into(), wish },
+        }
+    }
+
+    /// Asks whether the user of a good token may do this.
+    fn ask(&mut self, claims: Claims, wish: Wish, now: Now) -> Waiting {
+        let subject = match wish.action {
+            Action::Attach => Some(wish.subject),
+            Action::Detach => None,
+        };
+        match self.access.decide(claims.user, subject, now.monotonic) {
+            Decision::Now(code) => Waiting::Decided { code, wish, claims },
+            Decision::Later(question) => Waiting::Access { question, wish, claims },
+        }
+    }
+
+    /// Checks a turn's share of signatures.
+    pub(super) fn verify_some(&mut self, peers: &mut Peers, now: Now) {
+        let mut budget = SIGNATURES_A_TURN;
+        while budget > 0 {
+            let Some((peer, auth, wish)) = self.clients.next_unverified() else { break };
+            // It may have been verified for another request meanwhile, and it may have expired.
+            let verified = match self.tokens.lookup(&auth, now.wall) {
+                Lookup::Known(known) => known,
+                Lookup::Unverified(unverified) => {
+                    budget = budget.saturating_sub(unverified.cost());
+                    self.tokens.verify(unverified)
+                }
+            };
+            let waiting = match verified {
+                Ok(claims) => self.ask(claims, wish, now),
+                Err(_) => Waiting::Refused(Code::InvalidToken),
+            };
+            self.clients.put_back(peer, waiting);
+            self.finish_ready(peers, peer, now);
+        }
+    }
+
+    /// Takes the access service's answer to a question.
+    pub fn answered(&mut self, peers: &mut Peers, question: QuestionId, code: Code, now: Now) {
+        self.queue_held_back(peers, now);
+        if let Some(peer) = self.clients.answer(question, code) {
+            self.finish_ready(peers, peer, now);
+        }
+    }
+
+    /// Finishes the requests at the front of which all is known.
+    fn finish_ready(&mut self, peers: &mut Peers, peer: PeerId, now: Now) {
+        while let Some(waiting) = self.clients.next_ready(peer) {
+            self.finish(peers, peer, waiting, now);
+        }
+        if !self.clients.has_waiting(peer) {
+            peers.resume(peer);
+        }
+    }
+
+    /// Does what a request of which all is known wants, and replies.
+    fn finish(&mut self, peers: &mut Peers, peer: PeerId, waiting: Waiting, now: Now) {
+        let code = match waiting {
+            Waiting::Refused(code) => code,
+            Waiting::Decided { code, wish, claims } => {
+                // Time may have passed since the token was looked at, and the keys may have changed.
+                if self.tokens.ends_at(&claims) <= now.wall || !self.tokens.knows_key(claims.key) {
+                    Code::InvalidToken
+                } else {
+                    peers.trust(peer);
+                    self.clients.get_mut(peer).bad_tokens = 0;
+                    if code == Code::Ok { self.fulfil(peer, wish, claims) } else { code }
+                }
+            }
+            Waiting::Token { .. } | Waiting::Access { .. } => unreachable!("only what is known is finished"),
+        };
+        self.reply(peers, peer, code, now);
+    }
+
+    /// Attaches or detaches.
+    fn fulfil(&mut self, peer: PeerId, wish: Wish, claims: Claims) -> Code {
+        let user = claims.user;
+        let Some(topic) = Topic::new(user, wish.subject) else { return Code::InvalidRequest };
+        match wish.action {
+            Action::Detach => {
+                self.subscriptions.detach(peer, &topic);
+            }
+            Action::Attach => {
+                let limit = self.limits.connections_per_user;
+                if limit > 0
+                    && self.subscriptions.count_of_user(user) >= limit
+                    && !self.subscriptions.has_session(peer, user)
+                {
+                    return Code::TooManyRequests;
+                }
+                if self.subscriptions.count_of_peer(peer) >= self.limits.subscriptions
+                    && !self.subscriptions.contains(peer, &topic)
+                {
+                    return Code::TooManySubscriptions;
+                }
+                let ends = if self.enforce_expiry { self.tokens.ends_at(&claims) } else { Wall::NEVER };
+                self.subscriptions.attach(peer, user, topic, Lease { ends, key: claims.key });
+            }
+        }
+        Code::Ok
+    }
+
+    /// Replies to one request, and closes the connection of a client that goes on asking in vain.
+    fn reply(&mut self, peers: &mut Peers, peer: PeerId, code: Code, now: Now) {
+        peers.send(peer, &self.replies[usize::from(code.number())], now.monotonic);
+        let client = self.clients.get_mut(peer);
+        client.bad_tokens += u8::from(code == Code::InvalidToken);
+        client.over_rate = if code == Code::TooManyRequests { client.over_rate + 1 } else { 0 };
+        if client.bad_tokens >= BAD_TOKENS {
+            peers.close(peer, CloseCode::POLICY_VIOLATION, "too many bad tokens", now.monotonic);
+        } else if client.over_rate >= OVER_RATE {
+            peers.close(peer, CloseCode::POLICY_VIOLATION, "too many requests", now.monotonic);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The loop: waits for readiness, gives a [`Server`] what has come, writes what it has queued.
+//!
+//! One turn: wait; accept; read producers, then peers, each within a budget; do what is due; write within a budget; close
+//! what is gone. Readiness is edge-triggered, so whoever was not read to the end stays on a list; while a list is not
+//! empty the wait is no wait.
+
+use super::clock::Clock;
+use super::events_socket::EventsSocket;
+use super::peer_sockets::{Accepted, PeerSockets};
+use super::producer_sockets::ProducerSockets;
+use super::signals::{Request, SignalPipe};
+use super::token::Source;
+use crate::server::{Server, Service};
+use crate::time::{Monotonic, Now};
+use crate::websocket::close::CloseCode;
+use crate::websocket::handshake::Rejection;
+use mio::{Events, Poll};
+use std::io;
+use std::time::Duration;
+
+/// Bytes read at once, from whomever.
+const BUFFER: usize = 64 << 10;
+
+/// Readiness events taken at once.
+const EVENTS: usize = 1024;
+
+/// Accepting producers pauses so long when the process or the system is out of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// A server and its sockets.
+pub(super) struct EventLoop<S> {
+    poll: Poll,
+    clock: Clock,
+    server: Server<S>,
+    peers: PeerSockets,
+    producers: ProducerSockets,
+    events_socket: Option<EventsSocket>,
+    signals: SignalPipe,
+    buffer: Box<[u8]>,
+    producers_wait: bool,
+    /// Until when nobody is accepted, for want of descriptors.
+    accept_again: Option<Monotonic>,
+    stage: Stage,
+}
+
+/// How far stopping has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Serving,
+    /// Nobody new is accepted; what producers have written is read to the end.
+    Draining,
+    /// Every peer is being closed.
+    Closing,
+}
+
+/// What happens beside the traffic.
+pub(super) trait Housekeeping<S> {
+    /// How often [`Housekeeping::tick`] is wanted; `None` for never.
+    const EVERY: Option<Duration>;
+
+    /// Looks after what has no readiness event.
+    fn tick(&mut self, server: &mut Server<S>, now: Now);
+
+    /// SIGHUP has come.
+    fn reload(&mut self, server: &mut Server<S>, now: Now);
+}
+
+impl<S: Service> EventLoop<S> {
+    pub(super) fn new(
+        poll: Poll,
+        server: Server<S>,
+        peers: PeerSockets,
+        events_socket: Option<EventsSocket>,
+    ) -> io::Result<Self> {
+        let signals = SignalPipe::new(poll.registry())?;
+        Ok(Self {
+            poll,
+            clock: Clock::new(),
+            server,
+            peers,
+            producers: ProducerSockets::default(),
+            events_socket,
+            signals,
+            buffer: vec![0; BUFFER].into(),
+            producers_wait: false,
+            accept_again: None,
+            stage: Stage::Serving,
+        })
+    }
+
+    /// Serves until told to stop by a signal, and all peers are gone.
+    ///
+    /// # Errors
+    /// The system cannot wait for readiness.
+    pub(super) fn run(mut self, mut housekeeping: impl Housekeeping<S>) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut next_tick = tick_after(self.clock.now().monotonic, &housekeeping);
+        loop {
+            let timeout = self.timeout(next_tick);
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            let now = self.clock.now();
+            for event in &events {
+                self.dispatch(event, &mut housekeeping, now);
+            }
+            if next_tick.is_some_and(|tick| tick <= now.monotonic) {
+                housekeeping.tick(&mut self.server, now);
+                next_tick = tick_after(now.monotonic, &housekeeping);
+            }
+            self.turn(now);
+            if self.stage == Stage::Closing && self.server.peers.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn dispatch(&mut self, event: &mio::event::Event, housekeeping: &mut impl Housekeeping<S>, now: Now) {
+        match event.token().into() {
+            Source::Peer(peer) => {
+                if event.is_readable() || event.is_read_closed() || event.is_error() {
+                    self.peers.readable(peer, event.is_read_closed() || event.is_error());
+                }
+                if event.is_writable() {
+                    self.server.peers.writable(peer);
+                }
+            }
+            Source::Producer(producer) => {
+                if event.is_readable() || event.is_read_closed() || event.is_error() {
+                    self.producers.readable(producer);
+                }
+                if event.is_writable() {
+                    self.producers.writable(producer);
+                }
+            }
+            Source::PeerListener => self.peers.listener_ready(),
+            Source::ProducerListener => self.producers_wait = true,
+            Source::Signals => {
+                for request in self.signals.pending().collect::<Vec<_>>() {
+                    match request {
+                        Request::Reload => housekeeping.reload(&mut self.server, now),
+                        Request::Stop => self.stop(),
+                    }
+                }
+            }
+        }
+    }
+
+    /// One step further towards the end: the first signal drains, a second one closes at once.
+    fn stop(&mut self) {
+        log::info!("stopping");
+        self.peers.close_listener();
+        self.stage = match self.stage {
+            Stage::Serving => Stage::Draining,
+            Stage::Draining | Stage::Closing => {
+                for peer in self.server.peers.ids().collect::<Vec<_>>() {
+                    self.server.disconnect(peer);
+                }
+                Stage::Closing
+            }
+        };
+    }
+
+    fn turn(&mut self, now: Now) {
+        self.accept(now);
+        self.producers.read(&mut self.server, &mut self.buffer, now);
+        self.peers.read(&mut self.server, &mut self.buffer, now);
+        self.server.advance(now);
+        self.drain(now);
+        self.server.flush(&mut self.peers, now);
+        self.producers.write_answers(&mut self.server);
+        self.server.reap(|peer| self.peers.close(peer));
+    }
+
+    fn accept(&mut self, now: Now) {
+        if self.accept_again.is_some_and(|again| now.monotonic < again) {
+            return;
+        }
+        self.accept_again = None;
+        if let Accepted::PauseFor(pause) = self.peers.accept(&mut self.server, self.poll.registry(), now) {
+            self.accept_again = Some(now.monotonic + pause);
+        }
+        if let Some(listener) = self.events_socket.as_ref().filter(|_| self.producers_wait) {
+            match self.producers.accept(listener, &mut self.server, self.poll.registry()) {
+                Ok(()) => self.producers_wait = false,
+                Err(error) => {
+                    log::warn!(error:%; "cannot accept producers, trying again shortly");
+                    self.accept_again = Some(now.monotonic + ACCEPT_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Once the producers' lines are read to the end, closes every peer.
+    fn drain(&mut self, now: Now) {
+        if self.stage == Stage::Draining && self.producers.is_drained() {
+            self.stage = Stage::Closing;
+            self.events_socket = None;
+            self.server.service.queue_held_back(&mut self.server.peers, now);
+            for peer in self.server.peers.ids().collect::<Vec<_>>() {
+                self.server.peers.close(peer, CloseCode::GOING_AWAY, "server is stopping", now.monotonic);
+                self.server.peers.reject(peer, Rejection::Unavailable { retry_after: 1 }, now.monotonic);
+            }
+            self.server.peers.settle(&mut self.server.service);
+        }
+    }
+
+    /// How long to wait for readiness: not at all while there is something to do.
+    fn timeout(&self, next_tick: Option<Monotonic>) -> Option<Duration> {
+        let now = self.clock.now();
+        let may_accept = self.accept_again.is_none() && (self.peers.may_accept() || self.producers_wait);
+        if may_accept
+            || self.peers.has_readable()
+            || self.producers.has_readable(&self.server)
+            || self.server.has_work()
+            || self.stage == Stage::Draining
+        {
+            return Some(Duration::ZERO);
+        }
+        let deadlines = [self.server.next_deadline(now), self.accept_again, next_tick];
+        // A millisecond more, for the clock counts whole ones and a wait must not end just before its time.
+        let until = |due: Monotonic| (due - now.monotonic) + Duration::from_millis(1);
+        deadlines.into_iter().flatten().min().map(until)
+    }
+}
+
+fn tick_after<S, H: Housekeeping<S>>(now: Monotonic, _: &H) -> Option<Monotonic> {
+    H::EVERY.map(|every| now + every)
+}

@@ -1,0 +1,148 @@
+//! The listener of the events socket: making it safely, and letting in only those who may write events.
+
+use super::token::Source;
+use mio::net::{UnixListener, UnixStream};
+use mio::{Interest, Registry};
+use rustix::fs::{FlockOperation, flock};
+use socket2::{Domain, SockAddr, Socket, Type};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// Producers the kernel keeps for us until we accept them.
+const BACKLOG: i32 = 1024;
+
+/// Who may connect, besides what the socket file's mode says; the server's own user always may.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Allowed {
+    pub(super) users: Vec<u32>,
+    pub(super) groups: Vec<u32>,
+}
+
+/// The listener, its file, and the lock that says the file is ours.
+#[derive(Debug)]
+pub(super) struct EventsSocket {
+    listener: UnixListener,
+    path: PathBuf,
+    allowed: Allowed,
+    _lock: File,
+}
+
+/// Why the events socket cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EventsSocketError {
+    #[error("the events socket {} is in use by another server", .0.display())]
+    InUse(PathBuf),
+    #[error("the events socket's path {} is taken by something that is not a socket; remove it or choose another", .0.display())]
+    NoSocket(PathBuf),
+    #[error("cannot make the events socket {}: {error}", path.display())]
+    Io { path: PathBuf, error: io::Error },
+}
+
+impl EventsSocket {
+    /// Listens at `path` with this file mode. A socket file left by a server that is gone is replaced.
+    ///
+    /// The socket is made under another name and moved to its own when it is ready: nobody can connect before its mode
+    /// is set, and there is no moment without a file while one replaces another. The lock file beside it decides between
+    /// servers that start at once; it stays, since removing it would let two hold locks on different files of one name.
+    pub(super) fn bind(
+        path: &Path,
+        mode: u32,
+        allowed: Allowed,
+        registry: &Registry,
+    ) -> Result<Self, EventsSocketError> {
+        let failed = |error| EventsSocketError::Io { path: path.to_owned(), error };
+        let lock = lock(path)?;
+        match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+            Ok(metadata) if !metadata.file_type().is_socket() => {
+                return Err(EventsSocketError::NoSocket(path.to_owned()));
+            }
+            Ok(_) if is_answered(path).map_err(failed)? => {
+                return Err(EventsSocketError::InUse(path.to_owned()));
+            }
+            Ok(_) => {}
+        }
+        let mut listener = listen(path, mode).map_err(failed)?;
+        registry
+            .register(&mut listener, Source::ProducerListener.into(), Interest::READABLE)
+            .map_err(failed)?;
+        Ok(Self { listener, path: path.to_owned(), allowed, _lock: lock })
+    }
+
+    /// Accepts one producer; `None` if it is not allowed in, or was gone before.
+    pub(super) fn accept(&self) -> io::Result<Option<UnixStream>> {
+        let (stream, _) = self.listener.accept()?;
+        let peer = rustix::net::sockopt::socket_peercred(&stream)?;
+        let (user, group) = (peer.uid.as_raw(), peer.gid.as_raw());
+        let Allowed { users, groups } = &self.allowed;
+        let allowed = (users.is_empty() && groups.is_empty())
+            || users.contains(&user)
+            || groups.contains(&group)
+            || user == rustix::process::geteuid().as_raw();
+        if !allowed {
+            log::warn!(user, group, pid = peer.pid.as_raw_nonzero().get(); "producer not allowed");
+        }
+        Ok(allowed.then_some(stream))
+    }
+
+    /// Where the socket is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for EventsSocket {
+    fn drop(&mut self) {
+        // While the lock is held the file is ours. If it is gone already, so much the better.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Takes the lock that belongs to the socket at `path`, without waiting for it.
+fn lock(path: &Path) -> Result<File, EventsSocketError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&name);
+    let locked = file.and_then(|file| {
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(file)
+    });
+    locked.map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => EventsSocketError::InUse(path.to_owned()),
+        _ => EventsSocketError::Io { path: PathBuf::from(name), error },
+    })
+}
+
+/// Whether somebody accepts connections at `path`.
+fn is_answered(path: &Path) -> io::Result<bool> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    match socket.connect(&SockAddr::unix(path)?) {
+        Ok(()) => Ok(true),
+        Err(error) => match error.kind() {
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Ok(false),
+            // Its queue of connections is full: somebody listens.
+            io::ErrorKind::WouldBlock => Ok(true),
+            _ => Err(error),
+        },
+    }
+}
+
+/// A listener at `path` that nobody could connect to before its mode was set.
+fn listen(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = Path::new(&new);
+    match fs::remove_file(new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    socket.bind(&SockAddr::unix(new)?)?;
+    fs::set_permissions(new, fs::Permissions::from_mode(mode))?;
+    socket.listen(BACKLOG)?;
+    fs::rename(new, path)?;
+    Ok(UnixListener::from_std(socket.into()))
+}

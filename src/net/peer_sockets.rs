@@ -1,0 +1,223 @@
+//! The WebSocket clients' sockets: accepting, reading, lending them for writing, closing.
+
+use super::token::Source;
+use crate::peers::{PeerId, Sockets};
+use crate::server::{Server, Service};
+use crate::time::Now;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::net::{Shutdown, SocketAddr};
+use std::time::Duration;
+
+/// Connections accepted in one turn.
+const ACCEPTS_A_TURN: usize = 256;
+
+/// Peers read from in one turn.
+const READS_A_TURN: usize = 256;
+
+/// Connections the kernel keeps for us until we accept them; it lowers this to `net.core.somaxconn`.
+const BACKLOG: i32 = 65_535;
+
+/// Accepting pauses so long when the process or the system is out of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// The listener and the sockets of the peers it has accepted.
+#[derive(Debug)]
+pub(super) struct PeerSockets {
+    listener: Option<TcpListener>,
+    may_accept: bool,
+    /// By the peer's slot.
+    sockets: Vec<Option<PeerSocket>>,
+    /// Peers whose sockets may have something to read, each once.
+    readable: VecDeque<PeerId>,
+}
+
+/// Eight bytes, for there may be a million of these.
+#[derive(Debug)]
+struct PeerSocket {
+    stream: TcpStream,
+    /// The peer is in the queue of those to read from.
+    queued: bool,
+    /// What ends the stream has been seen coming, or events have been missed: only an empty read will do.
+    to_the_end: bool,
+}
+
+/// Why [`PeerSockets::accept`] returned.
+pub(super) enum Accepted {
+    /// Nobody waits any more.
+    All,
+    /// The turn's budget is spent.
+    Some,
+    /// Nothing can be accepted for this long.
+    PauseFor(Duration),
+}
+
+impl PeerSockets {
+    /// Listens on `address`.
+    pub(super) fn bind(address: SocketAddr, registry: &Registry) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        // Accepted sockets inherit it: one system call for all instead of one for each.
+        socket.set_tcp_nodelay(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let mut listener = TcpListener::from_std(socket.into());
+        registry.register(&mut listener, Source::PeerListener.into(), Interest::READABLE)?;
+        Ok(Self { listener: Some(listener), may_accept: false, sockets: Vec::new(), readable: VecDeque::new() })
+    }
+
+    /// The address listened on, with the port the system chose if it was to.
+    pub(super) fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.as_ref().ok_or(io::ErrorKind::NotConnected)?.local_addr()
+    }
+
+    /// Accepts no more.
+    pub(super) fn close_listener(&mut self) {
+        self.listener = None;
+    }
+
+    /// Whether somebody may be waiting to be accepted.
+    pub(super) const fn may_accept(&self) -> bool {
+        self.may_accept && self.listener.is_some()
+    }
+
+    /// Somebody may be waiting to be accepted.
+    pub(super) const fn listener_ready(&mut self) {
+        self.may_accept = true;
+    }
+
+    /// Accepts those who wait.
+    pub(super) fn accept<S: Service>(&mut self, server: &mut Server<S>, registry: &Registry, now: Now) -> Accepted {
+        let Some(listener) = self.listener.as_ref().filter(|_| self.may_accept) else { return Accepted::All };
+        for _ in 0..ACCEPTS_A_TURN {
+            match listener.accept() {
+                Ok((stream, address)) => {
+                    // A peer over the limit is closed as it comes.
+                    if let Some(peer) = server.peers.connect(address.ip().to_canonical(), now.monotonic) {
+                        Self::register(&mut self.sockets, registry, server, peer, stream);
+                    }
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => {
+                        self.may_accept = false;
+                        return Accepted::All;
+                    }
+                    // The connection was gone before it was accepted, or a signal came: that one at most.
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
+                    _ if is_exhaustion(&error) => {
+                        log::warn!(error:%; "cannot accept connections, trying again shortly");
+                        return Accepted::PauseFor(ACCEPT_PAUSE);
+                    }
+                    _ => log::debug!(error:%; "connection failed before it was accepted"),
+                },
+            }
+        }
+        Accepted::Some
+    }
+
+    fn register<S: Service>(
+        sockets: &mut Vec<Option<PeerSocket>>,
+        registry: &Registry,
+        server: &mut Server<S>,
+        peer: PeerId,
+        mut stream: TcpStream,
+    ) {
+        // Both interests at once, edge-triggered: one system call in the life of a connection.
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let registered = registry.register(&mut stream, Source::Peer(peer).into(), interest);
+        if sockets.len() <= peer.index() {
+            sockets.resize_with(peer.index() + 1, || None);
+        }
+        sockets[peer.index()] = Some(PeerSocket { stream, queued: false, to_the_end: false });
+        if let Err(error) = registered {
+            log::warn!(error:%; "cannot watch a connection, closing it");
+            server.disconnect(peer);
+        }
+    }
+
+    /// The peer's socket may have something to read; `to_the_end` if the end of its stream has been seen coming.
+    pub(super) fn readable(&mut self, peer: PeerId, to_the_end: bool) {
+        if let Some(Some(socket)) = self.sockets.get_mut(peer.index()) {
+            socket.to_the_end |= to_the_end;
+            if !std::mem::replace(&mut socket.queued, true) {
+                self.readable.push_back(peer);
+            }
+        }
+    }
+
+    /// Whether peers wait to be read from.
+    pub(super) fn has_readable(&self) -> bool {
+        !self.readable.is_empty()
+    }
+
+    /// Reads once from each of the peers that may have something, up to the turn's budget.
+    pub(super) fn read<S: Service>(&mut self, server: &mut Server<S>, buffer: &mut [u8], now: Now) {
+        for resumed in server.peers.take_resumed() {
+            self.readable(resumed, true);
+        }
+        for _ in 0..self.readable.len().min(READS_A_TURN) {
+            let Some(peer) = self.readable.pop_front() else { break };
+            let Some(Some(socket)) = self.sockets.get_mut(peer.index()) else { continue };
+            socket.queued = false;
+            // A paused peer comes back as a resumed one.
+            if !server.peers.wants_input(peer) {
+                continue;
+            }
+            let again = match socket.stream.read(buffer) {
+                Ok(0) => {
+                    server.disconnect(peer);
+                    false
+                }
+                Ok(count) => {
+                    server.receive(peer, &mut buffer[..count], now);
+                    // A read that was not filled has emptied the socket: what comes later makes a new event.
+                    socket.to_the_end || count == buffer.len()
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => {
+                        socket.to_the_end = false;
+                        false
+                    }
+                    io::ErrorKind::Interrupted => true,
+                    _ => {
+                        log::debug!(error:%; "read failed");
+                        server.disconnect(peer);
+                        false
+                    }
+                },
+            };
+            if again {
+                self.readable(peer, false);
+            }
+        }
+    }
+
+    /// Closes the socket of a peer that is gone. Dropping it takes it out of the poll too.
+    pub(super) fn close(&mut self, peer: PeerId) {
+        self.sockets[peer.index()] = None;
+    }
+}
+
+impl Sockets for PeerSockets {
+    type Socket = TcpStream;
+
+    fn socket(&mut self, peer: PeerId) -> &mut TcpStream {
+        let socket = self.sockets[peer.index()].as_mut();
+        &mut socket.expect("a peer has its socket until it is reaped").stream
+    }
+
+    fn shut(&mut self, peer: PeerId) {
+        // That the peer has gone meanwhile is told by the next read.
+        let _ = self.socket(peer).shutdown(Shutdown::Write);
+    }
+}
+
+/// Whether it is the process or the system that cannot take another connection, so that trying again at once is vain.
+pub(super) fn is_exhaustion(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    Errno::from_io_error(error)
+        .is_some_and(|errno| [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].contains(&errno))
+}

@@ -1,0 +1,33 @@
+//! The signals the server heeds, as readiness events of its loop.
+
+use super::token::Source;
+use mio::{Interest, Registry};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+use std::io;
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    /// SIGHUP: read again the files that may have changed.
+    Reload,
+    /// SIGTERM, SIGINT: stop in order; a second one stops at once.
+    Stop,
+}
+
+/// The pipe of signals.
+#[derive(Debug)]
+pub(super) struct SignalPipe(Signals);
+
+impl SignalPipe {
+    pub(super) fn new(registry: &Registry) -> io::Result<Self> {
+        let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+        registry.register(&mut signals, Source::Signals.into(), Interest::READABLE)?;
+        Ok(Self(signals))
+    }
+
+    /// The signals that have come.
+    pub(super) fn pending(&mut self) -> impl Iterator<Item = Request> {
+        self.0.pending().map(|signal| if signal == SIGHUP { Request::Reload } else { Request::Stop })
+    }
+}

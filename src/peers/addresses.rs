@@ -1,0 +1,84 @@
+//! Where the peers are: each address once, with the number of peers that have it. A peer keeps four bytes of it.
+
+use hashbrown::HashTable;
+use slab::Slab;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
+
+/// An address that at least one peer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AddressKey(u32);
+
+/// All peers' addresses.
+#[derive(Debug, Default)]
+pub(super) struct Addresses {
+    entries: Slab<Entry>,
+    index: HashTable<u32>,
+    hasher: RandomState,
+}
+
+#[derive(Debug)]
+struct Entry {
+    address: IpAddr,
+    peers: usize,
+}
+
+impl Addresses {
+    /// Counts one more peer at `address`.
+    pub(super) fn add(&mut self, address: IpAddr) -> AddressKey {
+        let Self { entries, index, hasher } = self;
+        let hash = hasher.hash_one(address);
+        let key = match index.find(hash, |&key| entries[key as usize].address == address) {
+            Some(&key) => key,
+            None => {
+                let key = u32::try_from(entries.insert(Entry { address, peers: 0 })).expect("fewer than 2^32 peers");
+                index.insert_unique(hash, key, |&key| hasher.hash_one(entries[key as usize].address));
+                key
+            }
+        };
+        entries[key as usize].peers += 1;
+        AddressKey(key)
+    }
+
+    /// Counts one peer less at this address, and forgets it with the last.
+    pub(super) fn remove(&mut self, AddressKey(key): AddressKey) {
+        let entry = &mut self.entries[key as usize];
+        entry.peers -= 1;
+        if entry.peers == 0 {
+            let hash = self.hasher.hash_one(entry.address);
+            self.entries.remove(key as usize);
+            if let Ok(found) = self.index.find_entry(hash, |&other| other == key) {
+                found.remove();
+            }
+        }
+    }
+
+    /// The address itself.
+    pub(super) fn get(&self, AddressKey(key): AddressKey) -> IpAddr {
+        self.entries[key as usize].address
+    }
+
+    /// How many peers there are at `address`.
+    pub(super) fn count(&self, address: IpAddr) -> usize {
+        let hash = self.hasher.hash_one(address);
+        let found = self.index.find(hash, |&key| self.entries[key as usize].address == address);
+        found.map_or(0, |&key| self.entries[key as usize].peers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_known_as_long_as_a_peer_has_it() {
+        let mut addresses = Addresses::default();
+        let (one, other): (IpAddr, IpAddr) = ([127, 0, 0, 1].into(), [127, 0, 0, 2].into());
+        let keys = [addresses.add(one), addresses.add(other), addresses.add(one)];
+        assert_eq!((addresses.count(one), addresses.count(other)), (2, 1));
+        assert_eq!(keys.map(|key| addresses.get(key)), [one, other, one]);
+        keys.into_iter().for_each(|key| addresses.remove(key));
+        assert_eq!((addresses.count(one), addresses.count(other)), (0, 0));
+        assert!(addresses.entries.is_empty() && addresses.index.is_empty());
+    }
+}

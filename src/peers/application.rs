@@ -1,0 +1,28 @@
+//! What a server does with its peers' messages: the service's hub, or an echo.
+
+use super::{PeerId, Peers};
+use crate::time::Now;
+use crate::websocket::handshake::{Rejection, Upgrade};
+use crate::websocket::message::Message;
+
+/// The part of a server that gives messages their meaning. It answers through [`Peers::send`], [`Peers::deliver`] and
+/// [`Peers::close`], and is told of each peer's end exactly once.
+pub trait Application {
+    /// A peer wants to open a WebSocket.
+    ///
+    /// # Errors
+    /// The HTTP answer that refuses it.
+    fn upgrade(
+        &mut self,
+        peers: &mut Peers,
+        peer: PeerId,
+        upgrade: &Upgrade<'_>,
+        now: Now,
+    ) -> Result<(), Rejection>;
+
+    /// A peer has sent a message.
+    fn message(&mut self, peers: &mut Peers, peer: PeerId, message: Message<'_>, now: Now);
+
+    /// The peer's WebSocket, once open, is closing or lost: nothing can be sent to it any more.
+    fn closed(&mut self, peer: PeerId);
+}

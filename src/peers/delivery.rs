@@ -1,0 +1,206 @@
+//! What is queued for the peers and how it gets to them: bounds, the order of writing, and those who do not read.
+
+use super::{PeerId, Peers, Stage, id_of};
+use crate::time::Monotonic;
+use crate::websocket::close::CloseCode;
+use crate::websocket::frame::Frames;
+use crate::websocket::outgoing::Flush;
+use std::collections::{BTreeMap, VecDeque};
+use std::io::Write;
+
+/// Writes one call of [`Peers::flush`] makes for each lane, about a millisecond's worth on loopback: so long does a
+/// fan-out keep others waiting.
+const WRITES_A_TURN: usize = 256;
+
+/// Bytes offered to one peer at once.
+const BYTES_A_WRITE: usize = 1 << 20;
+
+/// The sockets of the peers, as a driver lends them.
+pub trait Sockets {
+    /// What is written to. A write that would block says so.
+    type Socket: Write;
+
+    /// The peer's socket.
+    fn socket(&mut self, peer: PeerId) -> &mut Self::Socket;
+
+    /// Shuts the peer's socket for writing: the peer sees the end of the stream.
+    fn shut(&mut self, peer: PeerId);
+}
+
+/// Whose turn it is to be written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// At once: an answer, or an event for few.
+    Prompt,
+    /// As one of many who get the same: after those at once.
+    Bulk,
+}
+
+/// The peers to write to, and those who cannot be written to.
+#[derive(Debug, Default)]
+pub(super) struct Delivery {
+    /// By [`Lane`]: the slots of peers with something new in their queue, each once a lane.
+    dirty: [VecDeque<u32>; 2],
+    /// Peers whose sockets are full, by slot.
+    blocked: BTreeMap<usize, Blocked>,
+}
+
+/// What is watched of a peer whose socket is full.
+#[derive(Clone, Copy, Debug)]
+struct Blocked {
+    /// When it last took something.
+    progress: Monotonic,
+    /// Since when its queue has been over the soft limit.
+    over_soft: Option<Monotonic>,
+}
+
+impl Delivery {
+    pub(super) fn forget(&mut self, id: PeerId) {
+        self.blocked.remove(&id.index());
+    }
+}
+
+impl Peers {
+    /// Queues whole encoded frames of this peer's own.
+    pub fn send(&mut self, id: PeerId, frames: &[u8], now: Monotonic) {
+        if self.get(id).is_some_and(|peer| peer.marks.open) && self.has_room(id.index(), frames.len(), now) {
+            self.slab[id.index()].outgoing.push_bytes(frames);
+            self.mark_dirty(id.index(), Lane::Prompt);
+        }
+    }
+
+    /// Queues shared frames for the peer in `slot`, if its connection is open.
+    pub fn deliver(&mut self, slot: usize, frames: &Frames, lane: Lane, now: Monotonic) {
+        if self.slab.get(slot).is_some_and(|peer| peer.marks.open)
+            && self.has_room(slot, frames.as_bytes().len(), now)
+        {
+            self.slab[slot].outgoing.push(frames.clone());
+            self.mark_dirty(slot, lane);
+        }
+    }
+
+    /// Whether `bytes` more may be queued. If not, the peer is closed: it misses nothing without being told.
+    ///
+    /// What finds the queue empty is always taken, so that no event is too large for a peer that keeps up.
+    fn has_room(&mut self, slot: usize, bytes: usize, now: Monotonic) -> bool {
+        let peer = &self.slab[slot];
+        let queued = peer.outgoing.queued();
+        let limit =
+            if peer.marks.trusted { self.limits.queue } else { self.limits.queue_unauthenticated };
+        let has_room = queued == 0 || queued + bytes <= limit;
+        if !has_room {
+            self.close_slow(slot, "queue full", now);
+        }
+        has_room
+    }
+
+    /// Closes a slow consumer.
+    fn close_slow(&mut self, slot: usize, why: &str, now: Monotonic) {
+        let id = id_of(slot, &self.slab[slot]);
+        let queued = self.slab[slot].outgoing.queued();
+        log::warn!(peer:% = self.addresses.get(self.slab[slot].address), queued, why; "slow consumer");
+        self.close_now(id, CloseCode::POLICY_VIOLATION, "slow consumer", now);
+    }
+
+    /// Puts the peer on the list of those to write to.
+    pub(super) fn mark_dirty(&mut self, slot: usize, lane: Lane) {
+        let peer = &mut self.slab[slot];
+        if !std::mem::replace(&mut peer.marks.dirty[lane as usize], true) {
+            self.delivery.dirty[lane as usize].push_back(u32::try_from(slot).expect("fewer than 2^32 peers"));
+        }
+    }
+
+    /// The peer's socket can be written to again.
+    pub fn writable(&mut self, id: PeerId) {
+        if let Some(peer) = self.get_mut(id)
+            && std::mem::take(&mut peer.marks.blocked)
+        {
+            self.mark_dirty(id.index(), Lane::Prompt);
+        }
+    }
+
+    /// Whether [`Peers::flush`] has something left to do.
+    #[must_use]
+    pub fn has_unflushed(&self) -> bool {
+        self.delivery.dirty.iter().any(|lane| !lane.is_empty())
+    }
+
+    /// Writes what is queued to as many peers as a turn's budget allows: first those who are to be written to at
+    /// once, then those in bulk.
+    pub fn flush<S: Sockets>(&mut self, sockets: &mut S, now: Monotonic) {
+        for lane in [Lane::Prompt, Lane::Bulk] {
+            for _ in 0..WRITES_A_TURN {
+                let Some(slot) = self.delivery.dirty[lane as usize].pop_front() else { break };
+                self.flush_peer(slot as usize, lane, sockets, now);
+            }
+        }
+    }
+
+    fn flush_peer<S: Sockets>(&mut self, slot: usize, lane: Lane, sockets: &mut S, now: Monotonic) {
+        // The peer may be gone since, and its slot another's: then that one's flag stands or falls with its own entry.
+        let Some(peer) = self.slab.get_mut(slot) else { return };
+        peer.marks.dirty[lane as usize] = false;
+        if peer.stage == Stage::Gone || peer.marks.blocked {
+            return;
+        }
+        let id = id_of(slot, peer);
+        let before = peer.outgoing.queued();
+        let flushed = match before {
+            0 => Ok(Flush::Done),
+            _ => peer.outgoing.write_to(sockets.socket(id), BYTES_A_WRITE),
+        };
+        let after = peer.outgoing.queued();
+        match flushed {
+            Ok(Flush::Done) => {
+                self.delivery.blocked.remove(&slot);
+                if self.slab[slot].stage == Stage::Finishing {
+                    sockets.shut(id);
+                    self.slab[slot].stage = Stage::Shut;
+                }
+            }
+            Ok(Flush::Unfinished) => self.mark_dirty(slot, lane),
+            Ok(Flush::Blocked) => {
+                peer.marks.blocked = true;
+                let soft = self.limits.queue_soft;
+                let blocked =
+                    self.delivery.blocked.entry(slot).or_insert(Blocked { progress: now, over_soft: None });
+                if after < before {
+                    blocked.progress = now;
+                }
+                if after <= soft {
+                    blocked.over_soft = None;
+                }
+            }
+            Err(error) => {
+                log::debug!(peer:% = self.addresses.get(self.slab[slot].address), error:%; "write failed");
+                self.disconnect(id);
+            }
+        }
+    }
+
+    pub(super) fn has_blocked(&self) -> bool {
+        !self.delivery.blocked.is_empty()
+    }
+
+    /// Closes those who have not read for too long, or have had too much queued for too long; then, while all queues
+    /// together are over their budget, the fullest.
+    pub(super) fn sweep_blocked(&mut self, now: Monotonic) {
+        let soft_time = self.limits.queue_soft_time;
+        let mut slow = Vec::new();
+        for (&slot, blocked) in &mut self.delivery.blocked {
+            if self.slab[slot].outgoing.queued() > self.limits.queue_soft {
+                let since = *blocked.over_soft.get_or_insert(now);
+                if now - since >= soft_time {
+                    slow.push((slot, "queue over the soft limit for too long"));
+                    continue;
+                }
+            }
+            if now - blocked.progress >= soft_time {
+                slow.push((slot, "nothing read for too long"));
+            }
+        }
+        for (slot, why) in slow {
+            self.close_slow(slot, why, now);
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! All connected peers: their connections, what is queued for them, their time-outs.
+//!
+//! The driver (the event loop, or a simulation) tells what came from a peer's socket, lends the sockets for writing, and
+//! says what time it is; the [`Application`] gives the messages their meaning. No socket, no clock, no meaning here.
+//!
+//! A peer's life: [`Peers::connect`] → bytes ([`Peers::receive`]) → its end, by a closing handshake, by a fault of its
+//! own, by a limit, or because the transport broke. In the end its socket is shut for writing once all is written,
+//! waits for the peer's end of stream so that nothing on its way is lost, and is given back by [`Peers::reap`].
+//! Between two calls of `reap` no slot is given to another peer, so no stale event meets a new one.
+
+mod addresses;
+mod application;
+mod deadlines;
+mod delivery;
+mod id;
+mod settings;
+mod timers;
+
+pub use application::Application;
+pub use delivery::{Lane, Sockets};
+pub use id::PeerId;
+pub use settings::PeerLimits;
+
+use crate::time::{Monotonic, Now};
+use crate::websocket::close::CloseCode;
+use crate::websocket::connection::{Connection, Ended, Step};
+use crate::websocket::deflate::Codec;
+use crate::websocket::handshake::Rejection;
+use crate::websocket::message::Limits;
+use crate::websocket::outgoing::Outgoing;
+use addresses::{AddressKey, Addresses};
+use delivery::Delivery;
+use slab::Slab;
+use std::net::IpAddr;
+use timers::Timers;
+
+/// All peers of one server.
+#[derive(Debug)]
+pub struct Peers {
+    slab: Slab<Peer>,
+    generations: u32,
+    open: usize,
+    addresses: Addresses,
+    limits: PeerLimits,
+    message_limits: Limits,
+    codec: Codec,
+    delivery: Delivery,
+    timers: Timers,
+    /// Peers that were open and are not, of which the application has not been told.
+    ended: Vec<PeerId>,
+    /// Peers whose sockets are to be given back.
+    gone: Vec<PeerId>,
+    /// Peers that were paused and are to be read from again.
+    resumed: Vec<PeerId>,
+}
+
+/// One peer. There may be a million of these.
+#[derive(Debug)]
+struct Peer {
+    outgoing: Outgoing,
+    connection: Connection,
+    generation: u32,
+    address: AddressKey,
+    stage: Stage,
+    marks: Marks,
+}
+
+/// How far a peer's transport has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Bytes are read for their meaning.
+    Live,
+    /// What is queued is written, then the socket is shut for writing. What still comes is thrown away.
+    Finishing,
+    /// Shut for writing; the peer's end of stream is awaited.
+    Shut,
+    /// The socket is to be given back.
+    Gone,
+}
+
+/// What else is known of a peer, each a yes or no.
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, a byte each in a struct with room for them")]
+struct Marks {
+    /// The WebSocket is open, and the application counts on it.
+    open: bool,
+    /// Has shown a good token.
+    trusted: bool,
+    /// Not to be read from.
+    paused: bool,
+    /// A ping is out, and nothing has come since.
+    awaits_pong: bool,
+    /// In the list of peers to write to: of those first in line, of those in bulk.
+    dirty: [bool; 2],
+    /// The socket took less than it was given: waits until it is writable.
+    blocked: bool,
+    /// A message has begun: counted in `Timers`.
+    unfinished: bool,
+}
+
+impl Peers {
+    /// None yet.
+    #[must_use]
+    pub fn new(limits: PeerLimits, message_limits: Limits) -> Self {
+        Self {
+            slab: Slab::new(),
+            generations: 0,
+            open: 0,
+            addresses: Addresses::default(),
+            message_limits,
+            codec: Codec::new(),
+            delivery: Delivery::default(),
+            timers: Timers::new(&limits),
+            limits,
+            ended: Vec::new(),
+            gone: Vec::new(),
+            resumed: Vec::new(),
+        }
+    }
+
+    /// A peer has connected from `address`. `None` when there are as many as there may be.
+    pub fn connect(&mut self, address: IpAddr, now: Monotonic) -> Option<PeerId> {
+        if self.slab.len() >= self.limits.peers {
+            return None;
+        }
+        // As many bits as a driver can put beside the slot and a kind of its own into 64.
+        self.generations = (self.generations + 1) & (u32::MAX >> 2);
+        let peer = Peer {
+            outgoing: Outgoing::default(),
+            connection: Connection::server(),
+            generation: self.generations,
+            address: self.addresses.add(address),
+            stage: Stage::Live,
+            marks: Marks::default(),
+        };
+        let index = u32::try_from(self.slab.insert(peer)).expect("fewer than 2^32 peers");
+        let id = PeerId::new(index, self.generations);
+        self.timers.handshake.set(id, now);
+        Some(id)
+    }
+
+    /// Bytes have come from a peer.
+    pub fn receive<A: Application>(
+        &mut self,
+        application: &mut A,
+        id: PeerId,
+        mut input: &mut [u8],
+        now: Now,
+    ) {
+        if let Some(peer) = self.get_mut(id) {
+            peer.marks.awaits_pong = false;
+        }
+        loop {
+            let Some(peer) = self.slab.get_mut(id.index()).filter(|peer| peer.is(id)) else { return };
+            if peer.stage != Stage::Live {
+                return;
+            }
+            let Peer { connection, outgoing, .. } = peer;
+            match connection.receive(&mut input, outgoing, &self.message_limits, &mut self.codec) {
+                Step::Starved => break,
+                Step::Message(message) => {
+                    self.message_finished(id);
+                    application.message(self, id, message, now);
+                }
+                Step::Frame(_) => {}
+                Step::Upgrade(upgrade) => match application.upgrade(self, id, &upgrade, now) {
+                    Ok(()) => {
+                        let Peer { connection, outgoing, marks, .. } = &mut self.slab[id.index()];
+                        connection.accept(&upgrade, false, outgoing);
+                        marks.open = true;
+                        self.open += 1;
+                        self.timers.ping.set(id, now.monotonic);
+                    }
+                    Err(rejection) => self.reject(id, rejection, now.monotonic),
+                },
+                Step::Ended(ended) => self.finish(id, &ended, now.monotonic),
+                Step::Opened => unreachable!("a server's connection is opened by its client"),
+            }
+        }
+        self.message_begun(id, now.monotonic);
+        self.mark_dirty(id.index(), Lane::Prompt);
+    }
+
+    /// The peer's stream has ended, or its socket failed: no more is read or written.
+    pub fn disconnect(&mut self, id: PeerId) {
+        if let Some(peer) = self.get_mut(id)
+            && peer.stage != Stage::Gone
+        {
+            peer.stage = Stage::Gone;
+            peer.outgoing.clear();
+            self.gone.push(id);
+            self.end(id);
+        }
+    }
+
+    /// Begins to close an open connection with this code, after all that is queued for it.
+    pub fn close(&mut self, id: PeerId, code: CloseCode, reason: &str, now: Monotonic) {
+        if let Some(peer) = self.get_mut(id)
+            && peer.marks.open
+        {
+            peer.connection.close(code, reason, &mut peer.outgoing);
+            self.closing(id, now);
+        }
+    }
+
+    /// Begins to close an open connection, in place of what is queued for it.
+    fn close_now(&mut self, id: PeerId, code: CloseCode, reason: &str, now: Monotonic) {
+        if let Some(peer) = self.get_mut(id)
+            && peer.marks.open
+        {
+            peer.connection.close_now(code, reason, &mut peer.outgoing);
+            self.closing(id, now);
+        }
+    }
+
+    /// A close of ours has been queued: the peer's is awaited.
+    fn closing(&mut self, id: PeerId, now: Monotonic) {
+        self.timers.close.set(id, now);
+        self.mark_dirty(id.index(), Lane::Prompt);
+        self.end(id);
+    }
+
+    /// Refuses a peer that is still connecting.
+    pub fn reject(&mut self, id: PeerId, rejection: Rejection, now: Monotonic) {
+        if let Some(peer) = self.get_mut(id)
+            && peer.stage == Stage::Live
+            && !(peer.connection.is_open() || peer.connection.is_closing())
+        {
+            peer.connection.reject(rejection, &mut peer.outgoing);
+            peer.stage = Stage::Finishing;
+            self.timers.close.set(id, now);
+            self.mark_dirty(id.index(), Lane::Prompt);
+        }
+    }
+
+    /// Nothing more is expected of a peer but the end of its stream.
+    fn finish(&mut self, id: PeerId, ended: &Ended, now: Monotonic) {
+        log::debug!(peer:% = self.address_of(id).unwrap_or(IpAddr::from([0; 4])), why:? = ended; "connection ended");
+        self.slab[id.index()].stage = Stage::Finishing;
+        self.timers.close.set(id, now);
+        self.end(id);
+    }
+
+    /// Notes that the application is to be told of a peer's end, once.
+    fn end(&mut self, id: PeerId) {
+        let marks = &mut self.slab[id.index()].marks;
+        if std::mem::take(&mut marks.open) {
+            self.open -= 1;
+            self.ended.push(id);
+        }
+    }
+
+    /// Tells the application of the peers whose connections have ended.
+    pub fn settle<A: Application>(&mut self, application: &mut A) {
+        while let Some(id) = self.ended.pop() {
+            application.closed(id);
+        }
+    }
+
+    /// Forgets the peers that are gone, telling `close` of each so that it closes the socket.
+    pub fn reap(&mut self, mut close: impl FnMut(PeerId)) {
+        debug_assert!(self.ended.is_empty(), "the application is told of an end before the slot is free");
+        for id in self.gone.drain(..) {
+            let peer = self.slab.remove(id.index());
+            self.addresses.remove(peer.address);
+            self.timers.forget(id);
+            self.delivery.forget(id);
+            close(id);
+        }
+    }
+
+    /// Stops reading from a peer until [`Peers::resume`]; what has been read is still given to the application.
+    pub fn pause(&mut self, id: PeerId) {
+        if let Some(peer) = self.get_mut(id) {
+            peer.marks.paused = true;
+        }
+    }
+
+    /// Reads from a peer again.
+    pub fn resume(&mut self, id: PeerId) {
+        if let Some(peer) = self.get_mut(id)
+            && std::mem::take(&mut peer.marks.paused)
+        {
+            self.resumed.push(id);
+        }
+    }
+
+    /// The peers to read from again since the last call.
+    pub fn take_resumed(&mut self) -> impl Iterator<Item = PeerId> {
+        self.resumed.drain(..)
+    }
+
+    /// Whether the driver should read from this peer's socket.
+    #[must_use]
+    pub fn wants_input(&self, id: PeerId) -> bool {
+        self.get(id).is_some_and(|peer| !peer.marks.paused && peer.stage != Stage::Gone)
+    }
+
+    /// Notes that a peer has shown a good token: more may be queued for it.
+    pub fn trust(&mut self, id: PeerId) {
+        if let Some(peer) = self.get_mut(id) {
+            peer.marks.trusted = true;
+        }
+    }
+
+    /// The address the peer is counted under.
+    #[must_use]
+    pub fn address_of(&self, id: PeerId) -> Option<IpAddr> {
+        self.get(id).map(|peer| self.addresses.get(peer.address))
+    }
+
+    /// Counts the peer under another address: the one its trusted proxy has named.
+    pub fn set_address(&mut self, id: PeerId, address: IpAddr) {
+        if self.get(id).is_some() {
+            let key = self.addresses.add(address);
+            self.addresses.remove(std::mem::replace(&mut self.slab[id.index()].address, key));
+        }
+    }
+
+    /// How many peers are counted under `address`.
+    #[must_use]
+    pub fn count_at(&self, address: IpAddr) -> usize {
+        self.addresses.count(address)
+    }
+
+    /// How many peers there are, those included that are connecting or closing.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slab.is_empty()
+    }
+
+    /// How many peers have an open WebSocket.
+    #[must_use]
+    pub const fn open(&self) -> usize {
+        self.open
+    }
+
+    /// All peers, in no order.
+    pub fn ids(&self) -> impl Iterator<Item = PeerId> {
+        self.slab.iter().map(|(index, peer)| id_of(index, peer))
+    }
+
+    fn get(&self, id: PeerId) -> Option<&Peer> {
+        self.slab.get(id.index()).filter(|peer| peer.is(id))
+    }
+
+    fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
+        self.slab.get_mut(id.index()).filter(|peer| peer.is(id))
+    }
+}
+
+impl Peer {
+    const fn is(&self, id: PeerId) -> bool {
+        self.generation == id.generation()
+    }
+}
+
+fn id_of(index: usize, peer: &Peer) -> PeerId {
+    PeerId::new(u32::try_from(index).expect("fewer than 2^32 peers"), peer.generation)
+}

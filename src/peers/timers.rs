@@ -1,0 +1,114 @@
+//! What a peer must do in time, and what happens when it does not.
+
+use super::deadlines::Deadlines;
+use super::{Lane, PeerId, PeerLimits, Peers};
+use crate::time::Monotonic;
+use crate::websocket::close::CloseCode;
+use crate::websocket::handshake::Rejection;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Unfinished messages and blocked peers are few and come and go: they are looked through this often.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// The deadlines of all peers.
+#[derive(Debug)]
+pub(super) struct Timers {
+    pub(super) handshake: Deadlines,
+    pub(super) ping: Deadlines,
+    pong: Deadlines,
+    pub(super) close: Deadlines,
+    /// Peers in the middle of a message, by slot, and since when.
+    unfinished: BTreeMap<usize, Monotonic>,
+    next_sweep: Monotonic,
+}
+
+impl Timers {
+    pub(super) fn new(limits: &PeerLimits) -> Self {
+        Self {
+            handshake: Deadlines::new(limits.handshake),
+            ping: Deadlines::new(limits.ping),
+            pong: Deadlines::new(limits.pong),
+            close: Deadlines::new(limits.close),
+            unfinished: BTreeMap::new(),
+            next_sweep: Monotonic::default(),
+        }
+    }
+
+    pub(super) fn forget(&mut self, id: PeerId) {
+        self.unfinished.remove(&id.index());
+    }
+}
+
+impl Peers {
+    /// When [`Peers::advance`] has something to do; `None` as long as there is no peer to wait for.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Monotonic> {
+        let Timers { handshake, ping, pong, close, unfinished, next_sweep } = &self.timers;
+        let sweep = (!unfinished.is_empty() || self.has_blocked()).then_some(*next_sweep);
+        [handshake.next(), ping.next(), pong.next(), close.next(), sweep].into_iter().flatten().min()
+    }
+
+    /// Does what is due: pings the quiet, drops the dead and the late.
+    pub fn advance(&mut self, now: Monotonic) {
+        while let Some(id) = self.timers.handshake.pop(now) {
+            self.reject(id, Rejection::RequestTimeout, now);
+        }
+        while let Some(id) = self.timers.ping.pop(now) {
+            if let Some(peer) = self.get_mut(id)
+                && peer.marks.open
+            {
+                peer.connection.ping(b"", &mut peer.outgoing);
+                peer.marks.awaits_pong = true;
+                self.timers.pong.set(id, now);
+                self.timers.ping.set(id, now);
+                self.mark_dirty(id.index(), Lane::Prompt);
+            }
+        }
+        while let Some(id) = self.timers.pong.pop(now) {
+            if self.get(id).is_some_and(|peer| peer.marks.awaits_pong && peer.marks.open) {
+                log::info!(peer:% = self.addresses.get(self.slab[id.index()].address); "no pong, connection dropped");
+                self.disconnect(id);
+            }
+        }
+        while let Some(id) = self.timers.close.pop(now) {
+            self.disconnect(id);
+        }
+        if self.timers.next_sweep <= now {
+            self.timers.next_sweep = now + SWEEP;
+            self.sweep_messages(now);
+            self.sweep_blocked(now);
+        }
+    }
+
+    /// Closes those who take too long for a message.
+    fn sweep_messages(&mut self, now: Monotonic) {
+        let limit = self.limits.message;
+        let late = |(&slot, &since): (&usize, &Monotonic)| (now - since >= limit).then_some(slot);
+        for slot in self.timers.unfinished.iter().filter_map(late).collect::<Vec<_>>() {
+            self.timers.unfinished.remove(&slot);
+            let id = super::id_of(slot, &self.slab[slot]);
+            self.close_now(id, CloseCode::POLICY_VIOLATION, "message not finished in time", now);
+        }
+    }
+
+    /// Starts the clock of a message, if one has begun.
+    pub(super) fn message_begun(&mut self, id: PeerId, now: Monotonic) {
+        let peer = &mut self.slab[id.index()];
+        let unfinished = peer.marks.open && peer.connection.is_unfinished();
+        if unfinished != peer.marks.unfinished {
+            peer.marks.unfinished = unfinished;
+            match unfinished {
+                true => drop(self.timers.unfinished.insert(id.index(), now)),
+                false => drop(self.timers.unfinished.remove(&id.index())),
+            }
+        }
+    }
+
+    /// Stops the clock of a message.
+    pub(super) fn message_finished(&mut self, id: PeerId) {
+        if std::mem::take(&mut self.slab[id.index()].marks.unfinished) {
+            self.timers.unfinished.remove(&id.index());
+        }
+    }
+}

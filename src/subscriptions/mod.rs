@@ -1,0 +1,488 @@
+//! Who is subscribed to what, in both directions: a topic's subscribers for the fan-out, a peer's subscriptions for its
+//! end, a user's for revocation, and all of them by the moment they end.
+//!
+//! Attach, detach, expiry and the end of a peer are O(1) for each subscription concerned, however many there are; the
+//! subscribers of a topic stand in one array, four bytes apart from what else is known of them, for the fan-out to walk.
+//!
+//! A subscription belongs to a *session*: one user on one peer. Nearly every peer has exactly one. The module
+//! knows nothing of frames, of replies, or of why a subscription may stand.
+
+mod linked;
+mod topic;
+
+pub use topic::{Subscriber, Topic};
+
+use crate::api::{EventType, ObjectId, Subject, UserId};
+use crate::peers::PeerId;
+use crate::time::Wall;
+use crate::token::KeyId;
+use hashbrown::HashTable;
+use linked::{Head, Key, Links, push_front, unlink};
+use slab::Slab;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
+use topic::{Removed, Subscribers};
+
+/// What a subscription rests on: the token that made or last renewed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// When the subscription ends by itself; may be [`Wall::NEVER`].
+    pub ends: Wall,
+    /// The key that verified the token.
+    pub key: KeyId,
+}
+
+/// A subscription as the outside sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// Whose connection it is on.
+    pub peer: PeerId,
+    /// Who owns it: the user of the token that made or last renewed it.
+    pub user: UserId,
+    /// What it is to.
+    pub topic: Topic,
+    /// What it rests on.
+    pub lease: Lease,
+}
+
+/// All subscriptions.
+#[derive(Debug, Default)]
+pub struct Subscriptions {
+    /// By the peer's slot.
+    peers: Vec<Peer>,
+    sessions: Slab<Session>,
+    users: Slab<User>,
+    topics: Slab<TopicEntry>,
+    subscriptions: Slab<Entry>,
+    user_index: HashTable<Key>,
+    topic_index: HashTable<Key>,
+    subscription_index: HashTable<Key>,
+    hasher: RandomState,
+    /// The subscriptions by the moment they end.
+    ends: BTreeMap<Wall, Head>,
+    /// The topics of kind [`Topic::Notification`], in no order: whom a notification for everyone reaches.
+    notification_topics: Vec<Key>,
+    /// How many there are, by event type.
+    counts: [usize; EventType::ALL.len()],
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Peer {
+    sessions: Head,
+    subscriptions: u32,
+}
+
+/// One user on one peer. There is none without a subscription.
+#[derive(Debug)]
+struct Session {
+    peer: PeerId,
+    user: Key,
+    subscriptions: Head,
+    of_peer: Links,
+    of_user: Links,
+}
+
+/// There is none without a session.
+#[derive(Debug)]
+struct User {
+    id: UserId,
+    sessions: Head,
+    session_count: u32,
+}
+
+/// There is none without a subscriber.
+#[derive(Debug)]
+struct TopicEntry {
+    topic: Topic,
+    subscribers: Subscribers,
+    /// The topic's position in `notification_topics`, if it is one of them.
+    position: u32,
+}
+
+#[derive(Debug)]
+struct Entry {
+    session: Key,
+    topic: Key,
+    /// The position in the topic's list of subscribers.
+    position: u32,
+    of_session: Links,
+    of_moment: Links,
+    lease: Lease,
+}
+
+impl Subscriptions {
+    /// None at all.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Subscribes `peer` to `topic` in the name of `user`. A subscription that stands is renewed: it gets this owner and,
+    /// unless its own lease is longer and its owner the same, this lease. Returns whether it is new.
+    pub fn attach(&mut self, peer: PeerId, user: UserId, topic: Topic, lease: Lease) -> bool {
+        let Some(key) = self.find(peer, &topic) else {
+            self.insert(peer, user, topic, lease);
+            return true;
+        };
+        let Entry { session, lease: standing, .. } = self.subscriptions[key.index()];
+        let same_owner = self.users[self.sessions[session.index()].user.index()].id == user;
+        if same_owner && standing.ends >= lease.ends {
+            return false;
+        }
+        self.unschedule(key);
+        self.subscriptions[key.index()].lease = lease;
+        self.schedule(key);
+        if !same_owner {
+            self.leave_session(key);
+            self.join_session(key, peer, user);
+        }
+        false
+    }
+
+    /// Ends the subscription of `peer` to `topic`. Returns whether there was one.
+    pub fn detach(&mut self, peer: PeerId, topic: &Topic) -> bool {
+        let key = self.find(peer, topic);
+        if let Some(key) = key {
+            self.remove(key);
+        }
+        key.is_some()
+    }
+
+    /// Ends every subscription of a peer that is gone.
+    pub fn disconnect(&mut self, peer: PeerId) {
+        while let Some(session) = self.peers.get(peer.index()).and_then(|peer| peer.sessions) {
+            debug_assert_eq!(self.sessions[session.index()].peer, peer, "a slot is reused only after its peer's end");
+            self.end_session(session, &mut |_| {});
+        }
+    }
+
+    /// Ends every subscription of `user`, telling `ended` of each.
+    pub fn end_user(&mut self, user: UserId, mut ended: impl FnMut(Subscription)) {
+        if let Some(user) = self.find_user(user) {
+            // The user's entry goes with the last session.
+            for _ in 0..self.users[user.index()].session_count {
+                let session = self.users[user.index()].sessions.expect("as many sessions as are counted");
+                self.end_session(session, &mut ended);
+            }
+        }
+    }
+
+    /// Ends every subscription of `user` to `topic`, telling `ended` of each; those of other users stay.
+    pub fn end_topic_of_user(&mut self, user: UserId, topic: &Topic, mut ended: impl FnMut(Subscription)) {
+        let Some(user) = self.find_user(user) else { return };
+        let mut session = self.users[user.index()].sessions;
+        while let Some(key) = session {
+            let Session { peer, of_user, .. } = self.sessions[key.index()];
+            session = of_user.next;
+            if let Some(entry) = self.find(peer, topic)
+                && self.subscriptions[entry.index()].session == key
+            {
+                ended(self.get(entry));
+                self.remove(entry);
+            }
+        }
+    }
+
+    /// Ends every subscription whose lease is over at `now`, in the order of their ends, telling `ended` of each.
+    pub fn expire(&mut self, now: Wall, mut ended: impl FnMut(Subscription)) {
+        while let Some((&moment, &first)) = self.ends.first_key_value()
+            && moment <= now
+        {
+            let key = first.expect("a moment without subscriptions is removed");
+            ended(self.get(key));
+            self.remove(key);
+        }
+    }
+
+    /// When the next lease is over.
+    #[must_use]
+    pub fn next_end(&self) -> Option<Wall> {
+        self.ends.first_key_value().map(|(&moment, _)| moment)
+    }
+
+    /// Ends every subscription for which `judge` has a reason, telling `ended` of each. Walks through all of them.
+    pub fn end_where<R>(
+        &mut self,
+        mut judge: impl FnMut(&Subscription) -> Option<R>,
+        mut ended: impl FnMut(Subscription, R),
+    ) {
+        let keys = self.subscriptions.iter().map(|(index, _)| Key::new(index));
+        let doomed: Vec<_> = keys.filter_map(|key| judge(&self.get(key)).map(|reason| (key, reason))).collect();
+        for (key, reason) in doomed {
+            ended(self.get(key), reason);
+            self.remove(key);
+        }
+    }
+
+    /// The subscribers of `topic`, each peer once, in no order.
+    #[must_use]
+    pub fn subscribers(&self, topic: &Topic) -> &[Subscriber] {
+        self.find_topic(topic).map_or(&[], |key| self.topics[key.index()].subscribers.as_slice())
+    }
+
+    /// The slots of the peers that a notification with this id for these users (`None`: for everyone) reaches. A peer
+    /// subscribed in several ways comes several times.
+    pub fn notified(&self, users: Option<&[UserId]>, id: Option<ObjectId>) -> impl Iterator<Item = usize> {
+        let with_id = id.is_some().then_some(id);
+        let topics_of =
+            move |&user| [None].into_iter().chain(with_id).map(move |id| Topic::Notification(user, id));
+        let named = users.into_iter().flatten().flat_map(topics_of).flat_map(|topic| self.subscribers(&topic));
+        let all = if users.is_none() { self.notification_topics.as_slice() } else { &[] };
+        let everyone = all.iter().map(|key| &self.topics[key.index()]).filter(
+            move |entry| matches!(entry.topic, Topic::Notification(_, wanted) if wanted.is_none() || wanted == id),
+        );
+        named.chain(everyone.flat_map(|entry| entry.subscribers.as_slice())).map(|subscriber| subscriber.slot())
+    }
+
+    /// Whether `peer` is subscribed to `topic`.
+    #[must_use]
+    pub fn contains(&self, peer: PeerId, topic: &Topic) -> bool {
+        self.find(peer, topic).is_some()
+    }
+
+    /// How many subscriptions `peer` has.
+    #[must_use]
+    pub fn count_of_peer(&self, peer: PeerId) -> usize {
+        self.peers.get(peer.index()).map_or(0, |peer| peer.subscriptions as usize)
+    }
+
+    /// On how many connections `user` has a subscription.
+    #[must_use]
+    pub fn count_of_user(&self, user: UserId) -> usize {
+        self.find_user(user).map_or(0, |key| self.users[key.index()].session_count as usize)
+    }
+
+    /// Whether `peer` has a subscription of `user`.
+    #[must_use]
+    pub fn has_session(&self, peer: PeerId, user: UserId) -> bool {
+        self.find_user(user).is_some_and(|user| self.find_session(peer, user).is_some())
+    }
+
+    /// How many users have a subscription.
+    #[must_use]
+    pub fn users(&self) -> usize {
+        self.users.len()
+    }
+
+    /// How many subscriptions of this type there are.
+    #[must_use]
+    pub const fn count_of_kind(&self, kind: EventType) -> usize {
+        self.counts[kind as usize]
+    }
+
+    fn insert(&mut self, peer: PeerId, user: UserId, topic: Topic, lease: Lease) {
+        let key = Key::new(self.subscriptions.vacant_key());
+        let (topic_key, position) = self.subscribe(&topic, Subscriber { peer: slot(peer), subscription: key });
+        self.subscriptions.insert(Entry {
+            session: key, // until join_session, just below
+            topic: topic_key,
+            position,
+            of_session: Links::default(),
+            of_moment: Links::default(),
+            lease,
+        });
+        self.join_session(key, peer, user);
+        self.schedule(key);
+        let hash = self.hasher.hash_one((peer, topic));
+        let Self { subscription_index, subscriptions, sessions, topics, hasher, .. } = self;
+        subscription_index.insert_unique(hash, key, |key| {
+            let entry = &subscriptions[key.index()];
+            hasher.hash_one((sessions[entry.session.index()].peer, topics[entry.topic.index()].topic))
+        });
+        self.peers[peer.index()].subscriptions += 1;
+        self.counts[topic.subject().kind as usize] += 1;
+    }
+
+    fn remove(&mut self, key: Key) {
+        let Entry { session, topic, position, .. } = self.subscriptions[key.index()];
+        let peer = self.sessions[session.index()].peer;
+        let name = self.topics[topic.index()].topic;
+        if let Ok(entry) =
+            self.subscription_index.find_entry(self.hasher.hash_one((peer, name)), |&found| found == key)
+        {
+            entry.remove();
+        }
+        self.unschedule(key);
+        self.leave_session(key);
+        self.unsubscribe(topic, position);
+        self.subscriptions.remove(key.index());
+        self.peers[peer.index()].subscriptions -= 1;
+        self.counts[name.subject().kind as usize] -= 1;
+    }
+
+    /// Adds to the topic's list, making the topic if it is new; returns its key and the position in the list.
+    fn subscribe(&mut self, topic: &Topic, subscriber: Subscriber) -> (Key, u32) {
+        if let Some(key) = self.find_topic(topic) {
+            return (key, narrow(self.topics[key.index()].subscribers.push(subscriber)));
+        }
+        let position = match topic {
+            Topic::Notification(..) => narrow(self.notification_topics.len()),
+            Topic::Object(..) => 0,
+        };
+        let entry = TopicEntry { topic: *topic, subscribers: Subscribers::One(subscriber), position };
+        let key = Key::new(self.topics.insert(entry));
+        if let Topic::Notification(..) = topic {
+            self.notification_topics.push(key);
+        }
+        let Self { topic_index, topics, hasher, .. } = self;
+        topic_index
+            .insert_unique(hasher.hash_one(topic), key, |key| hasher.hash_one(topics[key.index()].topic));
+        (key, 0)
+    }
+
+    /// Takes out of the topic's list, and the topic away if it was the last.
+    fn unsubscribe(&mut self, topic: Key, position: u32) {
+        match self.topics[topic.index()].subscribers.swap_remove(position as usize) {
+            Removed::FromEnd => {}
+            Removed::Moved(moved) => self.subscriptions[moved.subscription.index()].position = position,
+            Removed::Last => {
+                let hash = self.hasher.hash_one(self.topics[topic.index()].topic);
+                if let Ok(entry) = self.topic_index.find_entry(hash, |&found| found == topic) {
+                    entry.remove();
+                }
+                let TopicEntry { topic: name, position, .. } = self.topics.remove(topic.index());
+                if let Topic::Notification(..) = name {
+                    self.notification_topics.swap_remove(position as usize);
+                    if let Some(moved) = self.notification_topics.get(position as usize) {
+                        self.topics[moved.index()].position = position;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts the subscription into the session of `user` on `peer`, making session and user if they are new.
+    fn join_session(&mut self, key: Key, peer: PeerId, user: UserId) {
+        let user = self.find_user(user).unwrap_or_else(|| {
+            let entry = User { id: user, sessions: None, session_count: 0 };
+            let key = Key::new(self.users.insert(entry));
+            let Self { user_index, users, hasher, .. } = self;
+            user_index.insert_unique(hasher.hash_one(user), key, |key| hasher.hash_one(users[key.index()].id));
+            key
+        });
+        let session = self.find_session(peer, user).unwrap_or_else(|| {
+            if self.peers.len() <= peer.index() {
+                self.peers.resize(peer.index() + 1, Peer::default());
+            }
+            let session = Session {
+                peer,
+                user,
+                subscriptions: None,
+                of_peer: Links::default(),
+                of_user: Links::default(),
+            };
+            let key = Key::new(self.sessions.insert(session));
+            let of_peer = &mut self.peers[peer.index()].sessions;
+            push_front(&mut self.sessions, of_peer, key, |session| &mut session.of_peer);
+            let of_user = &mut self.users[user.index()];
+            push_front(&mut self.sessions, &mut of_user.sessions, key, |session| &mut session.of_user);
+            of_user.session_count += 1;
+            key
+        });
+        self.subscriptions[key.index()].session = session;
+        let head = &mut self.sessions[session.index()].subscriptions;
+        push_front(&mut self.subscriptions, head, key, |entry| &mut entry.of_session);
+    }
+
+    /// Takes the subscription out of its session, and session and user away if nothing else holds them.
+    fn leave_session(&mut self, key: Key) {
+        let session = self.subscriptions[key.index()].session;
+        let head = &mut self.sessions[session.index()].subscriptions;
+        unlink(&mut self.subscriptions, head, key, |entry| &mut entry.of_session);
+        if head.is_some() {
+            return;
+        }
+        let Session { peer, user, .. } = self.sessions[session.index()];
+        let of_peer = &mut self.peers[peer.index()].sessions;
+        unlink(&mut self.sessions, of_peer, session, |session| &mut session.of_peer);
+        let of_user = &mut self.users[user.index()];
+        unlink(&mut self.sessions, &mut of_user.sessions, session, |session| &mut session.of_user);
+        of_user.session_count -= 1;
+        self.sessions.remove(session.index());
+        if self.users[user.index()].sessions.is_none() {
+            let hash = self.hasher.hash_one(self.users[user.index()].id);
+            if let Ok(entry) = self.user_index.find_entry(hash, |&found| found == user) {
+                entry.remove();
+            }
+            self.users.remove(user.index());
+        }
+    }
+
+    /// Ends a session's subscriptions; with the last of them goes the session.
+    fn end_session(&mut self, session: Key, ended: &mut impl FnMut(Subscription)) {
+        let mut next = self.sessions[session.index()].subscriptions;
+        while let Some(key) = next {
+            next = self.subscriptions[key.index()].of_session.next;
+            ended(self.get(key));
+            self.remove(key);
+        }
+    }
+
+    fn schedule(&mut self, key: Key) {
+        let moment = self.subscriptions[key.index()].lease.ends;
+        if moment != Wall::NEVER {
+            let head = self.ends.entry(moment).or_default();
+            push_front(&mut self.subscriptions, head, key, |entry| &mut entry.of_moment);
+        }
+    }
+
+    fn unschedule(&mut self, key: Key) {
+        let moment = self.subscriptions[key.index()].lease.ends;
+        if let Some(head) = self.ends.get_mut(&moment) {
+            unlink(&mut self.subscriptions, head, key, |entry| &mut entry.of_moment);
+            if head.is_none() {
+                self.ends.remove(&moment);
+            }
+        }
+    }
+
+    fn get(&self, key: Key) -> Subscription {
+        let Entry { session, topic, lease, .. } = self.subscriptions[key.index()];
+        let Session { peer, user, .. } = self.sessions[session.index()];
+        let user = self.users[user.index()].id;
+        Subscription { peer, user, topic: self.topics[topic.index()].topic, lease }
+    }
+
+    fn find(&self, peer: PeerId, topic: &Topic) -> Option<Key> {
+        let is_it = |key: &Key| {
+            let entry = &self.subscriptions[key.index()];
+            self.sessions[entry.session.index()].peer == peer && self.topics[entry.topic.index()].topic == *topic
+        };
+        self.subscription_index.find(self.hasher.hash_one((peer, *topic)), is_it).copied()
+    }
+
+    fn find_topic(&self, topic: &Topic) -> Option<Key> {
+        let is_it = |key: &Key| self.topics[key.index()].topic == *topic;
+        self.topic_index.find(self.hasher.hash_one(topic), is_it).copied()
+    }
+
+    fn find_user(&self, user: UserId) -> Option<Key> {
+        let is_it = |key: &Key| self.users[key.index()].id == user;
+        self.user_index.find(self.hasher.hash_one(user), is_it).copied()
+    }
+
+    /// Walks the peer's sessions: one for each user whose token came over this connection.
+    fn find_session(&self, peer: PeerId, user: Key) -> Option<Key> {
+        let mut session = self.peers.get(peer.index())?.sessions;
+        while let Some(key) = session {
+            let Session { user: owner, of_peer, .. } = &self.sessions[key.index()];
+            if *owner == user {
+                break;
+            }
+            session = of_peer.next;
+        }
+        session
+    }
+}
+
+fn slot(peer: PeerId) -> u32 {
+    narrow(peer.index())
+}
+
+/// A count or position in its four bytes. Whatever is counted here takes far more than one byte each.
+fn narrow(count: usize) -> u32 {
+    u32::try_from(count).expect("fewer than 2^32 of anything")
+}
+
+#[cfg(test)]
+mod tests;

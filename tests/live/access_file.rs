@@ -1,0 +1,172 @@
+//! `[access] mode = file`: who exists, who may see which dataset, and what a changed file takes away.
+
+use crate::support::{
+    Client, DATASET, ISSUE, OTHER_DATASET, OTHER_USER, Producer, Server, Setup, UNKNOWN_USER, USER, ended,
+    event, good_token, reply, request,
+};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+/// An access file: one user with one dataset, one with all.
+fn usual() -> Value {
+    json!({"users": {USER: {"datasets": [DATASET]}, OTHER_USER: {"datasets": "*"}}})
+}
+
+#[track_caller]
+fn start(access: &Value) -> Server {
+    Setup::with_access_file(&access.to_string()).start()
+}
+
+#[test]
+fn users_and_datasets_are_what_the_file_says() {
+    let server = start(&usual());
+    let mut client = Client::connect(&server);
+    for (user, kind, id, code) in [
+        (USER, "datasetUpdate", DATASET, 0),
+        (USER, "uploadFile", DATASET, 0),
+        (USER, "downloadFile", DATASET, 0),
+        (USER, "datasetUpdate", OTHER_DATASET, 4),
+        (USER, "uploadFile", OTHER_DATASET, 4),
+        (USER, "downloadFile", OTHER_DATASET, 4),
+        (USER, "issueUpdate", ISSUE, 0),
+        (USER, "notification", "", 0),
+        (USER, "notification", OTHER_DATASET, 0),
+        (OTHER_USER, "datasetUpdate", OTHER_DATASET, 0),
+        (UNKNOWN_USER, "datasetUpdate", DATASET, 3),
+        (UNKNOWN_USER, "issueUpdate", ISSUE, 3),
+        (UNKNOWN_USER, "notification", "", 3),
+    ] {
+        let answer = client.ask(&request("attach", &good_token(user), kind, id));
+        assert_eq!(answer, reply(code), "{user} {kind} {id}");
+    }
+}
+
+#[test]
+fn ids_in_the_file_may_be_in_upper_case() {
+    let server = start(&json!({"users": {USER.to_uppercase(): {"datasets": [DATASET.to_uppercase()]}}}));
+    Client::connect(&server).attach(&good_token(USER), "datasetUpdate", DATASET);
+}
+
+#[test]
+fn which_types_are_dataset_events_can_be_set() {
+    let server = Setup::with_access_file(&usual().to_string())
+        .set("access.datasetEvents", "issueUpdate, uploadFile")
+        .start();
+    let mut client = Client::connect(&server);
+    let token = good_token(USER);
+    for (kind, code) in [("issueUpdate", 4), ("uploadFile", 4), ("datasetUpdate", 0), ("downloadFile", 0)] {
+        assert_eq!(client.ask(&request("attach", &token, kind, OTHER_DATASET)), reply(code), "{kind}");
+    }
+}
+
+/// A client that holds something of each user, and what is left to it after the file has lost the dataset of the one
+/// and all of the other.
+#[track_caller]
+fn expect_taken_away(server: &Server, client: &mut Client) {
+    let mut messages = [client.next_text(), client.next_text(), client.next_text()];
+    messages.sort();
+    let mut expected = [
+        ended(4, "datasetUpdate", DATASET),
+        ended(3, "uploadFile", OTHER_DATASET),
+        ended(3, "notification", ""),
+    ];
+    expected.sort();
+    assert_eq!(messages, expected);
+    let mut producer = Producer::connect(server);
+    assert_eq!(producer.publish(&event("datasetUpdate", DATASET, "1")), 0);
+    assert_eq!(producer.publish(&event("uploadFile", OTHER_DATASET, "2")), 0);
+    assert_eq!(producer.publish(&event("notification", OTHER_USER, "3")), 0);
+    assert_eq!(producer.publish(&event("issueUpdate", ISSUE, "4")), 1);
+    client.expect(&event("issueUpdate", ISSUE, "4"));
+    client.expect_nothing();
+}
+
+#[track_caller]
+fn attached_to_all(server: &Server) -> Client {
+    let mut client = Client::connect(server);
+    client.attach(&good_token(USER), "datasetUpdate", DATASET);
+    client.attach(&good_token(USER), "issueUpdate", ISSUE);
+    client.attach(&good_token(OTHER_USER), "uploadFile", OTHER_DATASET);
+    client.attach(&good_token(OTHER_USER), "notification", "");
+    client
+}
+
+#[test]
+fn what_a_renamed_new_file_takes_away_ends_at_once() {
+    let server = start(&usual());
+    let mut client = attached_to_all(&server);
+    server.setup().write_file("access.json", json!({"users": {USER: {"datasets": []}}}).to_string());
+    expect_taken_away(&server, &mut client);
+}
+
+#[test]
+fn what_a_file_written_in_place_takes_away_ends_at_once() {
+    let server = start(&usual());
+    let mut client = attached_to_all(&server);
+    let smaller = json!({"users": {USER: {"datasets": [OTHER_DATASET]}}}).to_string();
+    std::fs::write(server.setup().path("access.json"), smaller).expect("the file can be written");
+    expect_taken_away(&server, &mut client);
+}
+
+#[test]
+fn what_a_new_file_gives_counts_after_sighup() {
+    let server = start(&json!({"users": {USER: {"datasets": []}}}));
+    let mut client = attached_none(&server);
+    // The message of a subscription taken away shows that the new file is in force.
+    server
+        .setup()
+        .write_file("access.json", json!({"users": {OTHER_USER: {"datasets": [DATASET]}}}).to_string());
+    server.process().signal(Signal::HUP);
+    client.expect(&ended(3, "issueUpdate", ISSUE));
+    client.attach(&good_token(OTHER_USER), "datasetUpdate", DATASET);
+}
+
+/// A client of the one user without datasets.
+#[track_caller]
+fn attached_none(server: &Server) -> Client {
+    let mut client = Client::connect(server);
+    assert_eq!(client.ask(&request("attach", &good_token(USER), "datasetUpdate", DATASET)), reply(4));
+    assert_eq!(client.ask(&request("attach", &good_token(OTHER_USER), "issueUpdate", ISSUE)), reply(3));
+    client.attach(&good_token(USER), "issueUpdate", ISSUE);
+    client
+}
+
+#[test]
+fn s53_a_bad_new_file_is_reported_and_the_old_one_stays_in_force() {
+    let server = start(&usual());
+    let mut client = attached_to_all(&server);
+    for bad in [
+        "".to_owned(),
+        "{".to_owned(),
+        "[]".to_owned(),
+        r#"{"users":[]}"#.to_owned(),
+        json!({"users": {USER: {"datasets": ["12"]}}}).to_string(),
+        json!({"users": {"a.kalinin": {"datasets": "*"}}}).to_string(),
+        json!({"users": {USER: {"datasets": "all"}}}).to_string(),
+    ] {
+        let lines = server.process().stderr().count();
+        server.setup().write_file("access.json", &bad);
+        server.process().signal(Signal::HUP);
+        server.process().stderr().wait_for(&format!("report of {bad:?}"), lines, |line| {
+            line.contains("access.json") && (line.contains("level=warn") || line.contains("level=error"))
+        });
+        client.expect_nothing();
+        assert_eq!(Producer::connect(&server).publish(&event("datasetUpdate", DATASET, "1")), 1, "{bad}");
+        client.expect(&event("datasetUpdate", DATASET, "1"));
+    }
+    server.setup().write_file("access.json", json!({"users": {USER: {"datasets": []}}}).to_string());
+    server.process().signal(Signal::HUP);
+    expect_taken_away(&server, &mut client);
+}
+
+#[test]
+fn a_missing_new_file_is_reported_and_the_old_one_stays_in_force() {
+    let server = start(&usual());
+    let mut client = attached_to_all(&server);
+    let lines = server.process().stderr().count();
+    std::fs::remove_file(server.setup().path("access.json")).expect("the file is there");
+    server.process().signal(Signal::HUP);
+    server.process().stderr().wait_for("report", lines, |line| line.contains("access.json"));
+    client.expect_nothing();
+    assert_eq!(Producer::connect(&server).publish(&event("datasetUpdate", DATASET, "1")), 1);
+}

@@ -1,0 +1,22 @@
+//! The real binary over real sockets, held to the wire contract. One program for all of it, so that it is linked once;
+//! one file for each theme. `cargo test --test live requests::` runs one theme.
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "tests speak over real sockets on real clocks"
+)]
+
+mod access_file;
+mod command_line;
+mod delivery;
+mod demo;
+mod notifications;
+mod producers;
+mod requests;
+mod shutdown;
+mod startup;
+#[path = "../support/mod.rs"]
+mod support;
+mod token_end;
+mod tokens;
+mod upgrade;

@@ -1,0 +1,164 @@
+//! How a subscription ends without being asked: at its token's end, or by a producer's `revoke`.
+
+use crate::support::token::now;
+use crate::support::{
+    Client, DATASET, ISSUE, OTHER_USER, Producer, Server, Setup, USER, ended, event, good_token, reply,
+    request, token_until,
+};
+use std::time::Instant;
+
+#[test]
+fn a_subscription_ends_with_its_token_and_says_so_once() {
+    let server = Setup::new().set("token.leewaySeconds", 0).start();
+    let mut client = Client::connect(&server);
+    let mut producer = Producer::connect(&server);
+    let expires = now() + 2;
+    let token = token_until(USER, expires);
+    client.attach(&token, "issueUpdate", &ISSUE.to_uppercase());
+    client.attach(&good_token(OTHER_USER), "datasetUpdate", DATASET);
+    client.expect(
+        r#"{"status":400,"message":"Invalid token","code":2,"event":{"type":"issueUpdate","id":"610217e481f6fc54736209e0"}}"#,
+    );
+    assert!(now() >= expires, "the subscription ended before its token did");
+    assert_eq!(producer.publish(&event("issueUpdate", ISSUE, "1")), 0);
+    assert_eq!(producer.publish(&event("datasetUpdate", DATASET, "2")), 1);
+    client.expect(&event("datasetUpdate", DATASET, "2"));
+    client.expect_nothing();
+}
+
+#[test]
+fn the_leeway_counts_after_exp() {
+    let server = Setup::new().set("token.leewaySeconds", 3).start();
+    let mut client = Client::connect(&server);
+    let expires = now() - 1;
+    client.attach(&token_until(USER, expires), "notification", "");
+    client.expect(&ended(2, "notification", ""));
+    assert!(now() >= expires + 3, "the leeway was not given");
+}
+
+#[test]
+fn a_fresher_token_keeps_the_subscription() {
+    let server = Setup::new().set("token.leewaySeconds", 0).start();
+    let mut client = Client::connect(&server);
+    let short = token_until(USER, now() + 2);
+    client.attach(&short, "issueUpdate", ISSUE);
+    client.attach(&short, "datasetUpdate", DATASET);
+    client.attach(&good_token(USER), "issueUpdate", ISSUE);
+    // What was not attached again shows when the short token ended.
+    client.expect(&ended(2, "datasetUpdate", DATASET));
+    assert_eq!(Producer::connect(&server).publish(&event("issueUpdate", ISSUE, "1")), 1);
+    client.expect(&event("issueUpdate", ISSUE, "1"));
+    client.expect_nothing();
+}
+
+#[test]
+fn each_subscription_lost_has_its_message() {
+    let server = Setup::new().set("token.leewaySeconds", 0).start();
+    let mut client = Client::connect(&server);
+    let token = token_until(USER, now() + 2);
+    let topics =
+        [("issueUpdate", ISSUE), ("uploadFile", DATASET), ("notification", ""), ("notification", ISSUE)];
+    for (kind, id) in topics {
+        client.attach(&token, kind, id);
+    }
+    let mut messages = topics.map(|_| client.next_text());
+    let mut expected = topics.map(|(kind, id)| ended(2, kind, id));
+    messages.sort();
+    expected.sort();
+    assert_eq!(messages, expected);
+    client.expect_nothing();
+}
+
+#[test]
+fn without_enforcement_a_subscription_outlives_its_token_which_attaches_no_more() {
+    let server = Setup::new().set("token.leewaySeconds", 0).set("token.enforceExpiry", "false").start();
+    let mut client = Client::connect(&server);
+    let mut asking = Client::connect(&server);
+    let token = token_until(USER, now() + 2);
+    client.attach(&token, "issueUpdate", ISSUE);
+    let give_up = Instant::now() + crate::support::DEADLINE;
+    while asking.ask(&request("attach", &token, "datasetUpdate", DATASET)) != reply(2) {
+        assert!(Instant::now() < give_up, "an expired token still attaches");
+        // Not to wait for anything, only to stay below the request rate.
+        std::thread::sleep(std::time::Duration::from_millis(60));
+    }
+    assert_eq!(Producer::connect(&server).publish(&event("issueUpdate", ISSUE, "1")), 1);
+    client.expect(&event("issueUpdate", ISSUE, "1"));
+    client.expect_nothing();
+}
+
+#[test]
+fn revoking_a_user_ends_all_that_is_his_with_code_3() {
+    let server = Server::start();
+    let mut client = Client::connect(&server);
+    let mut second = Client::connect(&server);
+    let token = good_token(USER);
+    client.attach(&token, "issueUpdate", ISSUE);
+    client.attach(&token, "notification", "");
+    client.attach(&good_token(OTHER_USER), "datasetUpdate", DATASET);
+    second.attach(&token, "issueUpdate", ISSUE);
+    let mut producer = Producer::connect(&server);
+    producer.line(&format!(r#"{{"control":"revoke","user":"{}"}}"#, USER.to_uppercase()));
+    assert_eq!(producer.publish(&event("issueUpdate", ISSUE, "1")), 0);
+    assert_eq!(producer.publish(&event("notification", USER, "2")), 0);
+    assert_eq!(producer.publish(&event("datasetUpdate", DATASET, "3")), 1);
+
+    let mut messages = [client.next_text(), client.next_text()];
+    messages.sort();
+    assert_eq!(messages, [ended(3, "issueUpdate", ISSUE), ended(3, "notification", "")]);
+    client.expect(&event("datasetUpdate", DATASET, "3"));
+    second.expect(
+        r#"{"status":400,"message":"User not exists","code":3,"event":{"type":"issueUpdate","id":"610217e481f6fc54736209e0"}}"#,
+    );
+    for client in [&mut client, &mut second] {
+        client.expect_nothing();
+    }
+}
+
+#[test]
+fn revoking_one_event_ends_that_one_with_code_4() {
+    let server = Server::start();
+    let token = good_token(USER);
+    let mut client = Client::connect(&server);
+    client.attach(&token, "datasetUpdate", DATASET);
+    client.attach(&token, "uploadFile", DATASET);
+    let mut other = Client::connect(&server);
+    other.attach(&good_token(OTHER_USER), "datasetUpdate", DATASET);
+    let mut producer = Producer::connect(&server);
+    producer.line(&format!(
+        r#"{{"control":"revoke","user":"{USER}","event":{{"type":"datasetUpdate","id":"{DATASET}"}}}}"#
+    ));
+    assert_eq!(producer.publish(&event("datasetUpdate", DATASET, "1")), 1);
+    assert_eq!(producer.publish(&event("uploadFile", DATASET, "2")), 1);
+    client.expect(
+        r#"{"status":400,"message":"Not access for dataset","code":4,"event":{"type":"datasetUpdate","id":"610217e481f6fc54736209e1"}}"#,
+    );
+    client.expect(&event("uploadFile", DATASET, "2"));
+    client.expect_nothing();
+    other.expect(&event("datasetUpdate", DATASET, "1"));
+    other.expect_nothing();
+}
+
+#[test]
+fn revoking_what_nobody_has_is_no_error() {
+    let server = Server::start();
+    let mut producer = Producer::connect(&server);
+    producer.line(&format!(r#"{{"control":"revoke","user":"{USER}"}}"#));
+    producer.line(&format!(
+        r#"{{"control":"revoke","user":"{USER}","event":{{"type":"issueUpdate","id":"{ISSUE}"}}}}"#
+    ));
+    producer.settle();
+}
+
+#[test]
+fn who_was_revoked_may_attach_again_where_the_access_allows_it() {
+    let server = Server::start();
+    let mut client = Client::connect(&server);
+    client.attach(&good_token(USER), "issueUpdate", ISSUE);
+    let mut producer = Producer::connect(&server);
+    producer.line(&format!(r#"{{"control":"revoke","user":"{USER}"}}"#));
+    client.expect(&ended(3, "issueUpdate", ISSUE));
+    client.attach(&good_token(USER), "issueUpdate", ISSUE);
+    assert_eq!(producer.publish(&event("issueUpdate", ISSUE, "1")), 1);
+    client.expect(&event("issueUpdate", ISSUE, "1"));
+}

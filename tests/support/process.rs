@@ -1,0 +1,210 @@
+//! The real binary as a child process: its two outputs collected line by line, its end awaited with a deadline.
+
+use super::DEADLINE;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::Instant;
+
+/// `airlay-cli web_socket …`, running.
+pub struct Process {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Lines,
+    stderr: Lines,
+}
+
+/// How a process ended and all it said.
+#[derive(Debug)]
+pub struct Finished {
+    /// The exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output, whole.
+    pub stdout: String,
+    /// Standard error, whole.
+    pub stderr: String,
+}
+
+/// One output of a process, collected by a thread of its own until its end.
+#[derive(Clone)]
+pub struct Lines(Arc<(Mutex<Collected>, Condvar)>);
+
+#[derive(Default)]
+struct Collected {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+/// The command `airlay-cli web_socket`, with an environment free of overrides.
+pub fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_airlay-cli"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("AIRLAY_") {
+            command.env_remove(name);
+        }
+    }
+    command.arg("web_socket");
+    command
+}
+
+/// Runs `airlay-cli web_socket ARGUMENTS…` in `directory` until it ends by itself, with this standard input.
+#[track_caller]
+pub fn run_in<A: AsRef<OsStr>>(
+    directory: &Path,
+    arguments: impl IntoIterator<Item = A>,
+    input: &str,
+) -> Finished {
+    let mut command = command();
+    command.args(arguments).current_dir(directory);
+    let mut process = Process::spawn(&mut command);
+    process.write(input);
+    process.finish()
+}
+
+impl Process {
+    /// Starts the command with all three standard streams piped.
+    #[track_caller]
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let stdin = child.stdin.take();
+        let stdout = Lines::collect(child.stdout.take().expect("a piped output"));
+        let stderr = Lines::collect(child.stderr.take().expect("a piped output"));
+        Self { child, stdin, stdout, stderr }
+    }
+
+    /// Writes to the standard input. A process that does not read it is no failure here: its exit code will tell.
+    pub fn write(&mut self, input: &str) {
+        let _ = self.stdin.as_mut().expect("the input is open").write_all(input.as_bytes());
+    }
+
+    /// What it wrote to standard output so far, and will write.
+    pub fn stdout(&self) -> &Lines {
+        &self.stdout
+    }
+
+    /// What it wrote to standard error so far, and will write.
+    pub fn stderr(&self) -> &Lines {
+        &self.stderr
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("the process is there");
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Closes the standard input and waits for the end.
+    #[track_caller]
+    pub fn finish(&mut self) -> Finished {
+        self.stdin = None;
+        self.stdout.wait_for_end();
+        self.stderr.wait_for_end();
+        let status = self.child.wait().expect("a child can be waited for");
+        Finished { code: status.code(), stdout: self.stdout.text(), stderr: self.stderr.text() }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- standard error of the process:\n{}---", self.stderr.text());
+        }
+    }
+}
+
+impl Finished {
+    /// Asserts the exit code, and that the process did not panic; returns itself for more.
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "exit code of {self:#?}");
+        assert!(!self.stderr.contains("panicked at"), "{self:#?}");
+        self
+    }
+
+    /// Asserts that standard error names every one of these.
+    #[track_caller]
+    pub fn expect_named(self, names: &[&str]) -> Self {
+        for name in names {
+            assert!(self.stderr.contains(name), "{name:?} is not named in {self:#?}");
+        }
+        self
+    }
+}
+
+impl Lines {
+    fn collect(output: impl Read + Send + 'static) -> Self {
+        let lines = Self(Arc::default());
+        let collector = lines.clone();
+        thread::spawn(move || {
+            let mut output = BufReader::new(output);
+            let mut line = Vec::new();
+            while output.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+                let text = String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned();
+                line.clear();
+                collector.lock().lines.push(text);
+                collector.0.1.notify_all();
+            }
+            collector.lock().ended = true;
+            collector.0.1.notify_all();
+        });
+        lines
+    }
+
+    /// The whole text so far, each line ended.
+    pub fn text(&self) -> String {
+        self.lock().lines.iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    /// How many lines there are so far: a mark to wait from.
+    pub fn count(&self) -> usize {
+        self.lock().lines.len()
+    }
+
+    /// Waits for a line after the first `skip` ones that `is_wanted`.
+    #[track_caller]
+    pub fn wait_for(&self, what: &str, skip: usize, is_wanted: impl Fn(&str) -> bool) -> String {
+        self.find(skip, is_wanted).unwrap_or_else(|| panic!("no {what} in:\n{}", self.text()))
+    }
+
+    /// The first line after the first `skip` ones that `is_wanted`; `None` when the output ends without one.
+    pub fn find(&self, skip: usize, is_wanted: impl Fn(&str) -> bool) -> Option<String> {
+        let found =
+            |collected: &Collected| collected.lines.iter().skip(skip).find(|line| is_wanted(line)).cloned();
+        found(&self.wait_while(|collected| found(collected).is_none() && !collected.ended))
+    }
+
+    #[track_caller]
+    fn wait_for_end(&self) {
+        let collected = self.wait_while(|collected| !collected.ended);
+        assert!(collected.ended, "the process did not end; it said:\n{}", collected.lines.join("\n"));
+    }
+
+    fn wait_while(&self, is_unfinished: impl Fn(&Collected) -> bool) -> MutexGuard<'_, Collected> {
+        let give_up = Instant::now() + DEADLINE;
+        let left = || give_up.saturating_duration_since(Instant::now());
+        self.0
+            .1
+            .wait_timeout_while(self.lock(), left(), |collected| is_unfinished(collected))
+            .expect("no collector panics")
+            .0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Collected> {
+        self.0.0.lock().expect("no collector panics")
+    }
+}

@@ -1,0 +1,122 @@
+//! The load that the service was built for, at full size: many producers, many subscribers, nothing lost, doubled or
+//! out of order. A program of its own, so that nothing else runs beside it.
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "tests speak over real sockets on real clocks"
+)]
+
+mod support;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::{Duration, Instant};
+use support::{Client, ISSUE, Server, USER, event, good_token};
+
+/// How many producers write at once.
+const PRODUCERS: usize = 50;
+/// How many lines each of them writes.
+const LINES: usize = 10_000;
+/// How many subscribers get every one of these lines.
+const SUBSCRIBERS: usize = 100;
+/// How long the server may be silent. The whole takes as long as the machine needs.
+const SILENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn s30_50_producers_of_10_000_lines_each_reach_100_subscribers_in_order() {
+    let server = support::Setup::new().set("limits.connectionsPerUser", SUBSCRIBERS).start();
+    let token = good_token(USER);
+    let subscribers: Vec<TcpStream> = (0..SUBSCRIBERS)
+        .map(|_| {
+            let mut client = Client::connect(&server);
+            client.attach(&token, "issueUpdate", ISSUE);
+            client.into_stream()
+        })
+        .collect();
+    let start = Instant::now();
+    thread::scope(|scope| {
+        for subscriber in subscribers {
+            scope.spawn(|| Counter::new().read_all(subscriber));
+        }
+        for producer in 0..PRODUCERS {
+            let server = &server;
+            scope.spawn(move || write_all(server, producer));
+        }
+    });
+    let deliveries = PRODUCERS * LINES * SUBSCRIBERS;
+    println!("{deliveries} deliveries in {:.1} s", start.elapsed().as_secs_f64());
+}
+
+/// One line of one producer; all are of the same length.
+fn line(producer: usize, number: usize) -> String {
+    event("issueUpdate", ISSUE, &format!("\"{producer:02}-{number:05}\""))
+}
+
+fn write_all(server: &Server, producer: usize) {
+    let mut stream = UnixStream::connect(server.socket()).expect("the server accepts producers");
+    stream.set_write_timeout(Some(SILENCE)).expect("a deadline can be set");
+    for first in (0..LINES).step_by(100) {
+        let batch: String = (first..first + 100).map(|number| line(producer, number) + "\n").collect();
+        stream.write_all(batch.as_bytes()).expect("the server reads on");
+    }
+}
+
+/// What one subscriber has had so far: a check of every byte that costs less than the server's work.
+struct Counter {
+    /// The next line expected of each producer.
+    next: [usize; PRODUCERS],
+    /// The bytes of every frame before the two numbers: the header, then the text.
+    before: Vec<u8>,
+}
+
+impl Counter {
+    fn new() -> Self {
+        let text = line(0, 0);
+        let length = u8::try_from(text.len()).ok().filter(|length| *length < 126).expect("a short frame");
+        // RFC 6455 §5.2: a final, unmasked text frame.
+        let before = [&[0x81, length], &text.as_bytes()[..text.len() - NUMBERS.len()]].concat();
+        Self { next: [0; PRODUCERS], before }
+    }
+
+    fn read_all(mut self, mut stream: TcpStream) {
+        stream.set_read_timeout(Some(SILENCE)).expect("a deadline can be set");
+        let frame = self.before.len() + NUMBERS.len();
+        let mut buffer = vec![0; 512 * 1024];
+        let mut filled = 0;
+        let mut left = PRODUCERS * LINES;
+        while left > 0 {
+            match stream.read(&mut buffer[filled..]) {
+                Ok(0) => panic!("the server ended the connection, {left} frames before the last"),
+                Ok(length) => filled += length,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => panic!("{left} frames are missing: {error}"),
+            }
+            let whole = filled - filled % frame;
+            for bytes in buffer[..whole].chunks_exact(frame) {
+                self.count(bytes);
+            }
+            left = left.checked_sub(whole / frame).expect("no more frames than lines");
+            buffer.copy_within(whole..filled, 0);
+            filled -= whole;
+        }
+        assert_eq!(filled, 0, "something comes after the last frame");
+        assert_eq!(self.next, [LINES; PRODUCERS]);
+    }
+
+    fn count(&mut self, frame: &[u8]) {
+        let (before, numbers) = frame.split_at(self.before.len());
+        assert!(before == self.before, "not one of the frames: {}", String::from_utf8_lossy(frame));
+        let digits = |range: std::ops::Range<usize>| {
+            numbers[range].iter().fold(0, |number, digit| number * 10 + usize::from(digit.wrapping_sub(b'0')))
+        };
+        let (producer, number) = (digits(1..3), digits(4..9));
+        let expected = &mut self.next[producer];
+        assert_eq!(number, *expected, "producer {producer}: a frame is lost, doubled or out of order");
+        *expected += 1;
+    }
+}
+
+/// The end of every frame: the two numbers, the closing quote and brace.
+const NUMBERS: &str = r#""00-00000"}"#;
