@@ -39,6 +39,11 @@ impl Failure {
         Self { exit, sentences: Vec::new() }
     }
 
+    #[cfg(test)]
+    pub(super) const fn exit(&self) -> Exit {
+        self.exit
+    }
+
     /// Says why, and gives the code to exit with.
     pub(super) fn report(self) -> ExitCode {
         for sentence in self.sentences {

@@ -128,7 +128,6 @@ mod tests {
             "publish issueupdate".to_owned(),
             format!("publish issueUpdate {ID}0"),
             format!("publish issueUpdate {ID} --data ["),
-            format!("publish - {ID}"),
             format!("publish notification --users {ID},"),
             "listen issueUpdate".to_owned(),
             "listen --auth abc".to_owned(),
@@ -136,7 +135,6 @@ mod tests {
             format!("listen --auth abc issueUpdate {ID} {ID}"),
             "token --key k.pem".to_owned(),
             format!("token --key k.pem --user {ID} --check abc"),
-            "token".to_owned(),
         ] {
             let words = ["airlay-cli", "web_socket"].into_iter().chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_err(), "{line}");
