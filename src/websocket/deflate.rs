@@ -1,17 +1,55 @@
-//! Compression of messages (RFC 7692, permessage-deflate): negotiation, and one codec for all connections.
+//! Compression of messages (RFC 7692, permessage-deflate): one codec for all connections.
 //!
 //! Every message stands alone: the server always answers `server_no_context_takeover; client_no_context_takeover`,
-//! so a connection keeps nothing but the window size it negotiated.
+//! so a connection keeps nothing but the window size it negotiated. It must not know limits: whoever takes the
+//! inflated bytes says when to stop.
 
-use super::frame::{Frames, OpCode};
+use std::num::NonZeroU8;
+
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+
+use super::close::Violation;
+use super::frame::{FrameHeader, Frames, MAX_HEADER, OpCode};
 
 /// The size of the window the server compresses with, as its base-2 logarithm: 9 to 15 (RFC 7692 §7.1.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WindowBits(std::num::NonZeroU8);
+pub struct WindowBits(NonZeroU8);
 
-/// The compressor and the inflater, owned by the loop and lent to whichever connection needs them. Built at first use.
+/// The compressors and the inflater, owned by the loop and lent to whichever connection needs them; each is built at
+/// its first use.
 #[derive(Debug, Default)]
-pub struct Codec {}
+pub struct Codec {
+    /// One for each window size.
+    compressors: [Option<Compress>; WindowBits::COUNT],
+    inflater: Option<Inflater>,
+}
+
+impl WindowBits {
+    /// How many sizes there are.
+    const COUNT: usize = 7;
+
+    /// The size of these bits; `None` unless they are 9 to 15.
+    #[must_use]
+    pub const fn new(bits: u8) -> Option<Self> {
+        match NonZeroU8::new(bits) {
+            Some(nonzero) if matches!(bits, 9..=15) => Some(Self(nonzero)),
+            _ => None,
+        }
+    }
+
+    /// The bits.
+    #[must_use]
+    pub const fn get(self) -> u8 {
+        self.0.get()
+    }
+}
+
+impl Default for WindowBits {
+    /// 15, the size if nothing else was negotiated.
+    fn default() -> Self {
+        Self(const { NonZeroU8::new(15).expect("not zero") })
+    }
+}
 
 impl Codec {
     /// A codec that has built nothing yet.
@@ -20,10 +58,271 @@ impl Codec {
         Self::default()
     }
 
-    /// One compressed, unmasked frame, to be shared by all connections that negotiated these `bits`. `opcode` is `Text` or `Binary`.
+    /// One compressed, unmasked frame, to be shared by all connections that negotiated these `bits`. `opcode` is
+    /// `Text` or `Binary`.
     #[must_use]
     pub fn compress(&mut self, opcode: OpCode, payload: &[u8], bits: WindowBits) -> Frames {
-        let _ = (opcode, payload, bits);
-        todo!()
+        let compressor = self.compressors[usize::from(bits.get() - 9)]
+            .get_or_insert_with(|| Compress::new_with_window_bits(Compression::default(), false, bits.get()));
+        compressor.reset();
+        let mut compressed = Vec::with_capacity(payload.len() + payload.len() / 8 + 64);
+        let mut rest = payload;
+        loop {
+            let before = compressor.total_in();
+            let status = compressor.compress_vec(rest, &mut compressed, FlushCompress::Sync);
+            debug_assert!(status.is_ok(), "a compressor that was reset takes everything");
+            let taken = usize::try_from(compressor.total_in() - before).unwrap_or(rest.len());
+            rest = &rest[taken..];
+            if compressed.len() < compressed.capacity() {
+                break;
+            }
+            compressed.reserve(compressed.len());
+        }
+        // The end of a flush, which every message has, is not sent (§7.2.1).
+        let length = compressed.strip_suffix(FLUSH_END).map_or(compressed.len(), <[u8]>::len);
+
+        let header = FrameHeader { fin: true, rsv1: true, opcode, mask: None, length: length as u64 };
+        let mut frame = Vec::with_capacity(MAX_HEADER + length);
+        header.encode(&mut frame);
+        frame.extend_from_slice(&compressed[..length]);
+        Frames::new(frame)
+    }
+
+    /// Inflates the whole payload of a message, piece by piece; stops at the first error of `take`.
+    ///
+    /// # Errors
+    ///
+    /// [`Violation::BrokenDeflate`], and whatever `take` says.
+    pub(super) fn inflate(
+        &mut self,
+        payload: &[u8],
+        take: impl FnMut(&[u8]) -> Result<(), Violation>,
+    ) -> Result<(), Violation> {
+        self.inflater.get_or_insert_with(Inflater::new).inflate(payload, take)
+    }
+}
+
+/// Inflates one message after the other.
+#[derive(Debug)]
+struct Inflater {
+    state: Decompress,
+    /// What was inflated, up to `filled`: at least the last window of it.
+    output: Box<[u8]>,
+    filled: usize,
+}
+
+impl Inflater {
+    fn new() -> Self {
+        Self { state: Decompress::new(false), output: vec![0; 2 * WINDOW].into_boxed_slice(), filled: 0 }
+    }
+
+    fn inflate(
+        &mut self,
+        payload: &[u8],
+        mut take: impl FnMut(&[u8]) -> Result<(), Violation>,
+    ) -> Result<(), Violation> {
+        self.state.reset(false);
+        self.filled = 0;
+        let mut ends = 0;
+        for (mut input, is_tail) in [(payload, false), (FLUSH_END, false), (FINAL_BLOCK, true)] {
+            while !input.is_empty() {
+                let status = self.step(&mut input, &mut take)?;
+                if status == Status::StreamEnd {
+                    if is_tail && input.is_empty() {
+                        return Ok(());
+                    }
+                    ends += 1;
+                    if ends > MAX_FINAL_BLOCKS {
+                        return Err(Violation::BrokenDeflate);
+                    }
+                    self.resume()?;
+                }
+            }
+        }
+        // The block that ends the data was taken for the inside of another.
+        Err(Violation::BrokenDeflate)
+    }
+
+    /// Inflates until the output is full, the input taken, or a final block at its end.
+    fn step(
+        &mut self,
+        input: &mut &[u8],
+        take: &mut impl FnMut(&[u8]) -> Result<(), Violation>,
+    ) -> Result<Status, Violation> {
+        if self.filled == self.output.len() {
+            self.output.copy_within(WINDOW.., 0);
+            self.filled = WINDOW;
+        }
+        let (taken, given) = (self.state.total_in(), self.state.total_out());
+        let status = self
+            .state
+            .decompress(input, &mut self.output[self.filled..], FlushDecompress::None)
+            .map_err(|_| Violation::BrokenDeflate)?;
+        let taken = usize::try_from(self.state.total_in() - taken).unwrap_or(input.len());
+        let given = usize::try_from(self.state.total_out() - given).unwrap_or_default();
+        if taken == 0 && given == 0 && status != Status::StreamEnd {
+            return Err(Violation::BrokenDeflate);
+        }
+        *input = &input[taken..];
+        let start = self.filled;
+        self.filled += given;
+        take(&self.output[start..self.filled])?;
+        Ok(status)
+    }
+
+    /// Goes on behind a final block: it ends zlib's stream, but not the message (§7.2.1).
+    fn resume(&mut self) -> Result<(), Violation> {
+        self.state.reset(false);
+        let window = &self.output[self.filled.saturating_sub(WINDOW)..self.filled];
+        if !window.is_empty() {
+            self.state.set_dictionary(window).map_err(|_| Violation::BrokenDeflate)?;
+        }
+        Ok(())
+    }
+}
+
+/// The end of an empty stored block: what a flush ends with, and what a message's payload leaves out (§7.2.2).
+const FLUSH_END: &[u8] = &[0x00, 0x00, 0xff, 0xff];
+
+/// A final block without data. Behind a whole message it ends zlib's stream; behind a cut one it does not.
+const FINAL_BLOCK: &[u8] = &[0x03, 0x00];
+
+/// The largest window, in bytes.
+const WINDOW: usize = 32 * 1024;
+
+/// How many blocks of one message may have the final bit: compressors set it once at most, and each costs a copy of
+/// the window.
+const MAX_FINAL_BLOCKS: u32 = 64;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::frame::FrameRules;
+    use super::*;
+
+    fn inflate(codec: &mut Codec, payload: &[u8]) -> Result<Vec<u8>, Violation> {
+        let mut message = Vec::new();
+        codec.inflate(payload, |bytes| {
+            message.extend_from_slice(bytes);
+            Ok(())
+        })?;
+        Ok(message)
+    }
+
+    /// The payload of one of our own compressed frames.
+    fn payload(frame: &Frames) -> &[u8] {
+        let rules = FrameRules { masked: false, compression: true };
+        let (header, length) = FrameHeader::decode(frame.as_bytes(), rules).unwrap().unwrap();
+        assert!(header.fin && header.rsv1 && header.opcode == OpCode::Text);
+        assert_eq!(header.length, (frame.as_bytes().len() - length) as u64);
+        &frame.as_bytes()[length..]
+    }
+
+    /// The examples of RFC 7692 §7.2.3.
+    #[test]
+    fn the_examples_of_the_rfc_are_inflated() {
+        let mut codec = Codec::new();
+        for compressed in [
+            // §7.2.3.1: one block.
+            &b"\xf2\x48\xcd\xc9\xc9\x07\x00"[..],
+            // §7.2.3.3: without compression.
+            b"\x00\x05\x00\xfa\xff\x48\x65\x6c\x6c\x6f\x00",
+            // §7.2.3.4: a final block.
+            b"\xf3\x48\xcd\xc9\xc9\x07\x00\x00",
+            // §7.2.3.5: two blocks.
+            b"\xf2\x48\x05\x00\x00\x00\xff\xff\xca\xc9\xc9\x07\x00",
+        ] {
+            assert_eq!(inflate(&mut codec, compressed).as_deref(), Ok(&b"Hello"[..]), "{compressed:x?}");
+        }
+        // §7.2.3.6: an empty message.
+        assert_eq!(inflate(&mut codec, b"\x00").as_deref(), Ok(&b""[..]));
+        // §7.2.3.2: with a window kept from the last message, which we never do.
+        assert_eq!(inflate(&mut codec, b"\xf2\x00\x11\x00\x00"), Err(Violation::BrokenDeflate));
+    }
+
+    #[test]
+    fn the_examples_of_the_rfc_are_what_we_send() {
+        let mut codec = Codec::new();
+        let frame = codec.compress(OpCode::Text, b"Hello", WindowBits::default());
+        assert_eq!(frame.as_bytes(), b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00");
+        let frame = codec.compress(OpCode::Text, b"", WindowBits::default());
+        assert_eq!(frame.as_bytes(), b"\xc1\x01\x00");
+    }
+
+    #[test]
+    fn the_window_reaches_across_final_blocks() {
+        let first: Vec<u8> = (0..300_u32).flat_map(|i| (i * 7919).to_le_bytes()).collect();
+        let mut compressed = Vec::with_capacity(10_000);
+        let mut compressor = Compress::new(Compression::best(), false);
+        compressor.compress_vec(&first, &mut compressed, FlushCompress::Finish).unwrap();
+        let before = compressed.len();
+        let mut compressor = Compress::new(Compression::best(), false);
+        compressor.set_dictionary(&first).unwrap();
+        compressor.compress_vec(&first, &mut compressed, FlushCompress::Sync).unwrap();
+        assert!(compressed.len() - before < 50, "the second half refers to the first");
+        let compressed = compressed.strip_suffix(FLUSH_END).unwrap();
+        assert_eq!(inflate(&mut Codec::new(), compressed), Ok([&first[..], &first].concat()));
+    }
+
+    #[test]
+    fn cut_and_broken_data_are_refused() {
+        let mut codec = Codec::new();
+        let text = "All work and no play makes Jack a dull boy. ".repeat(20);
+        let frame = codec.compress(OpCode::Text, text.as_bytes(), WindowBits::default());
+        let whole = payload(&frame);
+        for length in 0..whole.len() {
+            assert_ne!(inflate(&mut codec, &whole[..length]).as_deref(), Ok(text.as_bytes()), "{length}");
+        }
+        for broken in [
+            &b"\xff"[..],
+            b"\x07",
+            b"\x00\x05\x00\xfa\xfe\x48",
+            b"\x03\x00\xff",
+            b"\xf3\x48\xcd\xc9\xc9\x07\x00\xff",
+        ] {
+            assert_eq!(inflate(&mut codec, broken), Err(Violation::BrokenDeflate), "{broken:x?}");
+        }
+        assert_eq!(inflate(&mut codec, &b"\x03\x00".repeat(10_000)), Err(Violation::BrokenDeflate));
+        assert_eq!(inflate(&mut codec, whole).as_deref(), Ok(text.as_bytes()));
+    }
+
+    #[test]
+    fn inflation_stops_where_it_is_told_to() {
+        let mut codec = Codec::new();
+        let frame = codec.compress(OpCode::Text, &vec![0; 50_000_000], WindowBits::default());
+        let mut inflated = 0;
+        let result = codec.inflate(payload(&frame), |bytes| {
+            inflated += bytes.len();
+            if inflated > 100_000 { Err(Violation::MessageTooBig) } else { Ok(()) }
+        });
+        assert_eq!(result, Err(Violation::MessageTooBig));
+        assert!(inflated <= 100_000 + 2 * WINDOW);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn what_is_compressed_is_inflated(
+            pattern in prop::collection::vec(any::<u8>(), 0..2_000), times in 0..100_usize, bits in 9..=15_u8,
+        ) {
+            let message = pattern.repeat(times);
+            let mut codec = Codec::new();
+            let frame = codec.compress(OpCode::Text, &message, WindowBits::new(bits).unwrap());
+            prop_assert_eq!(inflate(&mut codec, payload(&frame)), Ok(message));
+        }
+
+        #[test]
+        fn the_window_that_was_asked_for_is_enough(bits in 9..=15_u8) {
+            let noise: Vec<u8> = (0..20_000_u32).flat_map(|i| (i.wrapping_mul(2_654_435_761)).to_le_bytes()).collect();
+            let message = noise.repeat(2);
+            let mut codec = Codec::new();
+            let frame = codec.compress(OpCode::Text, &message, WindowBits::new(bits).unwrap());
+            let mut inflater = Decompress::new_with_window_bits(false, bits);
+            let mut inflated = Vec::with_capacity(message.len() + 1);
+            inflater.decompress_vec(payload(&frame), &mut inflated, FlushDecompress::Sync).unwrap();
+            prop_assert!(inflated == message);
+        }
     }
 }

@@ -1,9 +1,14 @@
 //! Messages: whole ones borrowed from the input, fragmented or cut ones assembled as their bytes come.
 //!
-//! It owns the limits on size and number of fragments and the streaming check of UTF-8. A declared length reserves
-//! nothing. It must not know control frames or connections.
+//! It owns the limits on size and number of fragments. A declared length reserves nothing. It must not know control
+//! frames or connections.
 
 use std::borrow::Cow;
+
+use super::close::Violation;
+use super::deflate::Codec;
+use super::frame::{FrameHeader, OpCode};
+use super::utf8::{InvalidUtf8, Text};
 
 /// A whole message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,5 +33,143 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { head_bytes: 16 * 1024, message_bytes: 16 * 1024, fragments: 64 }
+    }
+}
+
+impl Message<'_> {
+    /// The opcode of the message's first frame: `Text` or `Binary`.
+    #[must_use]
+    pub const fn opcode(&self) -> OpCode {
+        match self {
+            Self::Text(_) => OpCode::Text,
+            Self::Binary(_) => OpCode::Binary,
+        }
+    }
+
+    /// The message's bytes.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+}
+
+impl<'i> Message<'i> {
+    /// The message of one frame, `header`, whose whole payload is at hand: borrowed, unless it is compressed.
+    pub(super) fn whole(
+        header: &FrameHeader,
+        payload: &'i [u8],
+        limits: &Limits,
+        codec: &mut Codec,
+    ) -> Result<Self, Violation> {
+        if header.rsv1 {
+            if payload.len() > compressed_limit(limits) {
+                return Err(Violation::MessageTooBig);
+            }
+            return inflate(header.opcode, payload, limits, codec);
+        }
+        if payload.len() > limits.message_bytes {
+            return Err(Violation::MessageTooBig);
+        }
+        if header.opcode == OpCode::Text {
+            let text = simdutf8::basic::from_utf8(payload).map_err(|_| Violation::InvalidUtf8)?;
+            return Ok(Self::Text(Cow::Borrowed(text)));
+        }
+        Ok(Self::Binary(Cow::Borrowed(payload)))
+    }
+}
+
+/// A message of which not all has come. It holds what has come, and no more.
+#[derive(Debug)]
+pub(super) struct Assembly {
+    content: Content,
+    fragments: u32,
+}
+
+#[derive(Debug)]
+enum Content {
+    Text(Text),
+    Binary(Vec<u8>),
+    /// The payload of a compressed message, to be inflated when all of it has come.
+    Compressed {
+        opcode: OpCode,
+        payload: Vec<u8>,
+    },
+}
+
+impl Assembly {
+    /// The message that the frame of `header` begins, empty as yet.
+    pub(super) fn new(header: &FrameHeader) -> Self {
+        let content = match header.opcode {
+            opcode if header.rsv1 => Content::Compressed { opcode, payload: Vec::new() },
+            OpCode::Text => Content::Text(Text::default()),
+            _ => Content::Binary(Vec::new()),
+        };
+        Self { content, fragments: 0 }
+    }
+
+    /// Counts a fragment, the first one too, with a payload of `length` bytes to come.
+    pub(super) fn begin_fragment(&mut self, length: u64, limits: &Limits) -> Result<(), Violation> {
+        let (held, limit) = match &self.content {
+            Content::Text(text) => (text.len(), limits.message_bytes),
+            Content::Binary(bytes) => (bytes.len(), limits.message_bytes),
+            Content::Compressed { payload, .. } => (payload.len(), compressed_limit(limits)),
+        };
+        if length > limit.saturating_sub(held) as u64 {
+            return Err(Violation::MessageTooBig);
+        }
+        self.fragments += 1;
+        if self.fragments > limits.fragments { Err(Violation::TooManyFragments) } else { Ok(()) }
+    }
+
+    /// Takes bytes of a fragment that was begun.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), Violation> {
+        match &mut self.content {
+            Content::Text(text) => text.append(bytes)?,
+            Content::Binary(payload) | Content::Compressed { payload, .. } => {
+                payload.extend_from_slice(bytes)
+            }
+        }
+        Ok(())
+    }
+
+    /// The message, now that its last fragment has ended.
+    pub(super) fn finish(self, limits: &Limits, codec: &mut Codec) -> Result<Message<'static>, Violation> {
+        Ok(match self.content {
+            Content::Text(text) => Message::Text(Cow::Owned(text.finish()?)),
+            Content::Binary(bytes) => Message::Binary(Cow::Owned(bytes)),
+            Content::Compressed { opcode, payload } => inflate(opcode, &payload, limits, codec)?,
+        })
+    }
+}
+
+/// The message that a compressed payload holds, inflated no further than its size is allowed.
+fn inflate(
+    opcode: OpCode,
+    payload: &[u8],
+    limits: &Limits,
+    codec: &mut Codec,
+) -> Result<Message<'static>, Violation> {
+    let plain = FrameHeader { fin: true, rsv1: false, opcode, mask: None, length: 0 };
+    let mut assembly = Assembly::new(&plain);
+    let mut inflated = 0;
+    codec.inflate(payload, |bytes| {
+        inflated += bytes.len();
+        if inflated > limits.message_bytes { Err(Violation::MessageTooBig) } else { assembly.append(bytes) }
+    })?;
+    assembly.finish(limits, codec)
+}
+
+/// The most bytes a compressed payload may have: what a message of the allowed size can come to if it does not
+/// compress, with a generous share for the block headers of a poor compressor.
+const fn compressed_limit(limits: &Limits) -> usize {
+    limits.message_bytes.saturating_add(limits.message_bytes / 8).saturating_add(64)
+}
+
+impl From<InvalidUtf8> for Violation {
+    fn from(_: InvalidUtf8) -> Self {
+        Self::InvalidUtf8
     }
 }

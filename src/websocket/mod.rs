@@ -8,5 +8,8 @@ pub mod connection;
 pub mod deflate;
 pub mod frame;
 pub mod handshake;
+mod incoming;
 pub mod message;
 pub mod outgoing;
+mod reader;
+mod utf8;

@@ -3,25 +3,35 @@
 //! It must not know what the frames mean (but for their boundaries), nor who else shares them.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, ErrorKind, IoSlice, Write};
 
-use super::frame::Frames;
+use super::frame::{self, Frames};
 
-/// What waits to be written to one peer: three words, no heap when empty.
+/// What waits to be written to one peer: three words, no heap of its own when empty or holding one shared chunk.
+///
+/// A chunk is one or more whole frames. Only the first chunk of a connection's life may begin otherwise: with the
+/// HTTP response that opens the connection (or refuses to).
 #[derive(Debug, Default)]
 pub struct Outgoing {
-    /// The chunk being sent.
+    /// The chunk being sent. `None` only when the queue is empty; then `rest` is `None` and the counts are 0.
     head: Option<Frames>,
+    /// What rarely is: more than one chunk, a writer that blocks.
     rest: Option<Box<Rest>>,
-    /// Bytes of `head` already written.
+    /// Bytes of `head` already written: less than its length.
     sent: u32,
-    /// Bytes not yet written, in all.
+    /// Bytes not yet written: all chunks and the pong, less `sent`.
     queued: u32,
 }
 
+/// What follows the first chunk. No chunk is empty.
 #[derive(Debug, Default)]
 struct Rest {
+    /// The pong that goes out behind `head`; there is one only if the writer blocked.
+    pong: Option<Frames>,
+    /// What goes out behind the pong, in order.
     chunks: VecDeque<Frames>,
+    /// Whether the last write found the writer blocked.
+    blocked: bool,
 }
 
 /// How a call of [`Outgoing::write_to`] ended, when not by an error.
@@ -39,44 +49,92 @@ pub enum Flush {
 impl Outgoing {
     /// Bytes queued and not yet written.
     #[must_use]
-    pub fn queued(&self) -> usize {
+    pub const fn queued(&self) -> usize {
         self.queued as usize
     }
 
     /// Whether nothing waits.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.queued == 0
+    pub const fn is_empty(&self) -> bool {
+        self.head.is_none()
     }
 
     /// Queues shared frames; copies nothing.
+    ///
+    /// # Panics
+    ///
+    /// All pushes panic when 4 GiB are queued; the callers' limit is far below.
     pub fn push(&mut self, frames: Frames) {
-        let _ = (frames, &mut self.head, &mut self.rest, self.sent);
-        todo!()
+        let length = frames.as_bytes().len();
+        if length == 0 {
+            return;
+        }
+        self.count(length);
+        match &self.head {
+            None => self.head = Some(frames),
+            Some(_) => self.rest.get_or_insert_default().chunks.push_back(frames),
+        }
     }
 
     /// Queues bytes of whole frames of this peer's own, joined to the last chunk where that is small and not shared.
     pub fn push_bytes(&mut self, bytes: &[u8]) {
-        let _ = bytes;
-        todo!()
+        self.push_with(bytes.len(), |out| out.extend_from_slice(bytes));
     }
 
-    /// Queues a control frame ahead of all chunks that are not partly sent.
+    /// Queues what `encode` appends: whole frames, `length` bytes or a little less. Joined as in
+    /// [`push_bytes`](Self::push_bytes).
+    pub(super) fn push_with(&mut self, length: usize, encode: impl FnOnce(&mut Vec<u8>)) {
+        let last = self.rest.as_mut().and_then(|rest| rest.chunks.back_mut()).or(self.head.as_mut());
+        if let Some(last) = last.and_then(Frames::get_mut)
+            && last.len() + length <= JOINED_BYTES
+        {
+            let before = last.len();
+            encode(last);
+            let added = last.len() - before;
+            self.count(added);
+        } else {
+            let mut bytes = Vec::with_capacity(length);
+            encode(&mut bytes);
+            self.push(Frames::new(bytes));
+        }
+    }
+
+    /// Queues a control frame ahead of all chunks but the first, which may be partly sent.
     pub fn push_control(&mut self, frame: &[u8]) {
-        let _ = frame;
-        todo!()
+        let frame = Frames::new(frame.to_vec());
+        if self.head.is_none() {
+            return self.push(frame);
+        }
+        self.count(frame.as_bytes().len());
+        self.rest.get_or_insert_default().chunks.push_front(frame);
     }
 
-    /// Queues a pong. While the writer is blocked only the latest unsent pong is kept (§5.5.3).
+    /// Queues a pong. While the writer is blocked it goes out next to the chunk being sent, and only the latest
+    /// unsent one is kept (§5.5.3); else it is queued like any frame.
     pub fn push_pong(&mut self, frame: &[u8]) {
-        let _ = frame;
-        todo!()
+        let Some(rest) = self.rest.as_mut().filter(|rest| rest.blocked) else {
+            return self.push_bytes(frame);
+        };
+        let former = rest.pong.replace(Frames::new(frame.to_vec()));
+        let former = former.map_or(0, |pong| pong.as_bytes().len());
+        self.discount(former);
+        self.count(frame.len());
     }
 
     /// Drops everything but the rest of the frame being sent, then queues `close_frame`.
     pub fn fail_with(&mut self, close_frame: &[u8]) {
-        let _ = close_frame;
-        todo!()
+        let sent = self.sent as usize;
+        let mut kept = match &self.head {
+            Some(head) => head.as_bytes()[sent..boundary(head.as_bytes(), sent)].to_vec(),
+            None => Vec::new(),
+        };
+        let blocked = self.rest.as_ref().is_some_and(|rest| rest.blocked);
+        self.clear();
+        kept.extend_from_slice(close_frame);
+        self.push(Frames::new(kept));
+        if blocked && !self.is_empty() {
+            self.rest.get_or_insert_default().blocked = true;
+        }
     }
 
     /// Drops everything.
@@ -84,13 +142,395 @@ impl Outgoing {
         *self = Self::default();
     }
 
-    /// Writes up to `max_bytes`, until the queue is empty or the writer blocks.
+    /// Writes up to `max_bytes`, until the queue is empty or the writer blocks: one `write` when there is one chunk,
+    /// else `write_vectored`.
     ///
     /// # Errors
     ///
-    /// Whatever the writer says but `WouldBlock` (a [`Flush`]) and `Interrupted` (tried again); `WriteZero` when it takes 0 bytes.
-    pub fn write_to(&mut self, writer: &mut impl io::Write, max_bytes: usize) -> io::Result<Flush> {
-        let _ = (writer, max_bytes, self.head.as_ref(), self.rest.as_ref().map(|rest| rest.chunks.len()));
-        todo!()
+    /// What the writer says, except `WouldBlock` (see [`Flush::Blocked`]) and `Interrupted` (tried again);
+    /// `WriteZero` when it takes no bytes. What was written before stays written.
+    pub fn write_to(&mut self, writer: &mut impl Write, max_bytes: usize) -> io::Result<Flush> {
+        if let Some(rest) = &mut self.rest {
+            rest.blocked = false;
+        }
+        let mut budget = max_bytes;
+        while let Some(head) = &self.head {
+            if budget == 0 {
+                return Ok(Flush::Unfinished);
+            }
+            let unsent = &head.as_bytes()[self.sent as usize..];
+            let written = match &self.rest {
+                Some(rest) if unsent.len() < budget => rest.write_behind(unsent, writer, budget),
+                _ => writer.write(&unsent[..unsent.len().min(budget)]),
+            };
+            match written {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    budget = budget.saturating_sub(written);
+                    self.advance(written);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.rest.get_or_insert_default().blocked = true;
+                    return Ok(Flush::Blocked);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Flush::Done)
+    }
+
+    /// Forgets the first `written` bytes.
+    fn advance(&mut self, mut written: usize) {
+        self.discount(written);
+        while let Some(head) = &self.head {
+            let unsent = head.as_bytes().len() - self.sent as usize;
+            if written < unsent {
+                self.sent += narrow(written);
+                return;
+            }
+            written -= unsent;
+            self.sent = 0;
+            self.head = self.rest.as_mut().and_then(|rest| rest.pop());
+        }
+        self.rest = None;
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.queued = self.queued.checked_add(narrow(bytes)).expect("less than 4 GiB queued");
+    }
+
+    fn discount(&mut self, bytes: usize) {
+        self.queued -= narrow(bytes);
+    }
+}
+
+impl Rest {
+    /// What is to be sent next.
+    fn pop(&mut self) -> Option<Frames> {
+        self.pong.take().or_else(|| self.chunks.pop_front())
+    }
+
+    /// Writes `first` and what follows it in one call, `budget` bytes at most; `first` is shorter than that.
+    fn write_behind(&self, first: &[u8], writer: &mut impl Write, mut budget: usize) -> io::Result<usize> {
+        let following = self.pong.iter().chain(&self.chunks).map(Frames::as_bytes);
+        let mut slices = [IoSlice::new(&[]); CHUNKS_PER_WRITE];
+        let mut filled = 0;
+        for (slice, bytes) in slices.iter_mut().zip([first].into_iter().chain(following)) {
+            let bytes = &bytes[..bytes.len().min(budget)];
+            if bytes.is_empty() {
+                break;
+            }
+            *slice = IoSlice::new(bytes);
+            budget -= bytes.len();
+            filled += 1;
+        }
+        match filled {
+            1 => writer.write(first),
+            filled => writer.write_vectored(&slices[..filled]),
+        }
+    }
+}
+
+/// Where the first frame ends that is not wholly unsent: `sent` itself if it is between two frames.
+fn boundary(chunk: &[u8], sent: usize) -> usize {
+    let mut end = http_response_length(chunk);
+    while end < sent {
+        // No chunk is cut amid a frame. If one were, all of it would count as the frame being sent.
+        end =
+            frame::encoded_length(&chunk[end..]).map_or(chunk.len(), |length| end + length).min(chunk.len());
+    }
+    end
+}
+
+/// The length of the HTTP response a connection's first chunk begins with; 0 for others. No frame begins with an
+/// `H`: it would be a fragmented control frame.
+fn http_response_length(chunk: &[u8]) -> usize {
+    if !chunk.starts_with(b"HTTP/") {
+        return 0;
+    }
+    let end = b"\r\n\r\n";
+    chunk.windows(end.len()).position(|window| window == end).map_or(chunk.len(), |at| at + end.len())
+}
+
+/// A length that is known to fit: no chunk is as long as 4 GiB.
+fn narrow(length: usize) -> u32 {
+    u32::try_from(length).expect("less than 4 GiB queued")
+}
+
+/// Chunks that are no longer than this are appended to: large enough for a turn's replies to one peer, small enough
+/// to be copied when the chunk grows.
+const JOINED_BYTES: usize = 16 * 1024;
+
+/// How many chunks one `write_vectored` takes: the arrays of slices live on the stack.
+const CHUNKS_PER_WRITE: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::frame::{OpCode, encode};
+    use super::*;
+
+    /// A writer that takes what its script says, call by call: some bytes, a block, an interruption. It takes
+    /// everything when the script has ended.
+    #[derive(Default)]
+    struct Scripted {
+        script: VecDeque<Result<usize, ErrorKind>>,
+        written: Vec<u8>,
+    }
+
+    impl Scripted {
+        /// Takes `size` bytes and blocks, again and again.
+        fn stuttering(size: usize) -> Self {
+            let script = (0..400).map(|i| if i % 2 == 0 { Ok(size) } else { Err(ErrorKind::WouldBlock) });
+            Self { script: script.collect(), written: Vec::new() }
+        }
+    }
+
+    impl Write for Scripted {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.write_vectored(&[IoSlice::new(bytes)])
+        }
+
+        fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            let takes = self.script.pop_front().unwrap_or(Ok(usize::MAX))?;
+            let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).take(takes).collect();
+            self.written.extend_from_slice(&bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A frame of `length` bytes of payload.
+    fn frame(opcode: OpCode, length: u8) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode(opcode, &(0..length).collect::<Vec<_>>(), None, &mut bytes);
+        bytes
+    }
+
+    fn chunk(bytes: &[u8]) -> Frames {
+        Frames::new(bytes.to_vec())
+    }
+
+    /// The invariants written on the fields.
+    fn check(queue: &Outgoing) {
+        let rest = queue.rest.iter().flat_map(|rest| rest.pong.iter().chain(&rest.chunks));
+        let lengths: Vec<usize> = queue.head.iter().chain(rest).map(|chunk| chunk.as_bytes().len()).collect();
+        assert!(lengths.iter().all(|&length| length > 0));
+        assert_eq!(lengths.iter().sum::<usize>(), queue.queued() + queue.sent as usize);
+        match &queue.head {
+            Some(head) => assert!((queue.sent as usize) < head.as_bytes().len()),
+            None => assert!(queue.rest.is_none() && queue.sent == 0 && queue.is_empty()),
+        }
+    }
+
+    /// Writes until the queue is empty, checking the invariants after every write.
+    fn drain(queue: &mut Outgoing, writer: &mut Scripted, max_bytes: usize) {
+        while queue.write_to(writer, max_bytes).unwrap() != Flush::Done {
+            check(queue);
+        }
+        check(queue);
+    }
+
+    #[test]
+    fn the_queue_is_three_words() {
+        assert!(size_of::<Outgoing>() <= 24);
+    }
+
+    #[test]
+    fn every_chunking_and_every_short_write_gives_the_same_bytes() {
+        let frames: Vec<Vec<u8>> = (0..5).map(|i| frame(OpCode::Text, i * 3)).collect();
+        let whole = frames.concat();
+        // Bit i of `joints` says whether frame i + 1 is in the same chunk as frame i.
+        for joints in 0..16_u32 {
+            for size in 1..=whole.len() + 1 {
+                let mut queue = Outgoing::default();
+                let mut pending = Vec::new();
+                for (i, frame) in frames.iter().enumerate() {
+                    pending.extend_from_slice(frame);
+                    if joints >> i & 1 == 0 {
+                        queue.push(chunk(&pending));
+                        pending.clear();
+                    }
+                }
+                check(&queue);
+                assert_eq!(queue.queued(), whole.len());
+                let mut writer = Scripted::stuttering(size);
+                drain(&mut queue, &mut writer, usize::MAX);
+                assert_eq!(writer.written, whole, "{joints:b} {size}");
+
+                let mut queue = Outgoing::default();
+                frames.iter().for_each(|frame| queue.push(chunk(frame)));
+                let mut writer = Scripted::default();
+                drain(&mut queue, &mut writer, size);
+                assert_eq!(writer.written, whole, "budget {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_budget_is_kept_to_the_byte() {
+        let mut queue = Outgoing::default();
+        (0..100).for_each(|_| queue.push(chunk(&frame(OpCode::Text, 8))));
+        let mut writer = Scripted::default();
+        for budget in [0, 1, 9, 10, 11, 333] {
+            let before = writer.written.len();
+            assert_eq!(queue.write_to(&mut writer, budget).unwrap(), Flush::Unfinished);
+            assert_eq!(writer.written.len() - before, budget);
+        }
+        let left = queue.queued();
+        assert_eq!(queue.write_to(&mut writer, left).unwrap(), Flush::Done);
+    }
+
+    #[test]
+    fn s48_interrupted_is_tried_again_and_zero_and_errors_are_errors() {
+        let mut queue = Outgoing::default();
+        queue.push_bytes(&frame(OpCode::Text, 8));
+        let script = [Err(ErrorKind::Interrupted), Ok(3), Err(ErrorKind::Interrupted), Ok(0)];
+        let mut writer = Scripted { script: script.into(), ..Scripted::default() };
+        assert_eq!(queue.write_to(&mut writer, 99).unwrap_err().kind(), ErrorKind::WriteZero);
+        assert_eq!(queue.queued(), 7);
+        writer.script = [Err(ErrorKind::BrokenPipe)].into();
+        assert_eq!(queue.write_to(&mut writer, 99).unwrap_err().kind(), ErrorKind::BrokenPipe);
+        check(&queue);
+        drain(&mut queue, &mut writer, 99);
+        assert_eq!(writer.written, frame(OpCode::Text, 8));
+    }
+
+    #[test]
+    fn own_bytes_are_joined_to_a_small_chunk_of_this_peer_alone() {
+        let mut queue = Outgoing::default();
+        queue.push_bytes(&frame(OpCode::Text, 1));
+        queue.push_bytes(&frame(OpCode::Text, 2));
+        assert!(queue.rest.is_none());
+
+        let shared = chunk(&frame(OpCode::Text, 3));
+        queue.push(shared.clone());
+        queue.push_bytes(&frame(OpCode::Text, 4));
+        assert_eq!(shared.as_bytes(), frame(OpCode::Text, 3));
+        assert_eq!(queue.rest.as_ref().unwrap().chunks.len(), 2);
+
+        queue.push_bytes(&vec![0; JOINED_BYTES]);
+        assert_eq!(queue.rest.as_ref().unwrap().chunks.len(), 3);
+        check(&queue);
+    }
+
+    #[test]
+    fn s16_while_the_writer_is_blocked_only_the_latest_pong_is_kept() {
+        let message = frame(OpCode::Text, 20);
+        let pongs: Vec<Vec<u8>> = (0..10).map(|i| frame(OpCode::Pong, i)).collect();
+        let mut writer =
+            Scripted { script: [Ok(5), Err(ErrorKind::WouldBlock)].into(), ..Scripted::default() };
+        let mut queue = Outgoing::default();
+        queue.push(chunk(&message));
+        queue.push(chunk(&message));
+        assert_eq!(queue.write_to(&mut writer, usize::MAX).unwrap(), Flush::Blocked);
+        for pong in &pongs {
+            queue.push_pong(pong);
+            check(&queue);
+        }
+        drain(&mut queue, &mut writer, usize::MAX);
+        assert_eq!(writer.written, [&message[..], &pongs[9], &message].concat());
+    }
+
+    #[test]
+    fn ten_pings_give_ten_pongs_while_the_writer_takes_them() {
+        let pongs: Vec<Vec<u8>> = (0..10).map(|i| frame(OpCode::Pong, i)).collect();
+        let mut queue = Outgoing::default();
+        pongs.iter().for_each(|pong| queue.push_pong(pong));
+        let mut writer = Scripted::default();
+        drain(&mut queue, &mut writer, usize::MAX);
+        assert_eq!(writer.written, pongs.concat());
+    }
+
+    #[test]
+    fn a_control_frame_goes_out_at_the_next_end_of_a_chunk() {
+        let (message, ping) = (frame(OpCode::Text, 20), frame(OpCode::Ping, 4));
+        for sent in 0..message.len() {
+            let mut queue = Outgoing::default();
+            (0..3).for_each(|_| queue.push(chunk(&message)));
+            let mut writer = Scripted::default();
+            assert_eq!(queue.write_to(&mut writer, sent).unwrap(), Flush::Unfinished);
+            queue.push_control(&ping);
+            check(&queue);
+            drain(&mut queue, &mut writer, usize::MAX);
+            assert_eq!(writer.written, [&message[..], &ping, &message, &message].concat());
+        }
+        let mut queue = Outgoing::default();
+        queue.push_control(&ping);
+        assert_eq!(queue.queued(), ping.len());
+    }
+
+    #[test]
+    fn s21_a_failing_peer_gets_the_rest_of_its_frame_and_the_close() {
+        let response = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n".to_vec();
+        let frames: Vec<Vec<u8>> = [0, 60, 125, 200].map(|length| frame(OpCode::Text, length)).into();
+        let close = frame(OpCode::Close, 2);
+        for parts in [&frames[..], &[&[response][..], &frames[..3]].concat()] {
+            let whole = parts.concat();
+            let ends: Vec<usize> = parts
+                .iter()
+                .scan(0, |end, part| {
+                    *end += part.len();
+                    Some(*end)
+                })
+                .collect();
+            for sent in 0..whole.len() {
+                let mut queue = Outgoing::default();
+                queue.push(chunk(&whole));
+                queue.push(chunk(&whole));
+                let mut writer = Scripted::default();
+                assert_eq!(queue.write_to(&mut writer, sent).unwrap(), Flush::Unfinished);
+                queue.fail_with(&close);
+                check(&queue);
+                drain(&mut queue, &mut writer, usize::MAX);
+                // The response that opens the connection is never left out.
+                let sent = if whole.starts_with(b"HTTP") { sent.max(1) } else { sent };
+                let end = ends.iter().copied().find(|&end| end >= sent).unwrap();
+                let end = if sent == 0 { 0 } else { end };
+                assert_eq!(writer.written, [&whole[..end], &close].concat(), "{sent}");
+            }
+        }
+    }
+
+    proptest! {
+        /// Whatever is queued and however it is written, whole frames come out, in order but for control frames.
+        #[test]
+        fn frames_stay_whole_and_in_order(
+            steps in prop::collection::vec((0..5_u8, 0..40_u8), 1..60),
+            script in prop::collection::vec(prop_oneof![(1..40_usize).prop_map(Ok), Just(Err(ErrorKind::WouldBlock))], 0..60),
+        ) {
+            let mut queue = Outgoing::default();
+            let mut writer = Scripted { script: script.into(), ..Scripted::default() };
+            let mut messages = Vec::new();
+            for (step, length) in steps {
+                match step {
+                    0 => queue.push(chunk(&frame(OpCode::Text, length))),
+                    1 => queue.push_bytes(&frame(OpCode::Text, length)),
+                    2 => queue.push_control(&frame(OpCode::Ping, length)),
+                    3 => queue.push_pong(&frame(OpCode::Pong, length)),
+                    _ => { let _ = queue.write_to(&mut writer, usize::from(length)).unwrap(); }
+                }
+                if step < 2 {
+                    messages.push(length);
+                }
+                check(&queue);
+            }
+            drain(&mut queue, &mut writer, usize::MAX);
+            let mut received = Vec::new();
+            let mut bytes = &writer.written[..];
+            while !bytes.is_empty() {
+                let (frame, rest) = bytes.split_at(frame::encoded_length(bytes).unwrap());
+                if frame[0] == 0x81 {
+                    received.push(frame[1]);
+                }
+                bytes = rest;
+            }
+            prop_assert_eq!(received, messages);
+        }
     }
 }

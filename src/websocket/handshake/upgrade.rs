@@ -1,0 +1,330 @@
+//! The server's half: a request's head, checked against RFC 6455 §4.2.1, and the response that accepts it.
+//!
+//! What is ambiguous is refused, so that no proxy on the way can have read the request in another way.
+
+use std::borrow::Cow;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use httparse::{Header, Request, Status};
+
+use super::extensions::{self, Offer};
+use super::{KEY_LENGTH, MAX_HEADERS, Rejection, accept_value, fields};
+use crate::websocket::deflate::WindowBits;
+
+/// A request that may be accepted: all that RFC 6455 §4.2.1 asks of it is checked.
+#[derive(Clone, Debug)]
+pub struct Upgrade<'i> {
+    head: Cow<'i, [u8]>,
+    /// Where in `head` the path is.
+    path: Range<usize>,
+    key: [u8; KEY_LENGTH],
+    offer: Option<Offer>,
+}
+
+impl<'i> Upgrade<'i> {
+    /// Checks a whole head, from the request line to the empty line.
+    ///
+    /// # Errors
+    ///
+    /// The rejection to answer with; of several faults the first in the order of the code.
+    pub(in super::super) fn parse(head: Cow<'i, [u8]>) -> Result<Self, Rejection> {
+        let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+        let mut request = Request::new(&mut []);
+        match request.parse_with_uninit_headers(&head, &mut headers) {
+            Ok(Status::Complete(length)) if length == head.len() => {}
+            Ok(_) => return Err(Rejection::BadRequest("the head is not HTTP")),
+            Err(httparse::Error::TooManyHeaders) => return Err(Rejection::HeadTooLarge),
+            Err(httparse::Error::Version) => return Err(Rejection::VersionNotSupported),
+            Err(_) => return Err(Rejection::BadRequest("the head is not HTTP")),
+        }
+        if request.version != Some(1) {
+            return Err(Rejection::VersionNotSupported);
+        }
+        if request.method != Some("GET") {
+            return Err(Rejection::MethodNotAllowed);
+        }
+        let path = path_in(request.path.unwrap_or_default())?;
+        let path = "GET ".len() + path.start.."GET ".len() + path.end;
+
+        let headers = Headers(request.headers);
+        let host =
+            headers.only("host").ok_or(Rejection::BadRequest("there is not exactly one Host header"))?;
+        if host.is_empty() {
+            return Err(Rejection::BadRequest("the Host header is empty"));
+        }
+        if headers.has("content-length") || headers.has("transfer-encoding") {
+            return Err(Rejection::BadRequest("an upgrade has no body"));
+        }
+        if !headers.values("upgrade").any(|value| fields::list_contains(value, "websocket")) {
+            return Err(Rejection::UpgradeRequired);
+        }
+        if !headers.values("connection").any(|value| fields::list_contains(value, "upgrade")) {
+            return Err(Rejection::BadRequest("the Connection header does not say Upgrade"));
+        }
+        if headers.only("sec-websocket-version") != Some(b"13") {
+            return Err(Rejection::UpgradeRequired);
+        }
+        let key = headers.only("sec-websocket-key").and_then(key).ok_or(Rejection::BadRequest(
+            "there is not exactly one Sec-WebSocket-Key of 16 bytes in base64",
+        ))?;
+        if headers.values("origin").count() > 1 {
+            return Err(Rejection::BadRequest("there is more than one Origin header"));
+        }
+        // What the caller will judge by is text.
+        if ["origin", "forwarded", "x-forwarded-for"]
+            .into_iter()
+            .any(|name| headers.values(name).any(|value| !value.is_ascii()))
+        {
+            return Err(Rejection::BadRequest("an Origin or Forwarded header is not ASCII"));
+        }
+        if headers.values("sec-websocket-protocol").any(|value| fields::check_list(value).is_err()) {
+            return Err(Rejection::BadRequest("the Sec-WebSocket-Protocol header is malformed"));
+        }
+        let offer = extensions::negotiate(headers.values("sec-websocket-extensions"))
+            .map_err(|_| Rejection::BadRequest("the Sec-WebSocket-Extensions header is malformed"))?;
+        Ok(Self { head, path, key, offer })
+    }
+
+    /// The whole response that accepts the request, with permessage-deflate if that is wanted and was offered.
+    pub(in super::super) fn response(&self, compression: bool) -> Vec<u8> {
+        let mut response = Vec::with_capacity(256);
+        response.extend_from_slice(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
+        );
+        response.extend_from_slice(&accept_value(&self.key));
+        if let Some(offer) = self.offer.filter(|_| compression) {
+            response.extend_from_slice(b"\r\nSec-WebSocket-Extensions: ");
+            response.extend_from_slice(offer.answer().as_bytes());
+        }
+        response.extend_from_slice(b"\r\n\r\n");
+        response
+    }
+
+    /// The path of the request's target, without the query.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        str::from_utf8(&self.head[self.path.clone()]).unwrap_or_default()
+    }
+
+    /// The `Origin` header: browsers always send one.
+    #[must_use]
+    pub fn origin(&self) -> Option<&str> {
+        self.texts("origin").next()
+    }
+
+    /// The values of all `X-Forwarded-For` headers, in their order, untrusted.
+    pub fn forwarded_for(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.texts("x-forwarded-for")
+    }
+
+    /// The values of all `Forwarded` headers (RFC 7239), in their order, untrusted.
+    pub fn forwarded(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.texts("forwarded")
+    }
+
+    /// The window size that goes with the first acceptable offer of permessage-deflate, if there is one.
+    #[must_use]
+    pub fn deflate(&self) -> Option<WindowBits> {
+        self.offer.map(|offer| offer.server_max_window_bits.unwrap_or_default())
+    }
+
+    /// The values of a header that was found to be ASCII.
+    fn texts(&self, name: &'static str) -> impl DoubleEndedIterator<Item = &str> {
+        fields::values(&self.head, name).filter_map(|value| str::from_utf8(value).ok())
+    }
+}
+
+/// The headers of one request.
+struct Headers<'h>(&'h [Header<'h>]);
+
+impl<'h> Headers<'h> {
+    fn values(&self, name: &'static str) -> impl Iterator<Item = &'h [u8]> {
+        self.0.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+    }
+
+    fn has(&self, name: &'static str) -> bool {
+        self.values(name).next().is_some()
+    }
+
+    /// The value of a header that comes exactly once.
+    fn only(&self, name: &'static str) -> Option<&'h [u8]> {
+        let mut values = self.values(name);
+        values.next().filter(|_| values.next().is_none())
+    }
+}
+
+/// Where in a request's target the path is: the target has a path alone, or scheme and host before it (RFC 9112 §3.2).
+fn path_in(target: &str) -> Result<Range<usize>, Rejection> {
+    let start = if target.starts_with('/') {
+        0
+    } else {
+        let scheme = target.find("://").ok_or(Rejection::BadRequest("the target is no path"))? + "://".len();
+        let authority = target[scheme..].find(['/', '?']).unwrap_or(target.len() - scheme);
+        scheme + authority
+    };
+    let length = target[start..].find('?').unwrap_or(target.len() - start);
+    Ok(start..start + length)
+}
+
+/// A key, if `value` is 16 bytes in base64.
+fn key(value: &[u8]) -> Option<[u8; KEY_LENGTH]> {
+    let mut nonce = [0; 18];
+    let key = value.try_into().ok()?;
+    (STANDARD.decode_slice(value, &mut nonce) == Ok(16)).then_some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: &str = "GET /ws?token=a HTTP/1.1\r\nHost: example.com\r\nUpgrade: WebSocket\r\n\
+        Connection: keep-alive, Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+        Sec-WebSocket-Version: 13\r\n\r\n";
+
+    fn parse(head: &str) -> Result<Upgrade<'_>, Rejection> {
+        Upgrade::parse(Cow::Borrowed(head.as_bytes()))
+    }
+
+    /// The status of the request with one part of it replaced; 101 if it is accepted.
+    fn status(part: &str, replacement: &str) -> u16 {
+        assert!(REQUEST.contains(part), "{part}");
+        parse(&REQUEST.replacen(part, replacement, 1)).map_or_else(Rejection::status, |_| 101)
+    }
+
+    #[test]
+    fn the_request_of_the_rfc_is_accepted() {
+        let upgrade = parse(REQUEST).unwrap();
+        assert_eq!(upgrade.path(), "/ws");
+        assert_eq!(upgrade.origin(), None);
+        assert_eq!(upgrade.deflate(), None);
+        assert_eq!(
+            str::from_utf8(&upgrade.response(true)).unwrap(),
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn s3_the_key_is_16_bytes_in_base64_once() {
+        let line = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        assert_eq!(status(line, ""), 400);
+        assert_eq!(status(line, &line.repeat(2)), 400);
+        for wrong in [
+            "",
+            "dGhlIHNhbXBsZSBub25jZQ",
+            "dGhlIHNhbXBsZSBub25jZQ=",
+            "dGhlIHNhbXBsZSBub25jZR==",
+            "dGhlIHNhbXBsZSBub25jZQ==,",
+            "dGhlIHNhbXBsZSBub25j",
+            "dGhlIHNhbXBsZSBub25jZWU=",
+            "dGhlIHNhbXBsZSBub25jZWVl",
+            "dGhlIHNhbXBsZSBub25!ZQ==",
+            "_-hlIHNhbXBsZSBub25jZQ==",
+        ] {
+            assert_eq!(status("dGhlIHNhbXBsZSBub25jZQ==", wrong), 400, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn s4_what_could_be_smuggled_is_refused() {
+        for (part, replacement, expected) in [
+            ("GET", "POST", 405),
+            ("GET", "get", 405),
+            ("GET ", "GET  ", 400),
+            ("HTTP/1.1", "HTTP/1.0", 505),
+            ("HTTP/1.1", "HTTP/2.0", 505),
+            ("HTTP/1.1", "HTTP/1.1 ", 400),
+            ("/ws?token=a", "*", 400),
+            ("/ws?token=a", "ws", 400),
+            ("Host: example.com\r\n", "", 400),
+            ("Host: example.com", "Host:", 400),
+            ("Host: example.com", "Host: example.com\r\nHost: example.com", 400),
+            ("Host: example.com", "Host : example.com", 400),
+            ("Host: example.com", "Host: example.com\r\n folded", 400),
+            ("Upgrade: WebSocket\r\n", "", 426),
+            ("Upgrade: WebSocket", "Upgrade: h2c", 426),
+            ("Upgrade: WebSocket", "Upgrade: h2c, websocket", 101),
+            ("Connection: keep-alive, Upgrade\r\n", "", 400),
+            ("keep-alive, Upgrade", "keep-alive", 400),
+            ("keep-alive, Upgrade", "Upgraded", 400),
+            ("keep-alive, Upgrade", "keep-alive\r\nConnection: UPGRADE", 101),
+            ("Sec-WebSocket-Version: 13\r\n", "", 426),
+            ("Version: 13", "Version: 8", 426),
+            ("Version: 13", "Version: 013", 426),
+            ("Version: 13", "Version: 13\r\nSec-WebSocket-Version: 13", 426),
+            ("Version: 13", "Version: 13\r\nContent-Length: 5", 400),
+            ("Version: 13", "Version: 13\r\nContent-Length: 0", 400),
+            ("Version: 13", "Version: 13\r\nTransfer-Encoding: chunked", 400),
+        ] {
+            assert_eq!(status(part, replacement), expected, "{part} -> {replacement}");
+        }
+    }
+
+    #[test]
+    fn s1_more_than_100_headers() {
+        let fill = |count: usize| "X: y\r\n".repeat(count) + "Upgrade: ";
+        assert_eq!(status("Upgrade: ", &fill(95)), 101);
+        assert_eq!(status("Upgrade: ", &fill(96)), 431);
+    }
+
+    #[test]
+    fn s9_malformed_extensions_and_protocols() {
+        for (header, expected) in [
+            ("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits", 101),
+            ("Sec-WebSocket-Extensions: permessage-deflate;", 400),
+            ("Sec-WebSocket-Extensions: foo\r\nSec-WebSocket-Extensions: \"", 400),
+            ("Sec-WebSocket-Protocol: chat, superchat", 101),
+            ("Sec-WebSocket-Protocol: chat,,", 400),
+            ("Sec-WebSocket-Protocol: a b", 400),
+        ] {
+            assert_eq!(status("Host: ", &format!("{header}\r\nHost: ")), expected, "{header}");
+        }
+    }
+
+    #[test]
+    fn s6_s7_origin_and_forwarding_headers_are_handed_on() {
+        let request = REQUEST.replace(
+            "Host: ",
+            "Origin: https://example.com\r\nX-Forwarded-For: 1.1.1.1, 2.2.2.2\r\nx-forwarded-for:3.3.3.3\r\n\
+             Forwarded: for=4.4.4.4\r\nHost: ",
+        );
+        let upgrade = parse(&request).unwrap();
+        assert_eq!(upgrade.origin(), Some("https://example.com"));
+        assert_eq!(upgrade.forwarded_for().collect::<Vec<_>>(), ["1.1.1.1, 2.2.2.2", "3.3.3.3"]);
+        assert_eq!(upgrade.forwarded().collect::<Vec<_>>(), ["for=4.4.4.4"]);
+        assert_eq!(status("Host: ", "Origin: a\r\nOrigin: a\r\nHost: "), 400);
+        assert_eq!(status("Host: ", "Origin: \u{e9}\r\nHost: "), 400);
+        assert_eq!(status("Host: ", "X-Forwarded-For: \u{e9}\r\nHost: "), 400);
+    }
+
+    #[test]
+    fn the_path_is_found_in_every_form_of_target() {
+        for (target, path) in [
+            ("/", "/"),
+            ("/ws", "/ws"),
+            ("/ws/?a=b?c=/d", "/ws/"),
+            ("http://example.com/ws", "/ws"),
+            ("http://example.com/ws?a=b", "/ws"),
+            ("http://example.com?a=/b", ""),
+            ("http://example.com", ""),
+        ] {
+            let request = REQUEST.replace("/ws?token=a", target);
+            assert_eq!(parse(&request).unwrap().path(), path, "{target}");
+        }
+    }
+
+    #[test]
+    fn compression_is_negotiated_only_if_it_is_wanted() {
+        let offer = "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10\r\nHost: ";
+        let request = REQUEST.replace("Host: ", offer);
+        let upgrade = parse(&request).unwrap();
+        assert_eq!(upgrade.deflate().map(WindowBits::get), Some(10));
+        let extension = "\r\nSec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; \
+                         client_no_context_takeover; server_max_window_bits=10\r\n\r\n";
+        assert!(upgrade.response(true).ends_with(extension.as_bytes()));
+        assert!(!str::from_utf8(&upgrade.response(false)).unwrap().contains("Extensions"));
+    }
+}

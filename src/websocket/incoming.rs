@@ -1,0 +1,93 @@
+//! Pieces of frames → messages, with control frames between the fragments (RFC 6455 §5.4).
+//!
+//! It owns what one peer has begun to send and not ended. It must not know what control frames mean.
+
+use super::close::Violation;
+use super::deflate::Codec;
+use super::frame::{FrameRules, OpCode};
+use super::message::{Assembly, Limits, Message};
+use super::reader::{ControlFrame, DataPiece, Piece, Reader};
+
+/// The frame and the message under way.
+#[derive(Debug, Default)]
+pub(super) struct Incoming {
+    reader: Reader,
+    message: Option<Assembly>,
+}
+
+/// What [`Incoming::next`] found.
+#[derive(Debug)]
+pub(super) enum Arrival<'i> {
+    /// All of the input is taken.
+    Starved,
+    /// A whole message.
+    Message(Message<'i>),
+    /// A fragment of a message that goes on.
+    Fragment(OpCode),
+    /// A whole control frame.
+    Control(ControlFrame),
+}
+
+impl Incoming {
+    /// Whether nothing is under way: then this value holds nothing worth keeping.
+    pub(super) const fn is_idle(&self) -> bool {
+        self.reader.is_between() && self.message.is_none()
+    }
+
+    /// The place in the frame under way, without the message.
+    pub(super) fn into_reader(self) -> Reader {
+        self.reader
+    }
+
+    /// Takes bytes from the front of `input` up to the next arrival; `Starved` only when all of it is taken.
+    #[inline]
+    pub(super) fn next<'i>(
+        &mut self,
+        input: &mut &'i mut [u8],
+        rules: FrameRules,
+        limits: &Limits,
+        codec: &mut Codec,
+    ) -> Result<Arrival<'i>, Violation> {
+        loop {
+            match self.reader.next(input, rules)? {
+                Piece::Starved => return Ok(Arrival::Starved),
+                Piece::Control(frame) => return Ok(Arrival::Control(frame)),
+                Piece::Data(piece) => {
+                    if let Some(arrival) = self.take(piece, limits, codec)? {
+                        return Ok(arrival);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds a piece to its message; `None` while its frame goes on.
+    #[inline]
+    fn take<'i>(
+        &mut self,
+        piece: DataPiece<'i>,
+        limits: &Limits,
+        codec: &mut Codec,
+    ) -> Result<Option<Arrival<'i>>, Violation> {
+        let DataPiece { header, first, last, payload } = piece;
+        let continues = header.opcode == OpCode::Continuation;
+        let mut message = match self.message.take() {
+            None if continues => return Err(Violation::UnexpectedContinuation),
+            None if first && last && header.fin => {
+                return Message::whole(&header, payload, limits, codec).map(Arrival::Message).map(Some);
+            }
+            None => Assembly::new(&header),
+            Some(_) if first && !continues => return Err(Violation::ExpectedContinuation),
+            Some(message) => message,
+        };
+        if first {
+            message.begin_fragment(header.length, limits)?;
+        }
+        message.append(payload)?;
+        if last && header.fin {
+            return message.finish(limits, codec).map(Arrival::Message).map(Some);
+        }
+        self.message = Some(message);
+        Ok(last.then_some(Arrival::Fragment(header.opcode)))
+    }
+}

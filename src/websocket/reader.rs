@@ -1,0 +1,175 @@
+//! Bytes → frames, cut anywhere: payloads are handed on as they come, unmasked in place.
+//!
+//! It owns what is known of the frame under way: at most a header's bytes, or a control frame. It must not know what
+//! order frames may come in, nor what they mean.
+
+use super::frame::{
+    FrameError, FrameHeader, FrameRules, MAX_CONTROL_PAYLOAD, MAX_HEADER, OpCode, advance_mask, unmask,
+};
+
+/// Where one peer's bytes have got to in the frame under way.
+#[derive(Debug, Default)]
+pub(super) enum Reader {
+    /// Between two frames.
+    #[default]
+    Between,
+    /// Amid a header: the first `length` of `bytes` have come.
+    Header { bytes: [u8; MAX_HEADER], length: u8 },
+    /// Amid a data frame's payload: `left` bytes are to come, `mask` as it stands at the next.
+    Payload { header: FrameHeader, mask: [u8; 4], left: u64 },
+    /// Amid a control frame's payload.
+    Control { frame: ControlFrame, mask: [u8; 4], left: u8 },
+}
+
+/// What [`Reader::next`] found.
+#[derive(Debug)]
+pub(super) enum Piece<'i> {
+    /// All of the input is taken.
+    Starved,
+    /// A part of a data frame, or all of it.
+    Data(DataPiece<'i>),
+    /// A whole control frame.
+    Control(ControlFrame),
+}
+
+/// A part of a data frame, or all of it.
+#[derive(Debug)]
+pub(super) struct DataPiece<'i> {
+    pub(super) header: FrameHeader,
+    /// Whether this is the frame's first piece; it comes as soon as the header is there, even without any payload.
+    pub(super) first: bool,
+    /// Whether this is the frame's last piece.
+    pub(super) last: bool,
+    /// The payload, unmasked.
+    pub(super) payload: &'i mut [u8],
+}
+
+/// A whole control frame, its payload unmasked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ControlFrame {
+    pub(super) opcode: OpCode,
+    length: u8,
+    payload: [u8; MAX_CONTROL_PAYLOAD],
+}
+
+impl ControlFrame {
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.payload[..usize::from(self.length)]
+    }
+}
+
+impl Reader {
+    /// Whether no frame is under way.
+    pub(super) const fn is_between(&self) -> bool {
+        matches!(self, Self::Between)
+    }
+
+    /// Takes bytes from the front of `input` up to the next piece; `Starved` only when all of it is taken.
+    #[inline]
+    pub(super) fn next<'i>(
+        &mut self,
+        input: &mut &'i mut [u8],
+        rules: FrameRules,
+    ) -> Result<Piece<'i>, FrameError> {
+        loop {
+            match self {
+                Self::Between => {
+                    if input.is_empty() {
+                        return Ok(Piece::Starved);
+                    }
+                    let Some((header, length)) = FrameHeader::decode(input, rules)? else {
+                        let mut bytes = [0; MAX_HEADER];
+                        let held = take(input, input.len());
+                        bytes[..held.len()].copy_from_slice(held);
+                        // Less than a header.
+                        #[expect(clippy::cast_possible_truncation)]
+                        let length = held.len() as u8;
+                        *self = Self::Header { bytes, length };
+                        return Ok(Piece::Starved);
+                    };
+                    take(input, length);
+                    if let Some(piece) = self.begin(header, input) {
+                        return Ok(piece);
+                    }
+                }
+                Self::Header { bytes, length } => {
+                    let Some(byte) = input.split_off_first_mut() else { return Ok(Piece::Starved) };
+                    bytes[usize::from(*length)] = *byte;
+                    *length += 1;
+                    if let Some((header, _)) = FrameHeader::decode(&bytes[..usize::from(*length)], rules)?
+                        && let Some(piece) = self.begin(header, input)
+                    {
+                        return Ok(piece);
+                    }
+                }
+                Self::Payload { header, mask, left } => {
+                    if input.is_empty() {
+                        return Ok(Piece::Starved);
+                    }
+                    let payload = take_payload(input, *left);
+                    unmask(payload, *mask);
+                    *mask = advance_mask(*mask, payload.len());
+                    *left -= payload.len() as u64;
+                    let (header, last) = (*header, *left == 0);
+                    if last {
+                        *self = Self::Between;
+                    }
+                    return Ok(Piece::Data(DataPiece { header, first: false, last, payload }));
+                }
+                Self::Control { frame, mask, left } => {
+                    let payload = take_payload(input, u64::from(*left));
+                    unmask(payload, *mask);
+                    *mask = advance_mask(*mask, payload.len());
+                    let start = usize::from(frame.length - *left);
+                    frame.payload[start..][..payload.len()].copy_from_slice(payload);
+                    // At most `left`.
+                    #[expect(clippy::cast_possible_truncation)]
+                    let taken = payload.len() as u8;
+                    *left -= taken;
+                    if *left > 0 {
+                        return Ok(Piece::Starved);
+                    }
+                    let frame = *frame;
+                    *self = Self::Between;
+                    return Ok(Piece::Control(frame));
+                }
+            }
+        }
+    }
+
+    /// Begins a frame whose header has just been taken: the first piece of a data frame; none of a control frame.
+    #[inline]
+    fn begin<'i>(&mut self, header: FrameHeader, input: &mut &'i mut [u8]) -> Option<Piece<'i>> {
+        // A server's frames have no key, which is the same as a key of zeros.
+        let mask = header.mask.unwrap_or_default();
+        if header.opcode.is_control() {
+            // The decoder has checked it: at most 125.
+            #[expect(clippy::cast_possible_truncation)]
+            let length = header.length as u8;
+            let frame = ControlFrame { opcode: header.opcode, length, payload: [0; MAX_CONTROL_PAYLOAD] };
+            *self = Self::Control { frame, mask, left: length };
+            return None;
+        }
+        let payload = take_payload(input, header.length);
+        if header.mask.is_some() {
+            unmask(payload, mask);
+        }
+        let left = header.length - payload.len() as u64;
+        *self = match left {
+            0 => Self::Between,
+            left => Self::Payload { header, mask: advance_mask(mask, payload.len()), left },
+        };
+        Some(Piece::Data(DataPiece { header, first: true, last: left == 0, payload }))
+    }
+}
+
+/// Takes `length` bytes from the front of `input`, or all there are if they are fewer.
+fn take_payload<'i>(input: &mut &'i mut [u8], length: u64) -> &'i mut [u8] {
+    let length = usize::try_from(length).map_or(input.len(), |length| length.min(input.len()));
+    take(input, length)
+}
+
+/// Takes `length` bytes from the front of `input`, which has them.
+fn take<'i>(input: &mut &'i mut [u8], length: usize) -> &'i mut [u8] {
+    input.split_off_mut(..length).unwrap_or_default()
+}
