@@ -1,3 +1,7 @@
 //! The command `airlay-cli`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    airlay::cli::run()
+}

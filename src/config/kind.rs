@@ -1,11 +1,15 @@
 //! The kinds of values a key can have: how each is read from its text, and how the allowed ones are described.
 
+use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::accounts;
+use crate::forwarded::TrustedProxies;
+use crate::origins::Origins;
 
 /// One kind of value.
 pub(super) struct Kind<T> {
@@ -14,20 +18,26 @@ pub(super) struct Kind<T> {
     read: Box<Reader<T>>,
 }
 
-/// Reads a text; relative paths start at the given folder. The error is the part of the text that is not allowed.
+/// Reads a text; relative paths start at the given folder. The error says what is not allowed.
 type Reader<T> = dyn Fn(&str, &Path) -> Result<T, String>;
 
 impl<T: 'static> Kind<T> {
     fn new(allowed: impl Into<String>, read: impl Fn(&str) -> Option<T> + 'static) -> Self {
         Self {
             allowed: allowed.into(),
-            read: Box::new(move |text, _| read(text).ok_or_else(|| text.to_owned())),
+            read: Box::new(move |text, _| read(text).ok_or_else(|| not_allowed(text))),
         }
     }
 
-    /// Reads `text`; relative paths start at `folder`. The error is the part of the text that is not allowed.
+    /// Reads `text`; relative paths start at `folder`. The error says what in it is not allowed.
     pub(super) fn read(&self, text: &str, folder: &Path) -> Result<T, String> {
         (self.read)(text, folder)
+    }
+
+    /// The same texts, with other values made of theirs.
+    fn map<U: 'static>(self, map: fn(T) -> U) -> Kind<U> {
+        let read = self.read;
+        Kind { allowed: self.allowed, read: Box::new(move |text, folder| read(text, folder).map(map)) }
     }
 
     /// The same values, and "" for none.
@@ -45,13 +55,8 @@ impl<T: 'static> Kind<T> {
     /// Any number of such values with commas between them; "" is the empty list.
     pub(super) fn list(self) -> Kind<Vec<T>> {
         Kind {
-            allowed: format!("{}; several with commas between them; may be empty", self.allowed),
-            read: Box::new(move |text, folder| {
-                if text.is_empty() {
-                    return Ok(Vec::new());
-                }
-                text.split(',').map(|item| self.read(item.trim(), folder)).collect()
-            }),
+            allowed: list_of(&self.allowed),
+            read: Box::new(move |text, folder| items(text).map(|item| self.read(item, folder)).collect()),
         }
     }
 }
@@ -72,7 +77,10 @@ pub(super) fn switch() -> Kind<bool> {
 }
 
 /// A whole number of things.
-pub(super) fn count(range: RangeInclusive<usize>) -> Kind<usize> {
+pub(super) fn count<N>(range: RangeInclusive<N>) -> Kind<N>
+where
+    N: FromStr + PartialOrd + Display + 'static,
+{
     whole("a whole number", range)
 }
 
@@ -93,7 +101,7 @@ pub(super) fn millis(range: RangeInclusive<u64>) -> Kind<Duration> {
 
 /// The number of a TCP port, 0 included.
 pub(super) fn port() -> Kind<u16> {
-    Kind::new(format!("a whole number from 0 to {}", u16::MAX), |text| text.parse().ok())
+    count(0..=u16::MAX)
 }
 
 /// An address without port.
@@ -120,13 +128,34 @@ pub(super) fn text(allowed: &str) -> Kind<String> {
     Kind::new(allowed, |text| (!text.is_empty()).then(|| text.to_owned()))
 }
 
+/// The origins of web pages; with none listed, any.
+pub(super) fn origins() -> Kind<Origins> {
+    Kind {
+        allowed: list_of("origins like https://airlay.ru or http://localhost:3000"),
+        read: Box::new(|text, _| {
+            if text.is_empty() {
+                return Ok(Origins::any());
+            }
+            Origins::only(items(text)).map_err(|error| error.to_string())
+        }),
+    }
+}
+
+/// The addresses and networks of proxies.
+pub(super) fn proxies() -> Kind<TrustedProxies> {
+    Kind {
+        allowed: list_of("IP addresses, and networks like 10.0.0.0/8"),
+        read: Box::new(|text, _| TrustedProxies::parse(items(text)).map_err(|error| error.to_string())),
+    }
+}
+
 /// The path of a file or socket.
 pub(super) fn path() -> Kind<PathBuf> {
     Kind {
         allowed: "a path, absolute or relative to this file".to_owned(),
         read: Box::new(
             |text, folder| {
-                if text.is_empty() { Err(String::new()) } else { Ok(folder.join(text)) }
+                if text.is_empty() { Err(not_allowed(text)) } else { Ok(folder.join(text)) }
             },
         ),
     }
@@ -150,16 +179,31 @@ pub(super) fn group() -> Kind<u32> {
     Kind::new("the name of a group in /etc/group, or a group number", accounts::group)
 }
 
-fn whole(what: &str, range: RangeInclusive<usize>) -> Kind<usize> {
+fn whole<N>(what: &str, range: RangeInclusive<N>) -> Kind<N>
+where
+    N: FromStr + PartialOrd + Display + 'static,
+{
     Kind::new(format!("{what} from {} to {}", range.start(), range.end()), move |text| {
         text.parse().ok().filter(|number| range.contains(number))
     })
 }
 
 fn time(what: &str, range: RangeInclusive<u64>, unit: fn(u64) -> Duration) -> Kind<Duration> {
-    Kind::new(format!("{what} from {} to {}", range.start(), range.end()), move |text| {
-        text.parse().ok().filter(|number| range.contains(number)).map(unit)
-    })
+    whole(what, range).map(unit)
+}
+
+/// What stands between the commas; nothing if there is nothing at all.
+fn items(text: &str) -> impl Iterator<Item = &str> {
+    let all = if text.is_empty() { None } else { Some(text.split(',').map(str::trim)) };
+    all.into_iter().flatten()
+}
+
+fn list_of(allowed: &str) -> String {
+    format!("{allowed}; several with commas between them; may be empty")
+}
+
+fn not_allowed(text: &str) -> String {
+    format!("{text:?} is not allowed")
 }
 
 #[cfg(test)]
@@ -189,8 +233,17 @@ mod tests {
         let kind = ip().list();
         assert_eq!(kind.read("", Path::new("")), Ok(vec![]));
         assert_eq!(kind.read("::1, 10.0.0.1", Path::new("")).unwrap().len(), 2);
-        assert_eq!(kind.read("::1, ten, 10.0.0.1", Path::new("")), Err("ten".to_owned()));
-        assert_eq!(kind.read("::1,", Path::new("")), Err(String::new()));
+        assert_eq!(kind.read("::1, ten, 10.0.0.1", Path::new("")), Err("\"ten\" is not allowed".to_owned()));
+        assert_eq!(kind.read("::1,", Path::new("")), Err("\"\" is not allowed".to_owned()));
+    }
+
+    #[test]
+    fn an_origin_or_a_proxy_that_is_none_is_named() {
+        let wrong = origins().read("https://a, https://b/path", Path::new("")).unwrap_err();
+        assert!(wrong.starts_with("\"https://b/path\" is no origin"), "{wrong}");
+        let wrong = proxies().read("10.0.0.0/8, 10.0.0.1/8", Path::new("")).unwrap_err();
+        assert!(wrong.starts_with("\"10.0.0.1/8\" is not"), "{wrong}");
+        assert!(takes(&origins(), "") && takes(&proxies(), ""));
     }
 
     #[test]

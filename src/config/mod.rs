@@ -5,7 +5,7 @@
 
 mod accounts;
 mod check;
-mod contents;
+mod files;
 mod kind;
 mod mistake;
 mod sections;
@@ -16,6 +16,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use files::{FileError, read_access_file};
 pub use mistake::Mistake;
 pub use sections::{Events, Limits, Log, Metrics, Token, WebSocketEvents};
 pub use table::{Key, keys};
@@ -25,7 +26,7 @@ use sections::AccessKeys;
 use source::Source;
 
 /// A whole configuration, checked. Fields have the names of the sections and keys in `config.ini`, in snake_case.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Where and how clients connect.
     pub web_socket_events: WebSocketEvents,
@@ -44,7 +45,7 @@ pub struct Config {
 }
 
 /// `[access]`: who exists and may see what.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Access {
     /// Who is asked.
     pub mode: AccessMode,
@@ -69,35 +70,12 @@ pub enum AccessMode {
 
 impl Config {
     /// Reads the INI file at `path`; the variables of `environment` named `AIRLAY_<SECTION>_<KEY>` override it.
-    /// Relative paths are made relative to the file's folder. Files that the values name are looked at, too.
+    /// Relative paths are made relative to the file's folder. Files that the values name are looked into, too.
     ///
     /// # Errors
     /// Every mistake there is, in the order of the file's lines, then what has no line.
-    pub fn load(
-        path: &Path,
-        environment: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<Self, Vec<Mistake>> {
-        let mut source = Source::new(path);
-        let config = source.read_file().and_then(|()| {
-            source.read_environment(environment);
-            let config = Self::take(&mut source)?;
-            config.check_contents(&mut source);
-            Some(config)
-        });
-        let mistakes = source.into_mistakes();
-        if mistakes.is_empty() { config.ok_or(mistakes) } else { Err(mistakes) }
-    }
-
-    /// Notes what is wrong with what the values name.
-    fn check_contents(&self, source: &mut Source) {
-        if let Err(error) = self.origins() {
-            source.note(WebSocketEvents::SECTION, "origins", error.to_string());
-        }
-        if let Err(error) = self.trusted_proxies() {
-            source.note(WebSocketEvents::SECTION, "trustedProxies", error.to_string());
-        }
-        source.add_mistakes(self.read_keys().err().into_iter().flatten());
-        source.add_mistakes(self.read_access().err());
+    pub fn load(path: &Path, environment: impl Environment) -> Result<Self, Vec<Mistake>> {
+        load(Some(path), environment, Self::take)
     }
 
     /// Every section is taken before the first missing one ends it, so that each can note its mistakes.
@@ -121,6 +99,43 @@ impl Config {
     }
 }
 
+/// Sections can be read without the others: a command that only wants to know where the server is needs no right to
+/// read its keys.
+macro_rules! load_section {
+    ($($Section:ident)*) => {$(
+        impl $Section {
+            /// Reads this section only, as [`Config::load`] does; without a `path` from the environment alone.
+            ///
+            /// # Errors
+            /// The mistakes in this section, and all lines and names that are none.
+            pub fn load(path: Option<&Path>, environment: impl Environment) -> Result<Self, Vec<Mistake>> {
+                load(path, environment, Self::take)
+            }
+        }
+    )*};
+}
+load_section! { WebSocketEvents Events Token Limits }
+
+/// The variables of the environment: [`std::env::vars_os`].
+pub trait Environment: IntoIterator<Item = (OsString, OsString)> {}
+
+impl<I: IntoIterator<Item = (OsString, OsString)>> Environment for I {}
+
+fn load<T>(
+    path: Option<&Path>,
+    environment: impl Environment,
+    take: fn(&mut Source) -> Option<T>,
+) -> Result<T, Vec<Mistake>> {
+    let mut source = Source::new(path.unwrap_or_else(|| Path::new("config.ini")));
+    let read = if path.is_some() { source.read_file() } else { Some(()) };
+    let taken = read.and_then(|()| {
+        source.read_environment(environment);
+        take(&mut source)
+    });
+    let mistakes = source.into_mistakes();
+    if mistakes.is_empty() { taken.ok_or(mistakes) } else { Err(mistakes) }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -133,7 +148,7 @@ mod tests {
     /// A folder with a key file and a `config.ini` of this text.
     fn folder(config_ini: &str) -> TempDir {
         let folder = TempDir::new().unwrap();
-        fs::write(folder.path().join("key.pem"), include_str!("../../tests/fixtures/live-2048.pub.pem")).unwrap();
+        fs::write(folder.path().join("key.pem"), PUBLIC_KEY).unwrap();
         fs::write(folder.path().join("config.ini"), config_ini).unwrap();
         folder
     }
@@ -154,6 +169,18 @@ mod tests {
             .map(|mistake| mistake.to_string().replace(&prefix, ""))
             .collect()
     }
+
+    const PUBLIC_KEY: &str = "\
+-----BEGIN PUBLIC KEY-----
+MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAvoJvajKSPGkVmgW+HyM0
+jnmaP+n1lFf7hwX4fl+y4s2n19lqfR59MXk1vILPPjE1VwoGTwTBwvOjv3nES3zL
+Lfpt6oBdTS4EyXLInVet2cZqy9dPCeeAOUIkLuhiU4Yb0f7rzOY10BRuOGLfgGRp
+4V3TMWSC0QHqFRqC8TIZYj/ieFzd3zMIbyRjHzF/4JECtveYOCmr1q4QwpvU+2xr
+oVeql1CMwNweGnjabmqVfEgIRujurVtvyR4UrbcS1HypAYRBHtpMkINAV5qxBudW
+TrRRXVIBAlh7JVPC1mFeLbSbnPmPivlLa9fCJB1hYflWKySl8XNG5umTNCnMCD9A
+pwIDAQAB
+-----END PUBLIC KEY-----
+";
 
     const LEAST: &str = "[token]\npublicKey = key.pem\n[access]\nmode = token\n";
 
@@ -193,7 +220,7 @@ mod tests {
         let mut defaults = load(&least, &[]).unwrap();
         defaults.metrics.address = config.metrics.address;
         defaults.token.public_key = config.token.public_key.clone();
-        assert_eq!(config, defaults);
+        assert_eq!(format!("{config:?}"), format!("{defaults:?}"));
     }
 
     #[test]
@@ -211,7 +238,7 @@ mod tests {
                  allowed: address, port, path, origins, trustedProxies, compression, compressionMinBytes",
                 "config.ini:4: [limit]: there is no such section, did you mean limits?; \
                  allowed: webSocketEvents, events, token, access, limits, metrics, log",
-                "config.ini:7: [token] publicKey: lost.pem cannot be read: No such file or directory (os error 2)",
+                "config.ini:7: [token] publicKey: lost.pem: cannot be read: No such file or directory (os error 2)",
                 "config.ini:9: [access] mode: \"everyone\" is not allowed; allowed: token, file, socket",
             ]
         );
@@ -271,7 +298,7 @@ mod tests {
         );
         let config = config.unwrap();
         assert_eq!(config.web_socket_events.port, 9000);
-        assert!(config.web_socket_events.origins.is_empty());
+        assert!(config.web_socket_events.origins.admit(Some(b"https://b")));
     }
 
     #[test]
@@ -304,12 +331,28 @@ mod tests {
         assert_eq!(
             mistakes(&folder(text), &[]),
             [
-                "config.ini:2: [token] jwks: . cannot be read: Is a directory (os error 21)",
+                "config.ini:2: [token] jwks: .: cannot be read: Is a directory (os error 21)",
                 "config.ini:7: [limits] queueSoftBytes: 2049 is not allowed; \
                  allowed: at most queueBytes, which is 2048",
                 "config.ini: [access] file: not set; mode = file needs its path",
             ]
         );
+    }
+
+    #[test]
+    fn files_have_to_hold_what_they_should() {
+        let folder =
+            folder("[token]\npublicKey = key.pem, config.ini\n[access]\nmode = file\nfile = access.json\n");
+        let access = folder.path().join("access.json");
+        fs::write(&access, r#"{"users":{"5dad615e":{"datasets":[]}}}"#).unwrap();
+        let mistakes = mistakes(&folder, &[]);
+        assert_eq!(mistakes.len(), 2, "{mistakes:?}");
+        assert!(mistakes[0].starts_with("config.ini:2: [token] publicKey: config.ini: "), "{mistakes:?}");
+        assert!(mistakes[1].starts_with("config.ini:5: [access] file: access.json: "), "{mistakes:?}");
+        fs::write(&access, r#"{"users":{"5dad615eae019570fb4647ed":{"datasets":"*"}}}"#).unwrap();
+        let config = load(&folder, &[("AIRLAY_TOKEN_PUBLICKEY", "key.pem")]).unwrap();
+        assert_eq!(config.token.read_keys().unwrap().len(), 1);
+        assert_eq!(read_access_file(&access).unwrap().users(), 1);
     }
 
     #[test]

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::kind::{
-    bytes, choice, count, file_mode, group, ip, ip_and_port, millis, path, port, seconds, switch, text,
-    url_path, user,
+    bytes, choice, count, file_mode, group, ip, ip_and_port, millis, origins, path, port, proxies, seconds,
+    switch, text, url_path, user,
 };
 use super::table::{Key, section};
 use crate::api::EventType;
+use crate::forwarded::TrustedProxies;
 use crate::log;
+use crate::origins::Origins;
 
 /// All keys, in the order of the shipped `config.ini`.
 pub(super) fn keys() -> Vec<Key> {
@@ -36,9 +38,9 @@ section! {
         path: String = "/ws", url_path();
         /// The web pages that may connect, by their origin. None listed means any page may; a client that sends no
         /// Origin header is no browser and is let in.
-        origins: Vec<String> = "", text("origins like https://airlay.ru or http://localhost:3000").list();
+        origins: Origins = "", origins();
         /// The proxies whose X-Forwarded-For or Forwarded header is believed.
-        trusted_proxies: Vec<String> = "", text("IP addresses and networks like 10.0.0.0/8").list();
+        trusted_proxies: TrustedProxies = "", proxies();
         /// Whether messages are compressed for clients that offer it (permessage-deflate, RFC 7692).
         compression: bool = "off", switch();
         /// A message shorter than this is never compressed.
@@ -71,7 +73,7 @@ section! {
         jwks: Option<PathBuf> = "", path().or_none();
         /// The issuers whose tokens are good (iss). None listed means any.
         issuer: Vec<String> = "", text("names like dev.airlay.ru").list();
-        /// The audience this service counts itself to (aud). None set means aud is not looked at.
+        /// The audience this service counts itself to (aud). Empty means that aud is not looked at.
         audience: Option<String> = "", text("a name like airlay-events").or_none();
         /// How far the clock of the token's maker may differ from ours: added to exp, taken off nbf.
         leeway_seconds: Duration = "30", seconds(0..=3600);
@@ -124,12 +126,12 @@ section! {
         /// The longest message a client may send; a longer one closes its connection with 1009.
         message_bytes: usize = "16384", bytes(256..=1 << 24);
         /// The most fragments one message may have; more close the connection with 1008.
-        fragments: usize = "64", count(1..=1 << 20);
+        fragments: u32 = "64", count(1..=1 << 20);
         /// How long a client may take for one message, from its first byte; a slower one is closed with 1008.
         message_seconds: Duration = "10", seconds(1..=3600);
         /// How often a client is sent a ping. Below the idle time-out of a proxy in front (nginx: 60).
         ping_seconds: Duration = "25", seconds(1..=86_400);
-        /// How long a client may take for its pong; a later one finds the connection gone.
+        /// How long a client may take for its pong; a later one finds the connection gone. Less than pingSeconds.
         pong_seconds: Duration = "10", seconds(1..=86_400);
         /// The most that may wait for a client that reads slowly; with more waiting it is closed with 1008.
         queue_bytes: usize = "1048576", bytes(1024..=1 << 30);
@@ -150,9 +152,10 @@ section! {
         /// The most connections of one user; a request on a further one is refused with code 7. 0 means any number.
         connections_per_user: usize = "32", count(0..=100_000_000);
         /// How many requests a second one connection may make, on the average; one more is refused with code 7.
-        requests_per_second: usize = "20", count(1..=1_000_000);
+        /// 0 means any number.
+        requests_per_second: u32 = "20", count(0..=1_000_000);
         /// How many requests one connection may make at once after a pause.
-        request_burst: usize = "256", count(1..=1_000_000);
+        request_burst: u32 = "256", count(1..=1_000_000);
         /// How long a client may take to answer a close.
         close_seconds: Duration = "5", seconds(1..=3600);
         /// Over how long the closings are spread when the server is told to stop.

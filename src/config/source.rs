@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ini::{Ini, ParseOption};
 
+use super::files::FileError;
 use super::kind::Kind;
 use super::mistake::{Mistake, Place};
 use super::table::{Key, keys};
@@ -157,7 +158,7 @@ impl Source {
         let wrong = match kind.read(text, folder) {
             Ok(value) => return Some(value),
             Err(_) if text.is_empty() => "not set".to_owned(),
-            Err(wrong) => format!("{wrong:?} is not allowed"),
+            Err(wrong) => wrong,
         };
         self.note(section, key, format!("{wrong}; allowed: {}", kind.allowed));
         None
@@ -169,12 +170,13 @@ impl Source {
         self.mistakes.push(Mistake::with_key(place, section, key, what));
     }
 
-    /// All that was wrong, in the order of the file's lines, then what has no line.
-    /// Notes what has a place of its own.
-    pub(super) fn add_mistakes(&mut self, mistakes: impl IntoIterator<Item = Mistake>) {
-        self.mistakes.extend(mistakes);
+    /// Notes a file that a value names.
+    pub(super) fn note_file(&mut self, error: &FileError) {
+        let what = format!("{}: {}", error.path.display(), error.what);
+        self.note(error.section, error.key, what);
     }
 
+    /// All that was wrong, in the order of the file's lines, then what has no line.
     pub(super) fn into_mistakes(mut self) -> Vec<Mistake> {
         self.mistakes.sort_by_key(Mistake::line);
         self.mistakes

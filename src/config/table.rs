@@ -47,7 +47,7 @@ macro_rules! section {
         }
     ) => {
         $(#[doc = $doc])*
-        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[derive(Clone, Debug)]
         $visibility struct $Section {
             $($(#[doc = $about])* pub $field: $Type,)*
         }

@@ -99,7 +99,6 @@ impl Write for Stream {
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;
-    use std::os::unix::net::UnixStream;
 
     use super::*;
 
@@ -145,7 +144,7 @@ mod tests {
     #[test]
     #[expect(clippy::disallowed_types, reason = "the journal gives services a socket as standard error")]
     fn a_socket_without_room_is_not_waited_for() {
-        let (stream, mut reader) = UnixStream::pair().unwrap();
+        let (stream, mut reader) = std::os::unix::net::UnixStream::pair().unwrap();
         let mut stream = Stream::open(stream).unwrap();
         let mut written = 0;
         while let Ok(length) = stream.write(&[b'.'; 1000]) {

@@ -1,0 +1,370 @@
+//! `publish`: writes events into the events socket, as a backend process does, and says what the server answered.
+
+use std::io::{self, BufRead, BufReader, BufWriter, Write as _};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::event::parse_type;
+use super::failure::{Exit, Failure};
+use super::settings::Settings;
+use crate::api::{EventType, Line, ObjectId, UserId};
+use crate::config::Events;
+
+/// Publishes an event, or many
+///
+/// It writes into the events socket, where backend processes write theirs. Without --wait it says nothing but what the
+/// server refuses.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  airlay-cli web_socket publish issueUpdate 610217e481f6fc54736209e0
+  airlay-cli web_socket publish datasetUpdate 610217e481f6fc54736209e0 --data '[{\"rows\":17}]' --wait
+  airlay-cli web_socket publish notification --users 5dad615eae019570fb4647ed --data '[{\"text\":\"Hello\"}]'
+  airlay-cli web_socket publish notification --users '*'
+  airlay-cli web_socket publish - < events.ndjson
+
+Exit codes: 3 if the server refused an event, 4 if there is no server at the socket.")]
+pub(super) struct Arguments {
+    /// The event's type: issueUpdate, notification, datasetUpdate, uploadFile or downloadFile; or - to read events from
+    /// standard input, one JSON object a line, as the events socket takes them
+    #[arg(value_name = "TYPE", value_parser = parse_target)]
+    target: Target,
+    /// The id of the object the event is about: 24 hexadecimal digits
+    id: Option<ObjectId>,
+    /// What subscribers get as the event's data: any JSON value. Without it: []
+    #[arg(long, value_name = "JSON", value_parser = parse_data)]
+    data: Option<Data>,
+    /// For a notification: the ids of the users it is for, with commas between them, or '*' for everyone
+    #[arg(long, value_name = "ID,ID", value_parser = parse_users)]
+    users: Option<Users>,
+    /// Wait until the server has queued the event for its subscribers, and say how many they are. With -, print the
+    /// server's answer to each line
+    #[arg(long)]
+    wait: bool,
+    /// The events socket. Without it: [events] socket of the configuration
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// What is published.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    /// One event of this type.
+    Event(EventType),
+    /// The lines of standard input.
+    Lines,
+}
+
+/// `--users`.
+#[derive(Clone, Debug)]
+enum Users {
+    Everyone,
+    These(Vec<UserId>),
+}
+
+/// `--data`: a JSON text.
+type Data = std::sync::Arc<RawValue>;
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    match arguments.target {
+        Target::Event(kind) => {
+            let line = arguments.line(kind);
+            publish_one(&arguments.connect()?, &line, arguments.wait)
+        }
+        Target::Lines if arguments.id.is_some() || arguments.data.is_some() || arguments.users.is_some() => {
+            let sentence = "With - the events come from standard input; an id, --data and --users have no place.";
+            Err(Failure::new(Exit::Wrong, sentence))
+        }
+        Target::Lines => publish_lines(&arguments.connect()?, io::stdin().lock(), arguments.wait),
+    }
+}
+
+/// The line of one event, and its answer.
+fn publish_one(mut stream: &UnixStream, line: &str, wait: bool) -> Result<(), Failure> {
+    stream.write_all(line.as_bytes()).and_then(|()| stream.shutdown(Shutdown::Write)).map_err(cut_off)?;
+    for answer in answers(stream) {
+        match answer.map_err(cut_off)?.1 {
+            Answer { status: 200, subscribers, .. } => {
+                println!("Taken, and queued for {} subscribers.", subscribers.unwrap_or(0));
+                return Ok(());
+            }
+            Answer { message, .. } => {
+                let sentence = format!("The server refused the event: {message}.");
+                return Err(Failure::new(Exit::Refused, sentence));
+            }
+        }
+    }
+    if wait { Err(Failure::new(Exit::Failed, UNANSWERED)) } else { Ok(()) }
+}
+
+/// All lines of `input`, while the answers to them are printed as they come.
+fn publish_lines(stream: &UnixStream, input: impl BufRead, wait: bool) -> Result<(), Failure> {
+    let (written, answered) = thread::scope(|scope| {
+        let answered = scope.spawn(|| print_answers(stream));
+        let written = write_lines(stream, input, wait);
+        // Also after an error: it ends the connection, and so the answers.
+        let ended = stream.shutdown(Shutdown::Write);
+        let answered = answered.join().expect("printing does not panic");
+        (written.and_then(|lines| ended.map(|()| lines)), answered)
+    });
+    let Answered { taken, refused } = answered.map_err(cut_off)?;
+    let lines = written.map_err(cut_off)?;
+    if refused > 0 {
+        Err(Failure::silent(Exit::Refused))
+    } else if wait && taken < lines {
+        Err(Failure::new(Exit::Failed, UNANSWERED))
+    } else {
+        Ok(())
+    }
+}
+
+/// Writes the lines, empty ones too: so the server counts them as their author does. Returns how many want an answer.
+fn write_lines(stream: &UnixStream, input: impl BufRead, wait: bool) -> io::Result<u64> {
+    let mut input = BufReader::with_capacity(1 << 16, input);
+    let mut out = BufWriter::with_capacity(1 << 16, stream);
+    let mut line = Vec::new();
+    let mut answers = 0;
+    for number in 1_u64.. {
+        line.clear();
+        if input.read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        let text = line.trim_ascii_end();
+        if wait && !text.is_empty() {
+            answers += 1;
+            out.write_all(&with_ack(text, number))?;
+        } else {
+            out.write_all(text)?;
+        }
+        out.write_all(b"\n")?;
+        // What comes slowly is not held back.
+        if input.buffer().is_empty() {
+            out.flush()?;
+        }
+    }
+    out.flush()?;
+    Ok(answers)
+}
+
+/// The line with an `ack`, so that it is answered. A line that has its own, or will be refused, is answered anyhow.
+fn with_ack(line: &[u8], number: u64) -> Vec<u8> {
+    let has_ack = match Line::parse(line) {
+        Ok(Line::Event(event)) => event.ack.is_some(),
+        Ok(Line::Revoke { ack, .. }) => ack.is_some(),
+        Err(_) => true,
+    };
+    match line.iter().position(|&byte| byte == b'{') {
+        Some(brace) if !has_ack => {
+            [&line[..=brace], format!("\"ack\":{number},").as_bytes(), &line[brace + 1..]].concat()
+        }
+        _ => line.to_owned(),
+    }
+}
+
+/// How many lines the server has answered.
+struct Answered {
+    taken: u64,
+    refused: u64,
+}
+
+/// Prints what the server answers, up to the end: what it took on standard output, word for word; what it refused as a
+/// sentence.
+fn print_answers(stream: &UnixStream) -> io::Result<Answered> {
+    let mut answered = Answered { taken: 0, refused: 0 };
+    for answer in answers(stream) {
+        let (text, answer) = answer?;
+        if answer.status == 200 {
+            answered.taken += 1;
+            writeln!(io::stdout(), "{text}")?;
+        } else {
+            answered.refused += 1;
+            let line = answer.line.map_or_else(String::new, |line| format!("Line {line}: "));
+            eprintln!("{line}the server refused the event: {}.", answer.message);
+        }
+    }
+    Ok(answered)
+}
+
+/// A line of the server.
+#[derive(Deserialize)]
+struct Answer {
+    status: u16,
+    message: String,
+    /// The number of the line that was refused.
+    line: Option<u64>,
+    /// How many an event was queued for.
+    subscribers: Option<u64>,
+}
+
+/// The server's answers up to the end, each with its text.
+fn answers(stream: &UnixStream) -> impl Iterator<Item = io::Result<(String, Answer)>> {
+    BufReader::new(stream).lines().map(|line| {
+        let line = line?;
+        let answer = serde_json::from_str(&line)?;
+        Ok((line, answer))
+    })
+}
+
+const UNANSWERED: &str = "The server ended the connection before it had answered.";
+
+fn cut_off(error: io::Error) -> Failure {
+    Failure::new(Exit::Failed, format!("The connection with the server failed: {error}."))
+}
+
+impl Arguments {
+    fn connect(&self) -> Result<UnixStream, Failure> {
+        let socket = match &self.socket {
+            Some(socket) => socket.clone(),
+            None => self.settings.load_section(Events::load)?.socket,
+        };
+        UnixStream::connect(&socket).map_err(|error| no_connection(&socket, &error))
+    }
+
+    /// The line of the one event.
+    fn line(&self, kind: EventType) -> String {
+        let line = EventLine {
+            ack: self.wait.then_some(1),
+            kind: kind.as_str(),
+            id: self.id.map(|id| id.to_string()),
+            users: self.users.as_ref(),
+            data: self.data.as_deref(),
+        };
+        let line = serde_json::to_string(&line).expect("texts and numbers are always JSON");
+        // Between the tokens of the data there may be line feeds, which would end the line.
+        line.replace('\n', " ") + "\n"
+    }
+}
+
+fn no_connection(socket: &Path, error: &io::Error) -> Failure {
+    let socket = socket.display();
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            Failure::new(Exit::NoServer, format!("There is no server at {socket}; is it running, with this [events] socket?"))
+        }
+        io::ErrorKind::PermissionDenied => {
+            let sentence = format!("You may not write to {socket}; see [events] socketMode and the folder's permissions.");
+            Failure::new(Exit::Failed, sentence)
+        }
+        _ => Failure::new(Exit::Failed, format!("{socket} cannot be connected to: {error}.")),
+    }
+}
+
+/// An event as the events socket takes it.
+#[derive(Serialize)]
+struct EventLine<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ack: Option<u8>,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    users: Option<&'a Users>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a RawValue>,
+}
+
+impl Serialize for Users {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Everyone => serializer.serialize_str("*"),
+            Self::These(users) => serializer.collect_seq(users.iter().map(ToString::to_string)),
+        }
+    }
+}
+
+fn parse_target(text: &str) -> Result<Target, String> {
+    if text == "-" { Ok(Target::Lines) } else { parse_type(text).map(Target::Event) }
+}
+
+fn parse_data(text: &str) -> Result<Data, String> {
+    let data: Box<RawValue> = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
+    Ok(data.into())
+}
+
+fn parse_users(text: &str) -> Result<Users, String> {
+    if text == "*" {
+        return Ok(Users::Everyone);
+    }
+    let users = text.split(',').map(|id| id.trim().parse().map_err(|error| format!("{id:?}: {error}")));
+    users.collect::<Result<_, _>>().map(Users::These)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Program {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn arguments(words: &[&str]) -> Arguments {
+        Program::parse_from(["publish"].iter().chain(words)).arguments
+    }
+
+    const ID: &str = "610217e481f6fc54736209e0";
+
+    #[test]
+    fn an_event_is_one_line() {
+        let line = arguments(&["issueUpdate", ID, "--data", "[1,\n \"a\\n\"]"]).line(EventType::IssueUpdate);
+        assert_eq!(line, format!("{{\"type\":\"issueUpdate\",\"id\":\"{ID}\",\"data\":[1,  \"a\\n\"]}}\n"));
+        let line = arguments(&["notification", "--users", "*", "--wait"]).line(EventType::Notification);
+        assert_eq!(line, "{\"ack\":1,\"type\":\"notification\",\"users\":\"*\"}\n");
+        let users = format!("{ID},{ID}");
+        let line = arguments(&["notification", "--users", &users]).line(EventType::Notification);
+        assert_eq!(line, format!("{{\"type\":\"notification\",\"users\":[\"{ID}\",\"{ID}\"]}}\n"));
+    }
+
+    #[test]
+    fn an_ack_is_asked_for_where_there_is_none() {
+        let event = format!("{{\"type\":\"issueUpdate\",\"id\":\"{ID}\"}}");
+        assert_eq!(with_ack(event.as_bytes(), 7), format!("{{\"ack\":7,{}", &event[1..]).as_bytes());
+        let revoke = format!("{{\"control\":\"revoke\",\"user\":\"{ID}\"}}");
+        assert_eq!(with_ack(revoke.as_bytes(), 7), format!("{{\"ack\":7,{}", &revoke[1..]).as_bytes());
+        let own = format!("{{\"type\":\"issueUpdate\",\"id\":\"{ID}\",\"ack\":\"mine\"}}");
+        for line in [own.as_bytes(), b"{}", b"not JSON", b"\xff"] {
+            assert_eq!(with_ack(line, 7), line);
+        }
+    }
+
+    #[test]
+    fn lines_reach_the_server_and_its_answers_decide_the_exit() {
+        for (answer, exit) in [
+            ("{\"ack\":2,\"status\":200,\"message\":\"Ok\",\"code\":0,\"subscribers\":0}\n", None),
+            ("{\"status\":400,\"message\":\"type is missing, column 1\",\"code\":5,\"line\":2}\n", Some(Exit::Refused)),
+            ("", Some(Exit::Failed)),
+        ] {
+            let (stream, server) = UnixStream::pair().unwrap();
+            let result = thread::scope(|scope| {
+                scope.spawn(|| {
+                    let lines: Vec<_> = BufReader::new(&server).lines().map(Result::unwrap).collect();
+                    let event = format!("{{\"ack\":2,\"type\":\"issueUpdate\",\"id\":\"{ID}\"}}");
+                    assert_eq!(lines, ["", event.as_str()]);
+                    (&server).write_all(answer.as_bytes()).unwrap();
+                    server.shutdown(Shutdown::Both).unwrap();
+                });
+                let input = format!("\r\n{{\"type\":\"issueUpdate\",\"id\":\"{ID}\"}}");
+                publish_lines(&stream, input.as_bytes(), true)
+            });
+            assert_eq!(result.err().map(|failure| failure.exit()), exit);
+        }
+    }
+
+    #[test]
+    fn no_server_and_no_permission_are_different_exits() {
+        let connect = |socket: &str| arguments(&["-", "--socket", socket]).connect().unwrap_err().exit();
+        assert_eq!(connect("/nowhere/events.sock"), Exit::NoServer);
+        assert_eq!(connect(&"x".repeat(200)), Exit::Failed);
+    }
+}

@@ -1,0 +1,28 @@
+//! `server`: the service itself, until it is told to stop.
+
+use super::failure::{Exit, Failure};
+use super::settings::Settings;
+use crate::log;
+
+/// Runs the server
+///
+/// It serves WebSocket clients and reads events from the events socket until it is told to stop (SIGTERM or SIGINT).
+/// When it is ready it says so in one log line that names both addresses. Everything that is wrong with the
+/// configuration is said before anything is started.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  airlay-cli web_socket server
+  airlay-cli web_socket server --config /etc/airlay/config.ini
+  AIRLAY_WEBSOCKETEVENTS_PORT=8082 airlay-cli web_socket server")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let (config, _) = arguments.settings.load()?;
+    log::init(config.log.level, config.log.format)
+        .map_err(|error| Failure::new(Exit::Failed, format!("Standard error cannot be written: {error}.")))?;
+    todo!("crate::net::serve(config)")
+}

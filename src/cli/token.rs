@@ -1,0 +1,137 @@
+//! `token`: makes a token for tests, or says why one is or is not accepted.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+use super::failure::{Exit, Failure};
+use super::settings::Settings;
+use crate::api::UserId;
+use crate::config::{Limits, Token};
+use crate::log::Timestamp;
+use crate::time::Wall;
+use crate::token::{SigningKey, Tokens};
+
+/// Makes an access token, or says why one is or is not accepted
+///
+/// With --key and --user it prints a token signed with that private key. With --check it goes through what the server
+/// looks at, step by step, with the keys and rules of the configuration.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  openssl genrsa -out private.pem 4096 && openssl rsa -in private.pem -pubout -out public.pem
+  airlay-cli web_socket token --key private.pem --user 5dad615eae019570fb4647ed --ttl 3600
+  airlay-cli web_socket token --check \"$TOKEN\"
+  airlay-cli web_socket token --check - < token.txt")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    make: Option<Make>,
+    /// Says why this token is or is not accepted; - reads it from standard input
+    #[arg(long, value_name = "TOKEN", conflicts_with = "Make")]
+    check: Option<String>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Debug, clap::Args)]
+struct Make {
+    /// The RSA private key to sign with, a PEM file
+    #[arg(long, value_name = "PRIVATE.pem")]
+    key: PathBuf,
+    /// The id of the user whose token it is
+    #[arg(long, value_name = "ID")]
+    user: UserId,
+    /// The user's name
+    #[arg(long)]
+    name: Option<String>,
+    /// Who issues the token (iss)
+    #[arg(long, value_name = "ISS")]
+    issuer: Option<String>,
+    /// How long the token is good
+    #[arg(long, value_name = "SECONDS", default_value_t = 7200)]
+    ttl: u64,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    match (&arguments.make, &arguments.check) {
+        (Some(make), _) => make.run(),
+        (None, Some(token)) => check(&arguments.settings, token),
+        (None, None) => {
+            let sentence = "Give --key and --user to make a token, or --check to have one checked.";
+            Err(Failure::new(Exit::Wrong, sentence))
+        }
+    }
+}
+
+impl Make {
+    fn run(&self) -> Result<(), Failure> {
+        let wrong = |what: String| Failure::new(Exit::Wrong, format!("{}: {what}.", self.key.display()));
+        let file = fs::read(&self.key).map_err(|error| wrong(format!("the key cannot be read: {error}")))?;
+        let key = SigningKey::from_pem(&file).map_err(|error| wrong(error.to_string()))?;
+        println!("{}", key.sign(&self.payload(random_id()?, now()).to_string()));
+        Ok(())
+    }
+
+    /// What the product's own tokens have in them.
+    fn payload(&self, id: String, now: Wall) -> Value {
+        let issued = now.0 / 1000;
+        let mut payload = json!({
+            "iat": issued,
+            "jti": id,
+            "exp": issued.saturating_add(self.ttl),
+            "data": {"id": self.user.to_string()},
+        });
+        if let Some(issuer) = &self.issuer {
+            payload["iss"] = json!(issuer);
+        }
+        if let Some(name) = &self.name {
+            payload["data"]["name"] = json!(name);
+        }
+        payload
+    }
+}
+
+/// An id that no other token has: 128 random bits.
+fn random_id() -> Result<String, Failure> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| Failure::new(Exit::Failed, "This machine gives no random numbers."))?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
+}
+
+/// Goes through the checks the server makes, in its order, up to the first that fails.
+fn check(settings: &Settings, token: &str) -> Result<(), Failure> {
+    let rules = settings.load_section(Token::load)?;
+    let limits = settings.load_section(Limits::load)?;
+    let keys = rules.read_keys().map_err(|errors| Failure::each(Exit::Wrong, &errors))?;
+    let token = read_token(token)?;
+    let tokens = Tokens::new(keys, rules.rules(&limits), 0);
+    let explanation = tokens.explain(&token, now());
+    for check in explanation.passed {
+        println!("yes  {check}");
+    }
+    let claims = explanation.outcome.map_err(|error| {
+        println!("NO   {error}");
+        Failure::new(Exit::Failed, format!("The token is not accepted: {error}."))
+    })?;
+    println!("The token is accepted: it is that of user {} and expires at {}.", claims.user, Timestamp(claims.expires));
+    Ok(())
+}
+
+/// The token that was given, or for `-` the one on standard input.
+pub(super) fn read_token(token: &str) -> Result<String, Failure> {
+    if token != "-" {
+        return Ok(token.to_owned());
+    }
+    let token = io::read_to_string(io::stdin())
+        .map_err(|error| Failure::new(Exit::Failed, format!("The token cannot be read from standard input: {error}.")))?;
+    Ok(token.trim().to_owned())
+}
+
+fn now() -> Wall {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Wall(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX))
+}
