@@ -18,11 +18,41 @@ pub(super) fn parse_subjects(words: &[String]) -> Result<Vec<Subject>, String> {
             (Ok(id), Some(subject @ Subject { id: None, .. })) => subject.id = Some(id),
             (Ok(_), _) => return Err(format!("{word} is an id that follows no event type")),
             (Err(_), _) => {
-                let kind = parse_type(word)
-                    .map_err(|types| format!("{word} is neither an id (24 hexadecimal digits) nor an event type; {types}"))?;
+                let kind = parse_type(word).map_err(|types| {
+                    format!("{word} is neither an id (24 hexadecimal digits) nor an event type; {types}")
+                })?;
                 subjects.push(Subject { kind, id: None });
             }
         }
     }
     Ok(subjects)
+}
+
+/// Says what an event is about.
+pub(super) fn describe(subject: Subject) -> String {
+    match subject.id {
+        Some(id) => format!("{} {id}", subject.kind),
+        None => subject.kind.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_may_be_followed_by_an_id_each() {
+        const ID: &str = "610217e481f6fc54736209e0";
+        let parse = |line: &str| {
+            let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+            parse_subjects(&words)
+                .map(|subjects| subjects.into_iter().map(describe).collect::<Vec<_>>().join(", "))
+        };
+        assert_eq!(parse("notification").unwrap(), "notification");
+        let subjects = parse(&format!("notification issueUpdate {ID} notification {ID}")).unwrap();
+        assert_eq!(subjects, format!("notification, issueUpdate {ID}, notification {ID}"));
+        assert_eq!(parse(ID).unwrap_err(), format!("{ID} is an id that follows no event type"));
+        assert!(parse(&format!("issueUpdate {ID} {ID}")).is_err());
+        assert!(parse("issueUpdate 610217").unwrap_err().starts_with("610217 is neither an id"));
+    }
 }

@@ -10,10 +10,12 @@ mod failure;
 mod listen;
 #[expect(clippy::disallowed_types, reason = "a client of the server, which may block")]
 mod publish;
+mod random;
 mod server;
 mod settings;
 #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "a token is made and checked now")]
 mod token;
+mod url;
 
 use std::process::ExitCode;
 
@@ -114,7 +116,9 @@ mod tests {
             "publish notification --users *".to_owned(),
             "publish - --socket events.sock".to_owned(),
             format!("listen --auth abc issueUpdate {ID}"),
-            format!("listen --auth - notification datasetUpdate {ID} notification {ID} --url ws://localhost:1/ws"),
+            format!(
+                "listen --auth - notification datasetUpdate {ID} notification {ID} --url ws://localhost:1/ws"
+            ),
             format!("token --key k.pem --user {ID} --name a.kalinin --issuer dev.airlay.ru --ttl 60"),
             "token --check -".to_owned(),
             "check-config --config config.ini".to_owned(),
@@ -131,8 +135,7 @@ mod tests {
             format!("publish notification --users {ID},"),
             "listen issueUpdate".to_owned(),
             "listen --auth abc".to_owned(),
-            format!("listen --auth abc {ID} issueUpdate"),
-            format!("listen --auth abc issueUpdate {ID} {ID}"),
+            "listen --auth abc notification --url wss://airlay.ru/ws".to_owned(),
             "token --key k.pem".to_owned(),
             format!("token --key k.pem --user {ID} --check abc"),
         ] {

@@ -79,7 +79,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             publish_one(&arguments.connect()?, &line, arguments.wait)
         }
         Target::Lines if arguments.id.is_some() || arguments.data.is_some() || arguments.users.is_some() => {
-            let sentence = "With - the events come from standard input; an id, --data and --users have no place.";
+            let sentence =
+                "With - the events come from standard input; an id, --data and --users have no place.";
             Err(Failure::new(Exit::Wrong, sentence))
         }
         Target::Lines => publish_lines(&arguments.connect()?, io::stdin().lock(), arguments.wait),
@@ -245,11 +246,14 @@ impl Arguments {
 fn no_connection(socket: &Path, error: &io::Error) -> Failure {
     let socket = socket.display();
     match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            Failure::new(Exit::NoServer, format!("There is no server at {socket}; is it running, with this [events] socket?"))
-        }
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Failure::new(
+            Exit::NoServer,
+            format!("There is no server at {socket}; is it running, with this [events] socket?"),
+        ),
         io::ErrorKind::PermissionDenied => {
-            let sentence = format!("You may not write to {socket}; see [events] socketMode and the folder's permissions.");
+            let sentence = format!(
+                "You may not write to {socket}; see [events] socketMode and the folder's permissions."
+            );
             Failure::new(Exit::Failed, sentence)
         }
         _ => Failure::new(Exit::Failed, format!("{socket} cannot be connected to: {error}.")),
@@ -342,7 +346,10 @@ mod tests {
     fn lines_reach_the_server_and_its_answers_decide_the_exit() {
         for (answer, exit) in [
             ("{\"ack\":2,\"status\":200,\"message\":\"Ok\",\"code\":0,\"subscribers\":0}\n", None),
-            ("{\"status\":400,\"message\":\"type is missing, column 1\",\"code\":5,\"line\":2}\n", Some(Exit::Refused)),
+            (
+                "{\"status\":400,\"message\":\"type is missing, column 1\",\"code\":5,\"line\":2}\n",
+                Some(Exit::Refused),
+            ),
             ("", Some(Exit::Failed)),
         ] {
             let (stream, server) = UnixStream::pair().unwrap();

@@ -3,6 +3,7 @@
 use super::failure::{Exit, Failure};
 use super::settings::Settings;
 use crate::log;
+use crate::net::{Listening, ServeError};
 
 /// Runs the server
 ///
@@ -24,5 +25,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (config, _) = arguments.settings.load()?;
     log::init(config.log.level, config.log.format)
         .map_err(|error| Failure::new(Exit::Failed, format!("Standard error cannot be written: {error}.")))?;
-    todo!("crate::net::serve(config)")
+    let failed = |error: ServeError| Failure::new(Exit::Failed, format!("The server cannot run: {error}."));
+    let listening = Listening::bind(&config).map_err(failed)?;
+    ::log::info!(address:% = listening.address(), socket:% = listening.events_socket().display(); "ready");
+    listening.serve().map_err(failed)
 }

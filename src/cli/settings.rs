@@ -21,10 +21,12 @@ impl Settings {
     pub(super) fn load(&self) -> Result<(Config, PathBuf), Failure> {
         let path = self.find().ok_or_else(|| {
             let [here, system] = DEFAULTS;
-            let sentence = format!("There is neither {here} nor {system}; name a configuration file with --config.");
+            let sentence =
+                format!("There is neither {here} nor {system}; name a configuration file with --config.");
             Failure::new(Exit::Wrong, sentence)
         })?;
-        let config = Config::load(&path, env::vars_os()).map_err(|mistakes| Failure::each(Exit::Wrong, &mistakes))?;
+        let config =
+            Config::load(&path, env::vars_os()).map_err(|mistakes| Failure::each(Exit::Wrong, &mistakes))?;
         Ok((config, path))
     }
 

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::failure::{Exit, Failure};
+use super::random::random;
 use super::settings::Settings;
 use crate::api::UserId;
 use crate::config::{Limits, Token};
@@ -71,16 +72,16 @@ impl Make {
         let wrong = |what: String| Failure::new(Exit::Wrong, format!("{}: {what}.", self.key.display()));
         let file = fs::read(&self.key).map_err(|error| wrong(format!("the key cannot be read: {error}")))?;
         let key = SigningKey::from_pem(&file).map_err(|error| wrong(error.to_string()))?;
-        println!("{}", key.sign(&self.payload(random_id()?, now()).to_string()));
+        println!("{}", key.sign(&self.payload(now()).to_string()));
         Ok(())
     }
 
     /// What the product's own tokens have in them.
-    fn payload(&self, id: String, now: Wall) -> Value {
+    fn payload(&self, now: Wall) -> Value {
         let issued = now.0 / 1000;
         let mut payload = json!({
             "iat": issued,
-            "jti": id,
+            "jti": format!("{:032x}", u128::from_be_bytes(random())),
             "exp": issued.saturating_add(self.ttl),
             "data": {"id": self.user.to_string()},
         });
@@ -92,14 +93,6 @@ impl Make {
         }
         payload
     }
-}
-
-/// An id that no other token has: 128 random bits.
-fn random_id() -> Result<String, Failure> {
-    let mut bytes = [0; 16];
-    aws_lc_rs::rand::fill(&mut bytes)
-        .map_err(|_| Failure::new(Exit::Failed, "This machine gives no random numbers."))?;
-    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
 /// Goes through the checks the server makes, in its order, up to the first that fails.
@@ -117,7 +110,11 @@ fn check(settings: &Settings, token: &str) -> Result<(), Failure> {
         println!("NO   {error}");
         Failure::new(Exit::Failed, format!("The token is not accepted: {error}."))
     })?;
-    println!("The token is accepted: it is that of user {} and expires at {}.", claims.user, Timestamp(claims.expires));
+    println!(
+        "The token is accepted: it is that of user {} and expires at {}.",
+        claims.user,
+        Timestamp(claims.expires)
+    );
     Ok(())
 }
 
@@ -126,8 +123,9 @@ pub(super) fn read_token(token: &str) -> Result<String, Failure> {
     if token != "-" {
         return Ok(token.to_owned());
     }
-    let token = io::read_to_string(io::stdin())
-        .map_err(|error| Failure::new(Exit::Failed, format!("The token cannot be read from standard input: {error}.")))?;
+    let token = io::read_to_string(io::stdin()).map_err(|error| {
+        Failure::new(Exit::Failed, format!("The token cannot be read from standard input: {error}."))
+    })?;
     Ok(token.trim().to_owned())
 }
 

@@ -17,12 +17,13 @@ mod reload;
 mod signals;
 mod token;
 
-use crate::config::Config;
+use crate::access::{self, Access, ServiceSettings};
+use crate::config::{AccessMode, Config, FileError, read_access_file};
 use crate::hub::{Admission, Hub, HubLimits};
 use crate::peers::{PeerLimits, Peers};
 use crate::producers::{ProducerLimits, Producers};
 use crate::server::Server;
-use crate::token::{Rules, Tokens};
+use crate::token::Tokens;
 use crate::websocket::message::Limits;
 use event_loop::EventLoop;
 use events_socket::{Allowed, EventsSocket};
@@ -64,9 +65,9 @@ pub enum ServeError {
     /// The events socket is taken, or cannot be made.
     #[error("{0} ([events] socket)")]
     EventsSocket(String),
-    /// The configuration's files are not what they were when it was loaded.
-    #[error("{0}")]
-    Config(String),
+    /// A file that the configuration names is not what it was when that was loaded.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The system gives no event loop, or does not run it.
     #[error("the event loop failed: {0}")]
     EventLoop(#[from] io::Error),
@@ -139,20 +140,24 @@ fn server(config: &Config) -> Result<Server<Hub>, ServeError> {
         message_bytes: limits.message_bytes,
         fragments: u32::try_from(limits.fragments).unwrap_or(u32::MAX),
     };
-    let config_error = |error: &dyn std::fmt::Display| ServeError::Config(error.to_string());
     let admission = Admission {
         path: config.web_socket_events.path.clone(),
-        origins: config.origins().map_err(|error| config_error(&error))?,
-        trusted_proxies: config.trusted_proxies().map_err(|error| config_error(&error))?,
+        origins: config.web_socket_events.origins.clone(),
+        trusted_proxies: config.web_socket_events.trusted_proxies.clone(),
         connections,
         connections_per_address: limits.connections_per_address,
     };
-    let keys = config.read_keys().map_err(|mistakes| config_error(&mistakes[0]))?;
-    let rules = Rules {
-        issuers: config.token.issuer.clone(),
-        audience: config.token.audience.clone(),
-        leeway: config.token.leeway_seconds,
-        token_bytes: limits.token_bytes,
+    let keys = config.token.read_keys().map_err(|mut errors| errors.swap_remove(0))?;
+    let access = match &config.access.mode {
+        AccessMode::Token => Access::Token,
+        AccessMode::File(path) => Access::File {
+            dataset_events: config.access.dataset_events.clone(),
+            file: read_access_file(path)?,
+        },
+        AccessMode::Socket(_) => Access::Service(Box::new(access::Service::new(ServiceSettings {
+            keep: config.access.cache_seconds,
+            timeout: config.access.timeout_ms,
+        }))),
     };
     let hub_limits = HubLimits {
         subscriptions: limits.subscriptions,
@@ -163,8 +168,8 @@ fn server(config: &Config) -> Result<Server<Hub>, ServeError> {
     };
     let hub = Hub::new(
         admission,
-        Tokens::new(keys, rules, config.token.cache_entries),
-        config.read_access().map_err(|mistake| config_error(&mistake))?,
+        Tokens::new(keys, config.token.rules(limits), config.token.cache_entries),
+        access,
         hub_limits,
         config.token.enforce_expiry,
     );

@@ -3,7 +3,8 @@
 //! What cannot be read, or is not as it should be, is reported, and what was in force stays so.
 
 use super::event_loop::Housekeeping;
-use crate::config::{AccessMode, Config};
+use crate::access::Access;
+use crate::config::{AccessMode, Config, read_access_file};
 use crate::hub::Hub;
 use crate::server::Server;
 use crate::time::Now;
@@ -50,27 +51,29 @@ impl Reload {
         })
     }
 
-    fn reload_access(&mut self, server: &mut Server<Hub>, now: Now) {
-        if let AccessMode::File(_) = self.config.access.mode {
-            match self.config.read_access() {
-                Ok(access) => {
+    fn reload_access(&self, server: &mut Server<Hub>, now: Now) {
+        if let AccessMode::File(path) = &self.config.access.mode {
+            match read_access_file(path) {
+                Ok(file) => {
+                    let dataset_events = self.config.access.dataset_events.clone();
+                    let access = Access::File { dataset_events, file };
                     server.service.replace_access(&mut server.peers, access, now);
                     log::info!("access file read again");
                 }
-                Err(mistake) => log::error!(error:% = mistake; "access file not taken, the old one stays in force"),
+                Err(error) => log::error!(error:%; "access file not taken, the old one stays in force"),
             }
         }
     }
 
     fn reload_keys(&self, server: &mut Server<Hub>, now: Now) {
-        match self.config.read_keys() {
+        match self.config.token.read_keys() {
             Ok(keys) => {
                 server.service.replace_keys(&mut server.peers, keys, now);
                 log::info!("keys read again");
             }
-            Err(mistakes) => {
-                for mistake in mistakes {
-                    log::error!(error:% = mistake; "keys not taken, the old ones stay in force");
+            Err(errors) => {
+                for error in errors {
+                    log::error!(error:%; "keys not taken, the old ones stay in force");
                 }
             }
         }

@@ -1,0 +1,213 @@
+//! `listen`: attaches to events as a browser does, and prints what comes.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::event::{describe, parse_subjects};
+use super::failure::{Exit, Failure};
+use super::random::random;
+use super::settings::Settings;
+use super::token::read_token;
+use super::url::Url;
+use crate::api::Subject;
+use crate::config::WebSocketEvents;
+use crate::websocket::connection::{Connection, Ended, Step};
+use crate::websocket::deflate::Codec;
+use crate::websocket::frame::OpCode;
+use crate::websocket::handshake::UpgradeRequest;
+use crate::websocket::message::{Limits, Message};
+use crate::websocket::outgoing::Outgoing;
+
+/// Attaches to events and prints each as it comes, one JSON object a line
+///
+/// It ends when the server ends the connection, refuses a subscription, or takes the last one back.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  airlay-cli web_socket listen --auth \"$TOKEN\" issueUpdate 610217e481f6fc54736209e0
+  airlay-cli web_socket listen --auth - notification datasetUpdate 610217e481f6fc54736209e0 < token.txt
+  airlay-cli web_socket listen --auth \"$TOKEN\" --url ws://10.0.0.5:8081/ws notification")]
+pub(super) struct Arguments {
+    /// The access token; - reads it from standard input
+    #[arg(long, value_name = "TOKEN")]
+    auth: String,
+    /// What to attach to: event types (issueUpdate, notification, datasetUpdate, uploadFile, downloadFile), each followed
+    /// by the id of its object; notification needs none
+    #[arg(value_name = "TYPE [ID]", required = true)]
+    subjects: Vec<String>,
+    /// The server. Without it: where the configuration says, on this machine
+    #[arg(long, value_name = "ws://HOST:PORT/PATH")]
+    url: Option<Url>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let subjects = parse_subjects(&arguments.subjects)
+        .map_err(|wrong| Failure::new(Exit::Wrong, format!("What to attach to: {wrong}.")))?;
+    let url = arguments.url()?;
+    let token = read_token(&arguments.auth)?;
+    let stream = TcpStream::connect((url.host.as_str(), url.port)).map_err(|error| {
+        let sentence =
+            format!("{} cannot be connected to: {error}; is the server running there?", url.authority);
+        Failure::new(Exit::Failed, sentence)
+    })?;
+    Subscriber::new(subjects).run(stream, &url, &token)
+}
+
+impl Arguments {
+    fn url(&self) -> Result<Url, Failure> {
+        if let Some(url) = &self.url {
+            return Ok(url.clone());
+        }
+        let config = self.settings.load_section(WebSocketEvents::load)?;
+        Url::of_server(&config).ok_or_else(|| {
+            let sentence = "[webSocketEvents] port is 0, any free one; say which with --url (the server's log names it).";
+            Failure::new(Exit::Wrong, sentence)
+        })
+    }
+}
+
+/// What a message may be, whatever the server's limits are.
+const LIMITS: Limits = Limits { head_bytes: 1 << 16, message_bytes: 1 << 28, fragments: u32::MAX };
+
+/// What is attached to, and how far that has got.
+struct Subscriber {
+    subjects: Vec<Subject>,
+    /// As many of the requests, from the first on, have been answered.
+    answered: usize,
+    /// As many subscriptions have been taken back.
+    lost: usize,
+}
+
+impl Subscriber {
+    const fn new(subjects: Vec<Subject>) -> Self {
+        Self { subjects, answered: 0, lost: 0 }
+    }
+
+    /// Speaks with the server until one of both has enough.
+    fn run(mut self, mut stream: TcpStream, url: &Url, token: &str) -> Result<(), Failure> {
+        let failed =
+            |error: io::Error| Failure::new(Exit::Failed, format!("The connection failed: {error}."));
+        let request = UpgradeRequest { host: &url.authority, target: &url.target, nonce: random() };
+        let mut outgoing = Outgoing::default();
+        let mut connection = Connection::client(&request, random, &mut outgoing);
+        let mut codec = Codec::new();
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            flush(&mut outgoing, &mut stream).map_err(failed)?;
+            let length = match stream.read(&mut buffer) {
+                Ok(0) => return Err(Failure::new(Exit::Failed, "The server is gone without a word.")),
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+                Err(error) => return Err(failed(error)),
+            };
+            let mut input = &mut buffer[..length];
+            loop {
+                match connection.receive(&mut input, &mut outgoing, &LIMITS, &mut codec) {
+                    Step::Starved => break,
+                    Step::Opened => {
+                        for subject in &self.subjects {
+                            connection.send(OpCode::Text, attach(token, *subject).as_bytes(), &mut outgoing);
+                        }
+                    }
+                    Step::Message(Message::Text(text)) => {
+                        if let Some(event) = self.understand(&text)? {
+                            match writeln!(io::stdout(), "{event}") {
+                                // Whoever read us has enough.
+                                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+                                printed => printed.map_err(failed)?,
+                            }
+                        }
+                    }
+                    Step::Message(Message::Binary(_)) | Step::Frame(_) | Step::Upgrade(_) => {}
+                    Step::Ended(ended) => {
+                        // The answer to a Close is a courtesy; the server may be gone already.
+                        let _ = flush(&mut outgoing, &mut stream);
+                        return Err(Failure::new(Exit::Failed, end(&ended)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The line to print, if the message is an event; a reply is noted.
+    fn understand(&mut self, text: &str) -> Result<Option<String>, Failure> {
+        let failed = |sentence| Failure::new(Exit::Failed, sentence);
+        let message: ServerMessage = serde_json::from_str(text)
+            .map_err(|error| failed(format!("The server sent what is no message of ours: {error}.")))?;
+        match message {
+            ServerMessage { status: None, .. } => {
+                // There may be line ends between the tokens of the data.
+                return Ok(Some(text.replace(['\n', '\r'], " ")));
+            }
+            ServerMessage { event: Some(event), message, .. } => {
+                self.lost += 1;
+                let sentence =
+                    format!("The subscription to {} {} has ended: {message}.", event.kind, event.id);
+                if self.lost >= self.subjects.len() {
+                    return Err(failed(sentence));
+                }
+                eprintln!("{sentence}");
+            }
+            ServerMessage { status: Some(status), message, .. } => {
+                let subject =
+                    self.subjects.get(self.answered).map_or_else(String::new, |&subject| describe(subject));
+                if status != 200 {
+                    return Err(failed(format!("The server refused to attach to {subject}: {message}.")));
+                }
+                self.answered += 1;
+                eprintln!("Attached to {subject}.");
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A message of the server: an event (no `status`), a reply, or the loss of a subscription (with `event`).
+#[derive(Deserialize)]
+struct ServerMessage {
+    status: Option<u16>,
+    #[serde(default)]
+    message: String,
+    event: Option<Lost>,
+}
+
+#[derive(Deserialize)]
+struct Lost {
+    #[serde(rename = "type")]
+    kind: String,
+    id: String,
+}
+
+/// The request to attach to `subject`.
+fn attach(token: &str, subject: Subject) -> String {
+    let id = subject.id.map_or_else(String::new, |id| id.to_string());
+    json!({"auth": token, "action": "attach", "event": {"type": subject.kind.as_str(), "id": id}}).to_string()
+}
+
+fn flush(outgoing: &mut Outgoing, stream: &mut TcpStream) -> io::Result<()> {
+    while !outgoing.is_empty() {
+        let _ = outgoing.write_to(stream, usize::MAX)?;
+    }
+    Ok(())
+}
+
+/// Why the connection has ended.
+fn end(ended: &Ended) -> String {
+    match ended {
+        Ended::Refused(refusal) => format!("The server did not let us in: {refusal}."),
+        Ended::Closed { code: None, .. } => "The server closed the connection.".to_owned(),
+        Ended::Closed { code: Some(code), reason } if reason.is_empty() => {
+            format!("The server closed the connection with code {}.", code.get())
+        }
+        Ended::Closed { code: Some(code), reason } => {
+            format!("The server closed the connection with code {}: {reason}.", code.get())
+        }
+        Ended::Failed(violation) => format!("The server does not keep to the protocol: {violation}."),
+        Ended::Rejected(_) => "The connection has ended.".to_owned(),
+    }
+}

@@ -1,0 +1,8 @@
+//! Random bytes nobody can foresee: masking keys and nonces (RFC 6455 §5.3, §4.1), ids of tokens.
+
+/// As many random bytes as are asked for.
+pub(super) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes).expect("every machine we run on has random numbers");
+    bytes
+}
