@@ -213,7 +213,7 @@ impl Peers {
         }
     }
 
-    /// A close of ours has been queued: the peer's is awaited.
+    /// Something last has been queued for a peer whose connection is over for the application.
     fn closing(&mut self, id: PeerId, now: Monotonic) {
         self.timers.close.set(id, now);
         self.mark_dirty(id.index(), Lane::Prompt);
@@ -237,8 +237,7 @@ impl Peers {
     fn finish(&mut self, id: PeerId, ended: &Ended, now: Monotonic) {
         log::debug!(peer:% = self.address_of(id).unwrap_or(IpAddr::from([0; 4])), why:? = ended; "connection ended");
         self.slab[id.index()].stage = Stage::Finishing;
-        self.timers.close.set(id, now);
-        self.end(id);
+        self.closing(id, now);
     }
 
     /// Notes that the application is to be told of a peer's end, once.
