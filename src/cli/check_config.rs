@@ -1,6 +1,7 @@
 //! `check-config`: everything that is wrong with a configuration, without starting anything.
 
 use super::failure::Failure;
+use super::output::print;
 use super::settings::Settings;
 
 /// Says everything that is wrong with the configuration
@@ -18,6 +19,5 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (_, path) = arguments.settings.load()?;
-    println!("{} is good.", path.display());
-    Ok(())
+    print(format_args!("{} is good.", path.display()))
 }

@@ -44,6 +44,11 @@ impl Failure {
         self.exit
     }
 
+    #[cfg(test)]
+    pub(super) fn sentences(&self) -> &[String] {
+        &self.sentences
+    }
+
     /// Says why, and gives the code to exit with.
     pub(super) fn report(self) -> ExitCode {
         for sentence in self.sentences {

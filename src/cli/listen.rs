@@ -1,6 +1,6 @@
 //! `listen`: attaches to events as a browser does, and prints what comes.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::net::TcpStream;
 
 use serde::Deserialize;
@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::event::{describe, parse_subjects};
 use super::failure::{Exit, Failure};
+use super::output::print;
 use super::random::random;
 use super::settings::Settings;
 use super::token::read_token;
@@ -55,7 +56,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             format!("{} cannot be connected to: {error}; is the server running there?", url.authority);
         Failure::new(Exit::Failed, sentence)
     })?;
-    Subscriber::new(subjects).run(stream, &url, &token)
+    Subscriber::new(subjects).run(stream, &url, &token, print)
 }
 
 impl Arguments {
@@ -88,8 +89,14 @@ impl Subscriber {
         Self { subjects, answered: 0, lost: 0 }
     }
 
-    /// Speaks with the server until one of both has enough.
-    fn run(mut self, mut stream: TcpStream, url: &Url, token: &str) -> Result<(), Failure> {
+    /// Speaks with the server until one of both has enough. Each event is given to `print` as one line.
+    fn run(
+        mut self,
+        mut stream: TcpStream,
+        url: &Url,
+        token: &str,
+        mut print: impl FnMut(String) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let failed =
             |error: io::Error| Failure::new(Exit::Failed, format!("The connection failed: {error}."));
         let request = UpgradeRequest { host: &url.authority, target: &url.target, nonce: random() };
@@ -102,7 +109,7 @@ impl Subscriber {
             let length = match stream.read(&mut buffer) {
                 Ok(0) => return Err(Failure::new(Exit::Failed, "The server is gone without a word.")),
                 Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(failed(error)),
             };
             let mut input = &mut buffer[..length];
@@ -110,17 +117,13 @@ impl Subscriber {
                 match connection.receive(&mut input, &mut outgoing, &LIMITS, &mut codec) {
                     Step::Starved => break,
                     Step::Opened => {
-                        for subject in &self.subjects {
-                            connection.send(OpCode::Text, attach(token, *subject).as_bytes(), &mut outgoing);
+                        for &subject in &self.subjects {
+                            connection.send(OpCode::Text, attach(token, subject).as_bytes(), &mut outgoing);
                         }
                     }
                     Step::Message(Message::Text(text)) => {
                         if let Some(event) = self.understand(&text)? {
-                            match writeln!(io::stdout(), "{event}") {
-                                // Whoever read us has enough.
-                                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-                                printed => printed.map_err(failed)?,
-                            }
+                            print(event)?;
                         }
                     }
                     Step::Message(Message::Binary(_)) | Step::Frame(_) | Step::Upgrade(_) => {}
@@ -146,8 +149,9 @@ impl Subscriber {
             }
             ServerMessage { event: Some(event), message, .. } => {
                 self.lost += 1;
-                let sentence =
-                    format!("The subscription to {} {} has ended: {message}.", event.kind, event.id);
+                let Lost { kind, id } = event;
+                let separator = if id.is_empty() { "" } else { " " };
+                let sentence = format!("The subscription to {kind}{separator}{id} has ended: {message}.");
                 if self.lost >= self.subjects.len() {
                     return Err(failed(sentence));
                 }
@@ -209,5 +213,81 @@ fn end(ended: &Ended) -> String {
         }
         Ended::Failed(violation) => format!("The server does not keep to the protocol: {violation}."),
         Ended::Rejected(_) => "The connection has ended.".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use tungstenite::protocol::CloseFrame;
+    use tungstenite::{Message, accept};
+
+    use super::*;
+
+    const ID: &str = "610217e481f6fc54736209e0";
+
+    /// What is printed, and the sentences at the end, if the server says these things after it has got both requests.
+    fn listen(messages: &[&str]) -> (Vec<String>, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url: Url = format!("ws://{}/ws", listener.local_addr().unwrap()).parse().unwrap();
+        let words = ["issueUpdate", ID, "notification"].map(str::to_owned);
+        let subscriber = Subscriber::new(parse_subjects(&words).unwrap());
+        let stream = TcpStream::connect((url.host.as_str(), url.port)).unwrap();
+        let mut printed = Vec::new();
+        let result = thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut client = accept(listener.accept().unwrap().0).unwrap();
+                for event in
+                    [json!({"type": "issueUpdate", "id": ID}), json!({"type": "notification", "id": ""})]
+                {
+                    let request: serde_json::Value =
+                        serde_json::from_str(client.read().unwrap().to_text().unwrap()).unwrap();
+                    assert_eq!(request, json!({"auth": "a token", "action": "attach", "event": event}));
+                }
+                for &message in messages {
+                    client.send(Message::text(message)).unwrap();
+                }
+                let close = CloseFrame { code: 1001.into(), reason: "bye".into() };
+                let _ = client.close(Some(close));
+                while client.read().is_ok() {}
+            });
+            subscriber.run(stream, &url, "a token", |line| {
+                printed.push(line);
+                Ok(())
+            })
+        });
+        (printed, result.unwrap_err().sentences().join("\n"))
+    }
+
+    const OK: &str = r#"{"status":200,"message":"Ok","code":0}"#;
+
+    #[test]
+    fn events_are_printed_up_to_the_close() {
+        let event = r#"{"type":"issueUpdate","id":"610217e481f6fc54736209e0","data":[]}"#;
+        let (printed, end) =
+            listen(&[OK, event, OK, "{\"type\":\"notification\",\"id\":\"\",\"data\":{\n}}"]);
+        assert_eq!(printed, [event, r#"{"type":"notification","id":"","data":{ }}"#]);
+        assert_eq!(end, "The server closed the connection with code 1001: bye.");
+    }
+
+    #[test]
+    fn a_refusal_names_what_was_refused() {
+        let (printed, end) = listen(&[OK, r#"{"status":400,"message":"User not exists","code":3}"#]);
+        assert!(printed.is_empty());
+        assert_eq!(end, "The server refused to attach to notification: User not exists.");
+    }
+
+    #[test]
+    fn the_loss_of_the_last_subscription_is_the_end() {
+        let lost = |kind: &str, id: &str| {
+            json!({"status": 400, "message": "Invalid token", "code": 2, "event": {"type": kind, "id": id}})
+                .to_string()
+        };
+        let (_, end) = listen(&[OK, OK, &lost("issueUpdate", ID)]);
+        assert_eq!(end, "The server closed the connection with code 1001: bye.");
+        let (_, end) = listen(&[OK, OK, &lost("issueUpdate", ID), &lost("notification", "")]);
+        assert_eq!(end, "The subscription to notification has ended: Invalid token.");
     }
 }

@@ -8,6 +8,7 @@ mod event;
 mod failure;
 #[expect(clippy::disallowed_types, reason = "a client of the server, which may block")]
 mod listen;
+mod output;
 #[expect(clippy::disallowed_types, reason = "a client of the server, which may block")]
 mod publish;
 mod random;
@@ -20,8 +21,6 @@ mod url;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-
-use failure::Failure;
 
 /// Runs what the command line says, up to its end.
 #[must_use]
@@ -44,7 +43,7 @@ pub fn run() -> ExitCode {
 /// The Airlay event service: browsers subscribe to events over WebSocket, backend processes write events into a
 /// Unix-domain socket.
 #[derive(Debug, Parser)]
-#[command(name = "airlay-cli", version, propagate_version = true)]
+#[command(name = "airlay-cli", version)]
 struct Cli {
     #[command(subcommand)]
     command: Family,

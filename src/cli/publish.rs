@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::event::parse_type;
 use super::failure::{Exit, Failure};
+use super::output::print;
 use super::settings::Settings;
 use crate::api::{EventType, Line, ObjectId, UserId};
 use crate::config::Events;
@@ -87,71 +88,71 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
-/// The line of one event, and its answer.
+/// The line of one event, and its answer: there is none if it was taken and none was asked for.
 fn publish_one(mut stream: &UnixStream, line: &str, wait: bool) -> Result<(), Failure> {
     stream.write_all(line.as_bytes()).and_then(|()| stream.shutdown(Shutdown::Write)).map_err(cut_off)?;
-    for answer in answers(stream) {
-        match answer.map_err(cut_off)?.1 {
-            Answer { status: 200, subscribers, .. } => {
-                println!("Taken, and queued for {} subscribers.", subscribers.unwrap_or(0));
-                return Ok(());
+    match answers(stream).next().transpose().map_err(cut_off)? {
+        Some((_, Answer { status: 200, subscribers, .. })) => match subscribers {
+            Some(1) => print("Taken, and queued for 1 subscriber."),
+            subscribers => {
+                print(format_args!("Taken, and queued for {} subscribers.", subscribers.unwrap_or(0)))
             }
-            Answer { message, .. } => {
-                let sentence = format!("The server refused the event: {message}.");
-                return Err(Failure::new(Exit::Refused, sentence));
-            }
+        },
+        Some((_, Answer { message, .. })) => {
+            Err(Failure::new(Exit::Refused, format!("The server refused the event: {message}.")))
         }
+        None if wait => Err(Failure::new(Exit::Failed, UNANSWERED)),
+        None => Ok(()),
     }
-    if wait { Err(Failure::new(Exit::Failed, UNANSWERED)) } else { Ok(()) }
 }
 
 /// All lines of `input`, while the answers to them are printed as they come.
 fn publish_lines(stream: &UnixStream, input: impl BufRead, wait: bool) -> Result<(), Failure> {
-    let (written, answered) = thread::scope(|scope| {
+    let (wanted, answered) = thread::scope(|scope| {
         let answered = scope.spawn(|| print_answers(stream));
-        let written = write_lines(stream, input, wait);
-        // Also after an error: it ends the connection, and so the answers.
-        let ended = stream.shutdown(Shutdown::Write);
-        let answered = answered.join().expect("printing does not panic");
-        (written.and_then(|lines| ended.map(|()| lines)), answered)
+        let wanted = write_lines(stream, input, wait);
+        // After an error, too: it ends the connection, and so the answers. If it fails there is none to end.
+        let _ = stream.shutdown(Shutdown::Write);
+        (wanted, answered.join().expect("printing does not panic"))
     });
-    let Answered { taken, refused } = answered.map_err(cut_off)?;
-    let lines = written.map_err(cut_off)?;
+    let (wanted, Answered { taken, refused }) = (wanted?, answered?);
     if refused > 0 {
         Err(Failure::silent(Exit::Refused))
-    } else if wait && taken < lines {
+    } else if taken < wanted {
         Err(Failure::new(Exit::Failed, UNANSWERED))
     } else {
         Ok(())
     }
 }
 
-/// Writes the lines, empty ones too: so the server counts them as their author does. Returns how many want an answer.
-fn write_lines(stream: &UnixStream, input: impl BufRead, wait: bool) -> io::Result<u64> {
+/// Writes the lines, empty ones too: so the server counts them as their author does. Returns how many answers are
+/// wanted.
+fn write_lines(stream: &UnixStream, input: impl BufRead, wait: bool) -> Result<u64, Failure> {
+    let unreadable = |error| Failure::new(Exit::Failed, format!("Standard input cannot be read: {error}."));
     let mut input = BufReader::with_capacity(1 << 16, input);
     let mut out = BufWriter::with_capacity(1 << 16, stream);
     let mut line = Vec::new();
-    let mut answers = 0;
+    let mut wanted = 0;
     for number in 1_u64.. {
         line.clear();
-        if input.read_until(b'\n', &mut line)? == 0 {
+        if input.read_until(b'\n', &mut line).map_err(unreadable)? == 0 {
             break;
         }
         let text = line.trim_ascii_end();
         if wait && !text.is_empty() {
-            answers += 1;
-            out.write_all(&with_ack(text, number))?;
+            wanted += 1;
+            out.write_all(&with_ack(text, number)).map_err(cut_off)?;
         } else {
-            out.write_all(text)?;
+            out.write_all(text).map_err(cut_off)?;
         }
-        out.write_all(b"\n")?;
+        out.write_all(b"\n").map_err(cut_off)?;
         // What comes slowly is not held back.
         if input.buffer().is_empty() {
-            out.flush()?;
+            out.flush().map_err(cut_off)?;
         }
     }
-    out.flush()?;
-    Ok(answers)
+    out.flush().map_err(cut_off)?;
+    Ok(wanted)
 }
 
 /// The line with an `ack`, so that it is answered. A line that has its own, or will be refused, is answered anyhow.
@@ -177,13 +178,13 @@ struct Answered {
 
 /// Prints what the server answers, up to the end: what it took on standard output, word for word; what it refused as a
 /// sentence.
-fn print_answers(stream: &UnixStream) -> io::Result<Answered> {
+fn print_answers(stream: &UnixStream) -> Result<Answered, Failure> {
     let mut answered = Answered { taken: 0, refused: 0 };
     for answer in answers(stream) {
-        let (text, answer) = answer?;
+        let (text, answer) = answer.map_err(cut_off)?;
         if answer.status == 200 {
             answered.taken += 1;
-            writeln!(io::stdout(), "{text}")?;
+            print(text)?;
         } else {
             answered.refused += 1;
             let line = answer.line.map_or_else(String::new, |line| format!("Line {line}: "));

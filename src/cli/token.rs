@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::failure::{Exit, Failure};
+use super::output::print;
 use super::random::random;
 use super::settings::Settings;
 use crate::api::UserId;
@@ -21,12 +22,16 @@ use crate::token::{SigningKey, Tokens};
 /// With --key and --user it prints a token signed with that private key. With --check it goes through what the server
 /// looks at, step by step, with the keys and rules of the configuration.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    override_usage = "airlay-cli web_socket token --key <PRIVATE.pem> --user <ID> [--name <NAME>] [--issuer <ISS>] \
+                      [--ttl <SECONDS>]\n       airlay-cli web_socket token --check <TOKEN> [--config <PATH>]",
+    after_help = "\
 Examples:
   openssl genrsa -out private.pem 4096 && openssl rsa -in private.pem -pubout -out public.pem
   airlay-cli web_socket token --key private.pem --user 5dad615eae019570fb4647ed --ttl 3600
   airlay-cli web_socket token --check \"$TOKEN\"
-  airlay-cli web_socket token --check - < token.txt")]
+  airlay-cli web_socket token --check - < token.txt"
+)]
 pub(super) struct Arguments {
     #[command(flatten)]
     make: Option<Make>,
@@ -72,8 +77,7 @@ impl Make {
         let wrong = |what: String| Failure::new(Exit::Wrong, format!("{}: {what}.", self.key.display()));
         let file = fs::read(&self.key).map_err(|error| wrong(format!("the key cannot be read: {error}")))?;
         let key = SigningKey::from_pem(&file).map_err(|error| wrong(error.to_string()))?;
-        println!("{}", key.sign(&self.payload(now()).to_string()));
-        Ok(())
+        print(key.sign(&self.payload(now()).to_string()))
     }
 
     /// What the product's own tokens have in them.
@@ -104,18 +108,18 @@ fn check(settings: &Settings, token: &str) -> Result<(), Failure> {
     let tokens = Tokens::new(keys, rules.rules(&limits), 0);
     let explanation = tokens.explain(&token, now());
     for check in explanation.passed {
-        println!("yes  {check}");
+        print(format_args!("yes  {check}"))?;
     }
-    let claims = explanation.outcome.map_err(|error| {
-        println!("NO   {error}");
-        Failure::new(Exit::Failed, format!("The token is not accepted: {error}."))
-    })?;
-    println!(
-        "The token is accepted: it is that of user {} and expires at {}.",
-        claims.user,
-        Timestamp(claims.expires)
-    );
-    Ok(())
+    match explanation.outcome {
+        Ok(claims) => {
+            let (user, expires) = (claims.user, Timestamp(claims.expires));
+            print(format_args!("The token is accepted: it is that of user {user} and expires at {expires}."))
+        }
+        Err(error) => {
+            print(format_args!("NO   {error}"))?;
+            Err(Failure::new(Exit::Failed, format!("The token is not accepted: {error}.")))
+        }
+    }
 }
 
 /// The token that was given, or for `-` the one on standard input.
@@ -132,4 +136,33 @@ pub(super) fn read_token(token: &str) -> Result<String, Failure> {
 fn now() -> Wall {
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Wall(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_like_the_products_own() {
+        let make = Make {
+            key: PathBuf::new(),
+            user: "5dad615eae019570fb4647ed".parse().unwrap(),
+            name: Some("a.kalinin".to_owned()),
+            issuer: Some("dev.airlay.ru".to_owned()),
+            ttl: 7200,
+        };
+        let mut payload = make.payload(Wall(1_711_709_116_789));
+        let id = payload.as_object_mut().unwrap().remove("jti").unwrap();
+        assert_eq!(id.as_str().unwrap().len(), 32);
+        assert_eq!(
+            payload,
+            json!({
+                "iat": 1_711_709_116, "iss": "dev.airlay.ru", "exp": 1_711_716_316,
+                "data": {"name": "a.kalinin", "id": "5dad615eae019570fb4647ed"},
+            })
+        );
+        let payload = Make { name: None, issuer: None, ttl: u64::MAX, ..make }.payload(Wall(1000));
+        assert_eq!(payload["exp"], u64::MAX);
+        assert!(payload.get("iss").is_none() && payload["data"].get("name").is_none());
+    }
 }

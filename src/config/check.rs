@@ -8,14 +8,15 @@ use super::source::Source;
 use super::{Access, AccessMode};
 
 impl Token {
-    /// Whether there are keys, and all their files are good; notes what is not so.
-    pub(super) fn check(&self, source: &mut Source) -> bool {
+    /// The section, if there are keys and all their files are good; else that is noted.
+    pub(super) fn take_checked(source: &mut Source) -> Option<Self> {
+        Self::take(source).filter(|token| token.has_keys(source))
+    }
+
+    fn has_keys(&self, source: &mut Source) -> bool {
         if self.public_key.is_empty() && self.jwks.is_none() {
-            source.note(
-                Self::SECTION,
-                "publicKey",
-                "not set, nor is jwks; without a key no token can be verified",
-            );
+            let what = "not set, nor is jwks; without a key no token can be verified";
+            source.note(Self::SECTION, "publicKey", what);
             return false;
         }
         let errors = self.read_keys().err().unwrap_or_default();
@@ -25,23 +26,24 @@ impl Token {
 }
 
 impl AccessKeys {
-    /// What the keys mean, if what the mode needs is there and good; else that is noted.
-    pub(super) fn check(self, source: &mut Source) -> Option<Access> {
-        let mode = match self.mode {
+    /// What the section means, if what its mode needs is there and good; else that is noted.
+    pub(super) fn take_checked(source: &mut Source) -> Option<Access> {
+        let keys = Self::take(source)?;
+        let mode = match keys.mode {
             Mode::Token => AccessMode::Token,
             Mode::File => {
-                let path = needed(source, "file", self.file)?;
+                let path = needed(source, "file", keys.file)?;
                 read_access_file(&path).map_err(|error| source.note_file(&error)).ok()?;
                 AccessMode::File(path)
             }
             // The service may come up after the server does.
-            Mode::Socket => AccessMode::Socket(needed(source, "socket", self.socket)?),
+            Mode::Socket => AccessMode::Socket(needed(source, "socket", keys.socket)?),
         };
         Some(Access {
             mode,
-            cache_seconds: self.cache_seconds,
-            timeout_ms: self.timeout_ms,
-            dataset_events: self.dataset_events,
+            cache_seconds: keys.cache_seconds,
+            timeout_ms: keys.timeout_ms,
+            dataset_events: keys.dataset_events,
         })
     }
 }
@@ -54,8 +56,12 @@ fn needed(source: &mut Source, key: &str, path: Option<PathBuf>) -> Option<PathB
 }
 
 impl Limits {
-    /// Whether no limit makes another one pointless; notes what is not so.
-    pub(super) fn check(&self, source: &mut Source) -> bool {
+    /// The section, if no limit makes another one pointless; else that is noted.
+    pub(super) fn take_checked(source: &mut Source) -> Option<Self> {
+        Self::take(source).filter(|limits| limits.agree(source))
+    }
+
+    fn agree(&self, source: &mut Source) -> bool {
         let mut good = true;
         let mut at_most = |small, small_bytes, large, large_bytes| {
             if small_bytes > large_bytes {
@@ -66,12 +72,8 @@ impl Limits {
             }
         };
         at_most("queueSoftBytes", self.queue_soft_bytes, "queueBytes", self.queue_bytes);
-        at_most(
-            "queueUnauthenticatedBytes",
-            self.queue_unauthenticated_bytes,
-            "queueBytes",
-            self.queue_bytes,
-        );
+        let unauthenticated = self.queue_unauthenticated_bytes;
+        at_most("queueUnauthenticatedBytes", unauthenticated, "queueBytes", self.queue_bytes);
         at_most("queueBytes", self.queue_bytes, "queueTotalBytes", self.queue_total_bytes);
         at_most("tokenBytes", self.token_bytes, "messageBytes", self.message_bytes);
         if self.pong_seconds >= self.ping_seconds {

@@ -82,9 +82,9 @@ impl Config {
     fn take(source: &mut Source) -> Option<Self> {
         let web_socket_events = WebSocketEvents::take(source);
         let events = Events::take(source);
-        let token = Token::take(source).filter(|token| token.check(source));
-        let access = AccessKeys::take(source).and_then(|keys| keys.check(source));
-        let limits = Limits::take(source).filter(|limits| limits.check(source));
+        let token = Token::take_checked(source);
+        let access = AccessKeys::take_checked(source);
+        let limits = Limits::take_checked(source);
         let metrics = Metrics::take(source);
         let log = Log::take(source);
         Some(Self {
@@ -102,19 +102,19 @@ impl Config {
 /// Sections can be read without the others: a command that only wants to know where the server is needs no right to
 /// read its keys.
 macro_rules! load_section {
-    ($($Section:ident)*) => {$(
+    ($($Section:ident: $take:ident),*) => {$(
         impl $Section {
             /// Reads this section only, as [`Config::load`] does; without a `path` from the environment alone.
             ///
             /// # Errors
             /// The mistakes in this section, and all lines and names that are none.
             pub fn load(path: Option<&Path>, environment: impl Environment) -> Result<Self, Vec<Mistake>> {
-                load(path, environment, Self::take)
+                load(path, environment, Self::$take)
             }
         }
     )*};
 }
-load_section! { WebSocketEvents Events Token Limits }
+load_section! { WebSocketEvents: take, Events: take, Token: take_checked, Limits: take_checked }
 
 /// The variables of the environment: [`std::env::vars_os`].
 pub trait Environment: IntoIterator<Item = (OsString, OsString)> {}
