@@ -107,18 +107,26 @@ impl Producers {
         let Some(producer) = self.get_mut(id) else { return };
         producer.taken += input.len();
         while let Some(RawLine { number, bytes }) = producer.lines.read(&mut input, limit) {
-            producer.answers.collect(answers, |answer| take(number, bytes.as_deref().map_err(|&it| it), answer));
+            producer
+                .answers
+                .collect(answers, |answer| take(number, bytes.as_deref().map_err(|&it| it), answer));
         }
     }
 
     /// The stream has ended in order: gives a last line that lacks only its end to `take`. The producer may still read its
     /// answers.
-    pub fn finish(&mut self, id: ProducerId, mut take: impl FnMut(u64, Result<&[u8], TooLong>, &mut Vec<u8>)) {
+    pub fn finish(
+        &mut self,
+        id: ProducerId,
+        mut take: impl FnMut(u64, Result<&[u8], TooLong>, &mut Vec<u8>),
+    ) {
         let limit = self.limits.answers;
         if let Some(producer) = self.get_mut(id)
             && let Some(RawLine { number, bytes }) = producer.lines.finish()
         {
-            producer.answers.collect(limit, |answer| take(number, bytes.as_deref().map_err(|&it| it), answer));
+            producer
+                .answers
+                .collect(limit, |answer| take(number, bytes.as_deref().map_err(|&it| it), answer));
         }
     }
 

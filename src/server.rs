@@ -8,16 +8,6 @@ use crate::peers::{Application, PeerId, Peers, Sockets};
 use crate::producers::{ProducerId, Producers};
 use crate::time::{Monotonic, Now};
 
-/// Bytes one producer may be ahead of the peers: read from it, and not yet offered to every peer they concern.
-///
-/// Within these bytes events that go to the same peers are sent together, so it is worth as much as a socket holds; beyond
-/// them the producer waits, and with it nobody else.
-const AHEAD_OF_PEERS: usize = 256 << 10;
-
-/// Bytes all producers together may be ahead of the peers. Less than a peer's queue may hold, so that a peer which keeps
-/// up is never closed for what it has not been offered yet.
-const ALL_AHEAD_OF_PEERS: usize = 512 << 10;
-
 /// An [`Application`] that takes producers' lines and has work of its own.
 pub trait Service: Application {
     /// A producer has written a line (without its end), counted from 1; or one longer than is allowed. Answers are appended to
@@ -53,15 +43,31 @@ pub struct Server<S> {
     pub producers: Producers,
     /// What gives the messages and lines their meaning.
     pub service: S,
+    ahead: Ahead,
     /// Bytes read from producers since every peer was last offered all there was.
     taken: usize,
 }
 
+/// How far producers may be ahead of the peers: bytes read from them, and not yet offered to every peer they concern.
+///
+/// Within these bounds events that go to the same peers are sent together; beyond them a producer waits. One producer alone
+/// cannot use up what all have together, so that one in a hurry does not keep another waiting.
+#[derive(Clone, Copy, Debug)]
+struct Ahead {
+    one: usize,
+    all: usize,
+}
+
+/// As much as is worth joining: some sockets' fill.
+const MOST_AHEAD: usize = 256 << 10;
+
 impl<S: Service> Server<S> {
-    /// A server that nobody is connected to.
+    /// A server that nobody is connected to. `queue` is how many bytes may be queued for a peer that does not read:
+    /// producers get less far ahead than that, so that a peer has been offered most of what fills its queue.
     #[must_use]
-    pub const fn new(peers: Peers, producers: Producers, service: S) -> Self {
-        Self { peers, producers, service, taken: 0 }
+    pub fn new(peers: Peers, producers: Producers, service: S, queue: usize) -> Self {
+        let one = MOST_AHEAD.min(queue / 4);
+        Self { peers, producers, service, ahead: Ahead { one, all: 2 * one }, taken: 0 }
     }
 
     /// Bytes have come from a peer; they are unmasked in place.
@@ -78,10 +84,11 @@ impl<S: Service> Server<S> {
 
     /// Bytes have come from a producer.
     pub fn receive_lines(&mut self, producer: ProducerId, input: &[u8], now: Now) {
-        let Self { peers, producers, service, taken } = self;
+        let Self { peers, producers, service, taken, .. } = self;
         *taken += input.len();
-        producers
-            .receive(producer, input, |number, line, answers| service.line(peers, number, line, answers, now));
+        producers.receive(producer, input, |number, line, answers| {
+            service.line(peers, number, line, answers, now)
+        });
         self.peers.settle(&mut self.service);
     }
 
@@ -95,7 +102,7 @@ impl<S: Service> Server<S> {
     /// Whether the driver should read from this producer's socket now.
     #[must_use]
     pub fn wants_lines(&self, producer: ProducerId) -> bool {
-        self.taken < ALL_AHEAD_OF_PEERS && self.producers.taken(producer) < AHEAD_OF_PEERS
+        self.taken < self.ahead.all && self.producers.taken(producer) < self.ahead.one
     }
 
     /// Does what is due, and a turn's share of what waits.

@@ -25,14 +25,21 @@ pub struct Admission {
 
 impl Admission {
     /// Lets a client in, counted under the address it really has, or says why not.
-    pub(super) fn admit(&self, peers: &mut Peers, peer: PeerId, upgrade: &Upgrade<'_>) -> Result<(), Rejection> {
+    pub(super) fn admit(
+        &self,
+        peers: &mut Peers,
+        peer: PeerId,
+        upgrade: &Upgrade<'_>,
+    ) -> Result<(), Rejection> {
         if upgrade.path() != self.path {
             return Err(Rejection::NotFound);
         }
         if !self.origins.admit(upgrade.origin().map(str::as_bytes)) {
             return Err(Rejection::Forbidden);
         }
-        let Some(neighbour) = peers.address_of(peer) else { return Err(Rejection::Unavailable { retry_after: 0 }) };
+        let Some(neighbour) = peers.address_of(peer) else {
+            return Err(Rejection::Unavailable { retry_after: 0 });
+        };
         let x_forwarded_for = upgrade.forwarded_for().map(str::as_bytes);
         let forwarded = upgrade.forwarded().map(str::as_bytes);
         let address = self.trusted_proxies.client(neighbour, x_forwarded_for, forwarded);

@@ -34,10 +34,7 @@ pub(super) struct Client {
 #[derive(Debug)]
 pub(super) enum Waiting {
     /// The token's signature is to be checked.
-    Token {
-        auth: Box<str>,
-        wish: Wish,
-    },
+    Token { auth: Box<str>, wish: Wish },
     /// The access service has been asked.
     Access { question: QuestionId, wish: Wish, claims: Claims },
     /// All is known.
@@ -116,7 +113,9 @@ impl Clients {
     pub(super) fn next_unverified(&mut self) -> Option<(PeerId, Box<str>, Wish)> {
         while let Some(peer) = self.unverified.pop_front() {
             let Some(queue) = self.waiting.get_mut(&peer) else { continue };
-            if let Some(Waiting::Token { auth, wish }) = queue.pop_front_if(|it| matches!(it, Waiting::Token { .. })) {
+            if let Some(Waiting::Token { auth, wish }) =
+                queue.pop_front_if(|it| matches!(it, Waiting::Token { .. }))
+            {
                 return Some((peer, auth, wish));
             }
         }

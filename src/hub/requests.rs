@@ -3,8 +3,8 @@
 //! What can be said at once is said at once. A request that needs a signature check or an answer of the access service
 //! waits, and those behind it wait with it, though what they need is found out meanwhile.
 
-use super::clients::{Waiting, Wish};
 use super::Hub;
+use super::clients::{Waiting, Wish};
 use crate::access::{Decision, QuestionId};
 use crate::api::{Action, Code, Request};
 use crate::peers::{PeerId, Peers};

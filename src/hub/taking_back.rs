@@ -13,7 +13,13 @@ use crate::token::KeySet;
 
 impl Hub {
     /// Ends every subscription of `user`, with code 3, or the one to `subject`, with code 4. Returns how many.
-    pub(super) fn revoke(&mut self, peers: &mut Peers, user: UserId, subject: Option<Subject>, now: Now) -> usize {
+    pub(super) fn revoke(
+        &mut self,
+        peers: &mut Peers,
+        user: UserId,
+        subject: Option<Subject>,
+        now: Now,
+    ) -> usize {
         self.queue_held_back(peers, now);
         self.access.revoke(user, subject, now.monotonic);
         let mut count = 0;
@@ -58,7 +64,11 @@ impl Hub {
         self.access = access;
         let access = &mut self.access;
         self.subscriptions.end_where(
-            |&Subscription { user, topic, .. }| match access.decide(user, Some(topic.subject()), now.monotonic) {
+            |&Subscription { user, topic, .. }| match access.decide(
+                user,
+                Some(topic.subject()),
+                now.monotonic,
+            ) {
                 Decision::Now(Code::Ok) | Decision::Later(_) => None,
                 Decision::Now(code) => Some(code),
             },

@@ -138,7 +138,7 @@ fn server(config: &Config) -> Result<Server<Hub>, ServeError> {
     let message_limits = Limits {
         head_bytes: limits.head_bytes,
         message_bytes: limits.message_bytes,
-        fragments: u32::try_from(limits.fragments).unwrap_or(u32::MAX),
+        fragments: limits.fragments,
     };
     let admission = Admission {
         path: config.web_socket_events.path.clone(),
@@ -162,8 +162,8 @@ fn server(config: &Config) -> Result<Server<Hub>, ServeError> {
     let hub_limits = HubLimits {
         subscriptions: limits.subscriptions,
         connections_per_user: limits.connections_per_user,
-        requests_per_second: u32::try_from(limits.requests_per_second).unwrap_or(u32::MAX),
-        request_burst: u32::try_from(limits.request_burst).unwrap_or(u32::MAX),
+        requests_per_second: limits.requests_per_second,
+        request_burst: limits.request_burst,
         line: limits.line_bytes,
     };
     let hub = Hub::new(
@@ -174,7 +174,12 @@ fn server(config: &Config) -> Result<Server<Hub>, ServeError> {
         config.token.enforce_expiry,
     );
     let producer_limits = ProducerLimits { line: limits.line_bytes, answers: ANSWERS };
-    Ok(Server::new(Peers::new(peer_limits, message_limits), Producers::new(producer_limits), hub))
+    Ok(Server::new(
+        Peers::new(peer_limits, message_limits),
+        Producers::new(producer_limits),
+        hub,
+        limits.queue_bytes,
+    ))
 }
 
 /// The connections that the limit on open files allows, after it has been raised as far as it may be.

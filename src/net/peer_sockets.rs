@@ -58,7 +58,8 @@ pub(super) enum Accepted {
 impl PeerSockets {
     /// Listens on `address`.
     pub(super) fn bind(address: SocketAddr, registry: &Registry) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        let socket =
+            Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         // Accepted sockets inherit it: one system call for all instead of one for each.
         socket.set_tcp_nodelay(true)?;
@@ -66,7 +67,12 @@ impl PeerSockets {
         socket.listen(BACKLOG)?;
         let mut listener = TcpListener::from_std(socket.into());
         registry.register(&mut listener, Source::PeerListener.into(), Interest::READABLE)?;
-        Ok(Self { listener: Some(listener), may_accept: false, sockets: Vec::new(), readable: VecDeque::new() })
+        Ok(Self {
+            listener: Some(listener),
+            may_accept: false,
+            sockets: Vec::new(),
+            readable: VecDeque::new(),
+        })
     }
 
     /// The address listened on, with the port the system chose if it was to.
@@ -90,7 +96,12 @@ impl PeerSockets {
     }
 
     /// Accepts those who wait.
-    pub(super) fn accept<S: Service>(&mut self, server: &mut Server<S>, registry: &Registry, now: Now) -> Accepted {
+    pub(super) fn accept<S: Service>(
+        &mut self,
+        server: &mut Server<S>,
+        registry: &Registry,
+        now: Now,
+    ) -> Accepted {
         let Some(listener) = self.listener.as_ref().filter(|_| self.may_accept) else { return Accepted::All };
         for _ in 0..ACCEPTS_A_TURN {
             match listener.accept() {

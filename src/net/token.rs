@@ -29,7 +29,9 @@ const PRODUCER: u64 = 2;
 impl From<Source> for Token {
     fn from(source: Source) -> Self {
         let pack = |kind: u64, index: usize, generation: u32| {
-            (kind << KIND_SHIFT) | (u64::from(generation) & GENERATION_MASK) << GENERATION_SHIFT | index as u64
+            (kind << KIND_SHIFT)
+                | (u64::from(generation) & GENERATION_MASK) << GENERATION_SHIFT
+                | index as u64
         };
         let bits = match source {
             Source::PeerListener => pack(SINGLE, 0, 0),

@@ -31,7 +31,8 @@ impl Addresses {
         let key = match index.find(hash, |&key| entries[key as usize].address == address) {
             Some(&key) => key,
             None => {
-                let key = u32::try_from(entries.insert(Entry { address, peers: 0 })).expect("fewer than 2^32 peers");
+                let key = u32::try_from(entries.insert(Entry { address, peers: 0 }))
+                    .expect("fewer than 2^32 peers");
                 index.insert_unique(hash, key, |&key| hasher.hash_one(entries[key as usize].address));
                 key
             }

@@ -75,7 +75,10 @@ mod tests {
         for now in 0..20_000 {
             while let Some(peer) = deadlines.pop(Monotonic(now)) {
                 let set = u64::from(peer.index) * 7;
-                assert!((set + 5000..=set + 5000 + GRANULARITY).contains(&now), "set at {set}, came at {now}");
+                assert!(
+                    (set + 5000..=set + 5000 + GRANULARITY).contains(&now),
+                    "set at {set}, came at {now}"
+                );
                 popped.push(peer);
             }
         }

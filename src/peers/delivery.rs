@@ -43,6 +43,8 @@ pub(super) struct Delivery {
     dirty: [VecDeque<u32>; 2],
     /// Peers whose sockets are full, by slot.
     blocked: BTreeMap<usize, Blocked>,
+    /// Bytes queued for them since they were last looked through.
+    added_to_blocked: usize,
 }
 
 /// What is watched of a peer whose socket is full.
@@ -81,25 +83,34 @@ impl Peers {
 
     /// Whether `bytes` more may be queued. If not, the peer is closed: it misses nothing without being told.
     ///
-    /// What finds the queue empty is always taken, so that no event is too large for a peer that keeps up.
+    /// Only a peer whose socket is full can have too much queued. What the others have queued is offered to them before
+    /// the producers may add much more, and if their sockets do not take it they are looked at then.
     fn has_room(&mut self, slot: usize, bytes: usize, now: Monotonic) -> bool {
         let peer = &self.slab[slot];
-        let queued = peer.outgoing.queued();
-        let limit =
-            if peer.marks.trusted { self.limits.queue } else { self.limits.queue_unauthenticated };
-        let has_room = queued == 0 || queued + bytes <= limit;
+        if !peer.marks.blocked {
+            return true;
+        }
+        self.delivery.added_to_blocked += bytes;
+        let has_room = peer.outgoing.queued() + bytes <= self.queue_limit(slot);
         if !has_room {
             self.close_slow(slot, "queue full", now);
         }
         has_room
     }
 
-    /// Closes a slow consumer.
+    /// Bytes that may be queued for a peer whose socket is full.
+    fn queue_limit(&self, slot: usize) -> usize {
+        if self.slab[slot].marks.trusted { self.limits.queue } else { self.limits.queue_unauthenticated }
+    }
+
+    /// Closes a slow consumer, unless it is being closed already.
     fn close_slow(&mut self, slot: usize, why: &str, now: Monotonic) {
-        let id = id_of(slot, &self.slab[slot]);
-        let queued = self.slab[slot].outgoing.queued();
-        log::warn!(peer:% = self.addresses.get(self.slab[slot].address), queued, why; "slow consumer");
-        self.close_now(id, CloseCode::POLICY_VIOLATION, "slow consumer", now);
+        let peer = &self.slab[slot];
+        if peer.marks.open {
+            let queued = peer.outgoing.queued();
+            log::warn!(peer:% = self.addresses.get(peer.address), queued, why; "slow consumer");
+            self.close_now(id_of(slot, peer), CloseCode::POLICY_VIOLATION, "slow consumer", now);
+        }
     }
 
     /// Puts the peer on the list of those to write to.
@@ -170,6 +181,9 @@ impl Peers {
                 if after <= soft {
                     blocked.over_soft = None;
                 }
+                if after > self.queue_limit(slot) {
+                    self.close_slow(slot, "queue full", now);
+                }
             }
             Err(error) => {
                 log::debug!(peer:% = self.addresses.get(self.slab[slot].address), error:%; "write failed");
@@ -182,22 +196,37 @@ impl Peers {
         !self.delivery.blocked.is_empty()
     }
 
-    /// Closes those who have not read for too long, or have had too much queued for too long; then, while all queues
-    /// together are over their budget, the fullest.
+    /// Whether so much has been queued for blocked peers that their budget is to be looked at before its time.
+    pub(super) const fn is_sweep_due(&self) -> bool {
+        self.delivery.added_to_blocked > self.limits.queue_total / 8
+    }
+
+    /// Closes those who have not read for too long, or have had too much queued for too long; then, while the queues of all
+    /// blocked peers together are over their budget, the fullest.
     pub(super) fn sweep_blocked(&mut self, now: Monotonic) {
+        self.delivery.added_to_blocked = 0;
         let soft_time = self.limits.queue_soft_time;
         let mut slow = Vec::new();
+        let mut others = Vec::new();
         for (&slot, blocked) in &mut self.delivery.blocked {
-            if self.slab[slot].outgoing.queued() > self.limits.queue_soft {
-                let since = *blocked.over_soft.get_or_insert(now);
-                if now - since >= soft_time {
-                    slow.push((slot, "queue over the soft limit for too long"));
-                    continue;
-                }
-            }
-            if now - blocked.progress >= soft_time {
+            let outgoing = &self.slab[slot].outgoing;
+            if outgoing.queued() > self.limits.queue_soft
+                && now - *blocked.over_soft.get_or_insert(now) >= soft_time
+            {
+                slow.push((slot, "queue over the soft limit for too long"));
+            } else if now - blocked.progress >= soft_time {
                 slow.push((slot, "nothing read for too long"));
+            } else {
+                others.push((outgoing.share(), slot));
             }
+        }
+        let mut total: usize = others.iter().map(|&(share, _)| share).sum();
+        others.sort_unstable();
+        while total > self.limits.queue_total
+            && let Some((share, slot)) = others.pop()
+        {
+            total -= share;
+            slow.push((slot, "all queues together full"));
         }
         for (slot, why) in slow {
             self.close_slow(slot, why, now);

@@ -80,7 +80,10 @@ enum Stage {
 
 /// What else is known of a peer, each a yes or no.
 #[derive(Clone, Copy, Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "independent facts, a byte each in a struct with room for them")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, a byte each in a struct with room for them"
+)]
 struct Marks {
     /// The WebSocket is open, and the application counts on it.
     open: bool,
@@ -235,8 +238,9 @@ impl Peers {
 
     /// Nothing more is expected of a peer but the end of its stream.
     fn finish(&mut self, id: PeerId, ended: &Ended, now: Monotonic) {
-        log::debug!(peer:% = self.address_of(id).unwrap_or(IpAddr::from([0; 4])), why:? = ended; "connection ended");
-        self.slab[id.index()].stage = Stage::Finishing;
+        let peer = &mut self.slab[id.index()];
+        log::debug!(peer:% = self.addresses.get(peer.address), why:? = ended; "connection ended");
+        peer.stage = Stage::Finishing;
         self.closing(id, now);
     }
 

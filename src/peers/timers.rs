@@ -74,7 +74,7 @@ impl Peers {
         while let Some(id) = self.timers.close.pop(now) {
             self.disconnect(id);
         }
-        if self.timers.next_sweep <= now {
+        if self.timers.next_sweep <= now || self.is_sweep_due() {
             self.timers.next_sweep = now + SWEEP;
             self.sweep_messages(now);
             self.sweep_blocked(now);

@@ -151,7 +151,11 @@ impl Subscriptions {
     /// Ends every subscription of a peer that is gone.
     pub fn disconnect(&mut self, peer: PeerId) {
         while let Some(session) = self.peers.get(peer.index()).and_then(|peer| peer.sessions) {
-            debug_assert_eq!(self.sessions[session.index()].peer, peer, "a slot is reused only after its peer's end");
+            debug_assert_eq!(
+                self.sessions[session.index()].peer,
+                peer,
+                "a slot is reused only after its peer's end"
+            );
             self.end_session(session, &mut |_| {});
         }
     }
@@ -207,7 +211,8 @@ impl Subscriptions {
         mut ended: impl FnMut(Subscription, R),
     ) {
         let keys = self.subscriptions.iter().map(|(index, _)| Key::new(index));
-        let doomed: Vec<_> = keys.filter_map(|key| judge(&self.get(key)).map(|reason| (key, reason))).collect();
+        let doomed: Vec<_> =
+            keys.filter_map(|key| judge(&self.get(key)).map(|reason| (key, reason))).collect();
         for (key, reason) in doomed {
             ended(self.get(key), reason);
             self.remove(key);
@@ -226,12 +231,15 @@ impl Subscriptions {
         let with_id = id.is_some().then_some(id);
         let topics_of =
             move |&user| [None].into_iter().chain(with_id).map(move |id| Topic::Notification(user, id));
-        let named = users.into_iter().flatten().flat_map(topics_of).flat_map(|topic| self.subscribers(&topic));
+        let named =
+            users.into_iter().flatten().flat_map(topics_of).flat_map(|topic| self.subscribers(&topic));
         let all = if users.is_none() { self.notification_topics.as_slice() } else { &[] };
         let everyone = all.iter().map(|key| &self.topics[key.index()]).filter(
             move |entry| matches!(entry.topic, Topic::Notification(_, wanted) if wanted.is_none() || wanted == id),
         );
-        named.chain(everyone.flat_map(|entry| entry.subscribers.as_slice())).map(|subscriber| subscriber.slot())
+        named
+            .chain(everyone.flat_map(|entry| entry.subscribers.as_slice()))
+            .map(|subscriber| subscriber.slot())
     }
 
     /// Whether `peer` is subscribed to `topic`.
@@ -272,7 +280,8 @@ impl Subscriptions {
 
     fn insert(&mut self, peer: PeerId, user: UserId, topic: Topic, lease: Lease) {
         let key = Key::new(self.subscriptions.vacant_key());
-        let (topic_key, position) = self.subscribe(&topic, Subscriber { peer: slot(peer), subscription: key });
+        let (topic_key, position) =
+            self.subscribe(&topic, Subscriber { peer: slot(peer), subscription: key });
         self.subscriptions.insert(Entry {
             session: key, // until join_session, just below
             topic: topic_key,
@@ -357,7 +366,8 @@ impl Subscriptions {
             let entry = User { id: user, sessions: None, session_count: 0 };
             let key = Key::new(self.users.insert(entry));
             let Self { user_index, users, hasher, .. } = self;
-            user_index.insert_unique(hasher.hash_one(user), key, |key| hasher.hash_one(users[key.index()].id));
+            user_index
+                .insert_unique(hasher.hash_one(user), key, |key| hasher.hash_one(users[key.index()].id));
             key
         });
         let session = self.find_session(peer, user).unwrap_or_else(|| {
@@ -446,7 +456,8 @@ impl Subscriptions {
     fn find(&self, peer: PeerId, topic: &Topic) -> Option<Key> {
         let is_it = |key: &Key| {
             let entry = &self.subscriptions[key.index()];
-            self.sessions[entry.session.index()].peer == peer && self.topics[entry.topic.index()].topic == *topic
+            self.sessions[entry.session.index()].peer == peer
+                && self.topics[entry.topic.index()].topic == *topic
         };
         self.subscription_index.find(self.hasher.hash_one((peer, *topic)), is_it).copied()
     }

@@ -40,7 +40,10 @@ fn object(number: u8) -> ObjectId {
 /// Topics 0 to 5 are of objects, 6 to 9 the user's notifications without and with an id.
 fn topic(number: u8, owner: UserId) -> Topic {
     match number {
-        0..6 => Topic::Object([EventType::IssueUpdate, EventType::DatasetUpdate][usize::from(number % 2)], object(number / 2)),
+        0..6 => Topic::Object(
+            [EventType::IssueUpdate, EventType::DatasetUpdate][usize::from(number % 2)],
+            object(number / 2),
+        ),
         6 => Topic::Notification(owner, None),
         _ => Topic::Notification(owner, Some(object(number))),
     }
@@ -72,13 +75,19 @@ fn sorted(ended: Vec<Subscription>) -> Vec<String> {
 
 fn agrees(real: &Subscriptions, model: &Model) {
     for kind in EventType::ALL {
-        assert_eq!(real.count_of_kind(kind), model.values().filter(|it| it.topic.subject().kind == kind).count());
+        assert_eq!(
+            real.count_of_kind(kind),
+            model.values().filter(|it| it.topic.subject().kind == kind).count()
+        );
     }
     let mut users: Vec<UserId> = model.values().map(|it| it.user).collect();
     users.sort();
     users.dedup();
     assert_eq!(real.users(), users.len());
-    assert_eq!(real.next_end(), model.values().map(|it| it.lease.ends).filter(|&ends| ends != Wall::NEVER).min());
+    assert_eq!(
+        real.next_end(),
+        model.values().map(|it| it.lease.ends).filter(|&ends| ends != Wall::NEVER).min()
+    );
     for owner in (0..4).map(user) {
         let mut peers: Vec<PeerId> = model.values().filter(|it| it.user == owner).map(|it| it.peer).collect();
         peers.dedup();
@@ -87,7 +96,8 @@ fn agrees(real: &Subscriptions, model: &Model) {
             let topic = topic(number, owner);
             let mut subscribers: Vec<usize> = real.subscribers(&topic).iter().map(|it| it.slot()).collect();
             subscribers.sort_unstable();
-            let expected: Vec<usize> = model.values().filter(|it| it.topic == topic).map(|it| it.peer.index()).collect();
+            let expected: Vec<usize> =
+                model.values().filter(|it| it.topic == topic).map(|it| it.peer.index()).collect();
             assert_eq!(subscribers, expected, "{topic:?}");
         }
     }
@@ -97,11 +107,13 @@ fn agrees(real: &Subscriptions, model: &Model) {
             reached.sort_unstable();
             let is_meant = |it: &&Subscription| match it.topic {
                 Topic::Notification(owner, wanted) => {
-                    users.as_ref().is_none_or(|users| users.contains(&owner)) && (wanted.is_none() || wanted == id)
+                    users.as_ref().is_none_or(|users| users.contains(&owner))
+                        && (wanted.is_none() || wanted == id)
                 }
                 Topic::Object(..) => false,
             };
-            let mut expected: Vec<usize> = model.values().filter(is_meant).map(|it| it.peer.index()).collect();
+            let mut expected: Vec<usize> =
+                model.values().filter(is_meant).map(|it| it.peer.index()).collect();
             expected.sort_unstable();
             assert_eq!(reached, expected);
         }
@@ -112,7 +124,12 @@ fn agrees(real: &Subscriptions, model: &Model) {
     assert_eq!(real.topic_index.len(), real.topics.len());
     assert_eq!(real.user_index.len(), real.users.len());
     if model.is_empty() {
-        assert!(real.topics.is_empty() && real.users.is_empty() && real.sessions.is_empty() && real.ends.is_empty());
+        assert!(
+            real.topics.is_empty()
+                && real.users.is_empty()
+                && real.sessions.is_empty()
+                && real.ends.is_empty()
+        );
         assert!(real.notification_topics.is_empty());
     }
 }

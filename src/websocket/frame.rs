@@ -106,6 +106,11 @@ impl Frames {
         &self.0
     }
 
+    /// How many share the bytes; at least 1.
+    pub(super) fn holders(&self) -> usize {
+        Rc::strong_count(&self.0)
+    }
+
     /// The bytes, to append to, if nobody shares them.
     pub(super) fn get_mut(&mut self) -> Option<&mut Vec<u8>> {
         Rc::get_mut(&mut self.0)

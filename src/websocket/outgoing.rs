@@ -59,6 +59,13 @@ impl Outgoing {
         self.head.is_none()
     }
 
+    /// This queue's part of the memory of its chunks: each chunk's bytes divided among those who share it.
+    #[must_use]
+    pub fn share(&self) -> usize {
+        let rest = self.rest.iter().flat_map(|rest| rest.pong.iter().chain(&rest.chunks));
+        self.head.iter().chain(rest).map(|chunk| chunk.as_bytes().len().div_ceil(chunk.holders())).sum()
+    }
+
     /// Queues shared frames; copies nothing.
     ///
     /// # Panics
