@@ -225,3 +225,176 @@ fn is_port(text: &str) -> bool {
         None => (1..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn proxies() -> TrustedProxies {
+        TrustedProxies::parse(["10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "::1"]).unwrap()
+    }
+
+    /// The client behind `peer`, the values of both headers given one by one.
+    fn client(peer: &str, x_forwarded_for: &[&str], forwarded: &[&str]) -> String {
+        let [x_forwarded_for, forwarded] =
+            [x_forwarded_for, forwarded].map(|values| values.iter().map(|value| value.as_bytes()));
+        proxies().client(ip(peer), x_forwarded_for, forwarded).to_string()
+    }
+
+    #[test]
+    fn s07_x_forwarded_for_is_believed_from_trusted_proxies_only() {
+        for (peer, values, expected) in [
+            // Nobody we trust: his word counts for nothing.
+            ("203.0.113.9", &["1.2.3.4"][..], "203.0.113.9"),
+            ("192.0.2.2", &["1.2.3.4"], "192.0.2.2"),
+            ("2001:db9::1", &["1.2.3.4"], "2001:db9::1"),
+            ("11.0.0.1", &["10.0.0.1"], "11.0.0.1"),
+            // A proxy of ours.
+            ("10.255.255.255", &["1.2.3.4"], "1.2.3.4"),
+            ("192.0.2.1", &["1.2.3.4"], "1.2.3.4"),
+            ("2001:db8:ffff::1", &["2001:db9::7"], "2001:db9::7"),
+            ("::ffff:10.0.0.1", &["1.2.3.4"], "1.2.3.4"),
+            ("10.0.0.1", &["::ffff:1.2.3.4"], "1.2.3.4"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            // What the client wrote himself stands to the left of what the proxy saw.
+            ("10.0.0.1", &["6.6.6.6, 1.2.3.4"], "1.2.3.4"),
+            ("10.0.0.1", &["6.6.6.6", "1.2.3.4"], "1.2.3.4"),
+            ("10.0.0.1", &["10.0.0.7,1.2.3.4"], "1.2.3.4"),
+            ("10.0.0.1", &["garbage, 1.2.3.4"], "1.2.3.4"),
+            ("10.0.0.1", &["\u{0}\"", "1.2.3.4"], "1.2.3.4"),
+            // Several proxies of ours.
+            ("10.0.0.1", &["6.6.6.6, 1.2.3.4, 10.0.0.2,\t192.0.2.1"], "1.2.3.4"),
+            ("10.0.0.1", &["6.6.6.6", "1.2.3.4, 10.0.0.2", "::1"], "1.2.3.4"),
+            ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+            // What cannot be read ends the chain.
+            ("10.0.0.1", &["1.2.3.4, unknown"], "10.0.0.1"),
+            ("10.0.0.1", &["1.2.3.4, unknown, 10.0.0.2"], "10.0.0.2"),
+            ("10.0.0.1", &["1.2.3.4,"], "10.0.0.1"),
+            ("10.0.0.1", &[""], "10.0.0.1"),
+            ("10.0.0.1", &["1.2.3.4", ""], "10.0.0.1"),
+            ("10.0.0.1", &["1.2.3"], "10.0.0.1"),
+            ("10.0.0.1", &["1.2.3.4.5"], "10.0.0.1"),
+            ("10.0.0.1", &["01.2.3.4"], "10.0.0.1"),
+            ("10.0.0.1", &["1.2.3.4 5.6.7.8"], "10.0.0.1"),
+            ("10.0.0.1", &["for=1.2.3.4"], "10.0.0.1"),
+            // Some proxies write the port.
+            ("10.0.0.1", &["1.2.3.4:5678"], "1.2.3.4"),
+            ("10.0.0.1", &["[2001:db9::7]:5678"], "2001:db9::7"),
+            ("10.0.0.1", &["[2001:db9::7]"], "2001:db9::7"),
+            ("10.0.0.1", &["[1.2.3.4]:80"], "10.0.0.1"),
+            ("10.0.0.1", &["1.2.3.4:"], "10.0.0.1"),
+            ("10.0.0.1", &["1.2.3.4:http"], "10.0.0.1"),
+            ("10.0.0.1", &["[2001:db9::7]5678"], "10.0.0.1"),
+            ("10.0.0.1", &["[2001:db9::7"], "10.0.0.1"),
+        ] {
+            assert_eq!(client(peer, values, &[]), expected, "{peer} {values:?}");
+        }
+    }
+
+    #[test]
+    fn s07_forwarded_is_believed_from_trusted_proxies_only() {
+        for (peer, values, expected) in [
+            ("203.0.113.9", &["for=1.2.3.4"][..], "203.0.113.9"),
+            ("10.0.0.1", &["for=1.2.3.4"], "1.2.3.4"),
+            ("10.0.0.1", &["For=1.2.3.4;proto=https;by=10.0.0.1"], "1.2.3.4"),
+            ("10.0.0.1", &["proto=https;FOR=\"1.2.3.4:47011\""], "1.2.3.4"),
+            ("10.0.0.1", &["for=\"[2001:db9::7]:_obfuscated\""], "2001:db9::7"),
+            ("10.0.0.1", &["for=\"[2001:db9::7]\""], "2001:db9::7"),
+            ("10.0.0.1", &["for=6.6.6.6, for=1.2.3.4;proto=http"], "1.2.3.4"),
+            ("10.0.0.1", &["for=6.6.6.6", "for=1.2.3.4, for=10.0.0.2"], "1.2.3.4"),
+            ("10.0.0.1", &["for=1.2.3.4;host=\"a;for=6.6.6.6\""], "1.2.3.4"),
+            // An open quotation mark of the client does not swallow what the proxy adds.
+            ("10.0.0.1", &["for=\"6.6.6.6, for=1.2.3.4"], "1.2.3.4"),
+            // What cannot be read ends the chain.
+            ("10.0.0.1", &["for=1.2.3.4;host=\"a, for=6.6.6.6\""], "10.0.0.1"),
+            ("10.0.0.1", &["for=1.2.3.4;host=\"a, for=6.6.6.6;x=\\\"\""], "10.0.0.1"),
+            ("10.0.0.1", &["for=unknown"], "10.0.0.1"),
+            ("10.0.0.1", &["for=_hidden, for=10.0.0.2"], "10.0.0.2"),
+            ("10.0.0.1", &["for=2001:db9::7"], "10.0.0.1"),
+            ("10.0.0.1", &["for=1.2.3.4;for=6.6.6.6"], "10.0.0.1"),
+            ("10.0.0.1", &["by=1.2.3.4"], "10.0.0.1"),
+            ("10.0.0.1", &["for=1.2.3.4;"], "10.0.0.1"),
+            ("10.0.0.1", &["for=1.2.3.4;proto"], "10.0.0.1"),
+            ("10.0.0.1", &["for = 1.2.3.4"], "10.0.0.1"),
+            ("10.0.0.1", &["for=\"1.2.3.4"], "10.0.0.1"),
+            ("10.0.0.1", &["for=\"1.2.3.4\"x"], "10.0.0.1"),
+            ("10.0.0.1", &["for=\"1.2.3\\.4\""], "10.0.0.1"),
+            ("10.0.0.1", &["1.2.3.4"], "10.0.0.1"),
+            ("10.0.0.1", &[""], "10.0.0.1"),
+            ("10.0.0.1", &["for=я"], "10.0.0.1"),
+        ] {
+            assert_eq!(client(peer, &[], values), expected, "{peer} {values:?}");
+        }
+    }
+
+    #[test]
+    fn s07_headers_that_contradict_each_other_are_not_believed() {
+        assert_eq!(client("10.0.0.1", &["1.2.3.4"], &["for=1.2.3.4"]), "1.2.3.4");
+        assert_eq!(client("10.0.0.1", &["1.2.3.4"], &["for=6.6.6.6"]), "10.0.0.1");
+        assert_eq!(client("10.0.0.1", &["6.6.6.6"], &["for=1.2.3.4"]), "10.0.0.1");
+        assert_eq!(client("10.0.0.1", &["1.2.3.4"], &["nonsense"]), "10.0.0.1");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_end_the_chain() {
+        let value: &[u8] = b"1.2.3.4, \xff";
+        let client = proxies().client(ip("10.0.0.1"), [value].into_iter(), std::iter::empty());
+        assert_eq!(client, ip("10.0.0.1"));
+    }
+
+    #[test]
+    fn networks_have_their_edges_where_they_should() {
+        for (network, inside, outside) in [
+            (
+                "192.0.2.7",
+                &["192.0.2.7", "::ffff:192.0.2.7"][..],
+                &["192.0.2.6", "192.0.2.8", "::192.0.2.7"][..],
+            ),
+            ("192.0.2.7/32", &["192.0.2.7"], &["192.0.2.6"]),
+            ("10.0.0.0/8", &["10.0.0.0", "10.255.255.255"], &["9.255.255.255", "11.0.0.0", "a00::"]),
+            ("172.16.0.0/12", &["172.16.0.0", "172.31.255.255"], &["172.15.255.255", "172.32.0.0"]),
+            ("0.0.0.0/0", &["0.0.0.0", "255.255.255.255"], &["::", "::1"]),
+            ("::/0", &["::", "ffff::"], &["1.2.3.4", "::ffff:1.2.3.4"]),
+            ("::1", &["::1"], &["::", "::2", "0.0.0.1"]),
+            ("fd00::/8", &["fd00::", "fdff:ffff::1"], &["fc00::", "fe00::"]),
+            ("::ffff:10.0.0.0/104", &["10.1.2.3", "::ffff:10.1.2.3"], &["11.0.0.0"]),
+            ("::ffff:10.0.0.1", &["10.0.0.1"], &["10.0.0.2"]),
+        ] {
+            let proxies = TrustedProxies::parse([network]).unwrap();
+            for (addresses, trusted) in [(inside, true), (outside, false)] {
+                for address in addresses {
+                    assert_eq!(proxies.trust(ip(address).to_canonical()), trusted, "{network} {address}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused() {
+        for wrong in [
+            "",
+            "10",
+            "10.0.0.0/",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0.0/+8",
+            "10.0.0.0/8/8",
+            "10.0.0.0/255.0.0.0",
+            "localhost",
+            "*",
+            "[::1]",
+            "1.2.3.4:80",
+        ] {
+            assert_eq!(TrustedProxies::parse([wrong]).unwrap_err(), ProxyError::Syntax(wrong.to_owned()));
+        }
+        let error = TrustedProxies::parse(["::1", "10.1.2.3/8"]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "\"10.1.2.3/8\" is not the first address of its network; 10.0.0.0/8 is"
+        );
+    }
+}

@@ -105,3 +105,107 @@ fn is_host(text: &str) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s06_only_listed_origins_are_admitted() {
+        let listed = [
+            "https://airlay.ru",
+            "HTTP://Dev.Airlay.RU:80",
+            "http://localhost:3000",
+            "https://[2001:DB8::1]:8443",
+        ];
+        let origins = Origins::only(listed).unwrap();
+        for (origin, admitted) in [
+            ("https://airlay.ru", true),
+            ("https://airlay.ru:443", true),
+            ("HTTPS://AIRLAY.ru", true),
+            ("http://dev.airlay.ru", true),
+            ("http://dev.airlay.ru:80", true),
+            ("http://localhost:3000", true),
+            ("https://[2001:db8::1]:8443", true),
+            // Another scheme, another port.
+            ("http://airlay.ru", false),
+            ("https://airlay.ru:80", false),
+            ("https://airlay.ru:8443", false),
+            ("http://airlay.ru:443", false),
+            ("wss://airlay.ru", false),
+            ("https://dev.airlay.ru", false),
+            ("http://dev.airlay.ru:443", false),
+            ("http://localhost", false),
+            ("http://localhost:30000", false),
+            ("https://[2001:db8::1]", false),
+            ("https://[2001:db8::2]:8443", false),
+            // Another host.
+            ("https://airlay.ru.evil.example", false),
+            ("https://evil.example/airlay.ru", false),
+            ("https://evilairlay.ru", false),
+            ("https://www.airlay.ru", false),
+            ("https://airlay.ru.", false),
+            ("https://airlay", false),
+            ("https://airlay.ru@evil.example", false),
+            ("https://evil.example#https://airlay.ru", false),
+            ("https://evil.example?https://airlay.ru", false),
+            // No origin as browsers write it.
+            ("null", false),
+            ("", false),
+            ("airlay.ru", false),
+            ("//airlay.ru", false),
+            ("https:airlay.ru", false),
+            ("https://", false),
+            ("://airlay.ru", false),
+            ("https://airlay.ru/", false),
+            ("https://airlay.ru:", false),
+            ("https://airlay.ru:+443", false),
+            ("https://airlay.ru:65979", false),
+            ("https://airlay.ru:443:443", false),
+            (" https://airlay.ru", false),
+            ("https://airlay.ru https://airlay.ru", false),
+            ("https://airlay.ru, https://airlay.ru", false),
+            ("https://airlay.ru\0", false),
+            ("https://*.ru", false),
+            ("*", false),
+        ] {
+            assert_eq!(origins.admit(Some(origin.as_bytes())), admitted, "{origin:?}");
+        }
+        assert!(!origins.admit(Some(b"https://airlay.ru\xff")));
+        assert!(origins.admit(None), "no browser");
+    }
+
+    #[test]
+    fn s06_any_origin_is_admitted_if_none_is_listed() {
+        for origin in [None, Some(&b"https://evil.example"[..]), Some(b"null"), Some(b"\xff")] {
+            assert!(Origins::any().admit(origin));
+            assert!(!Origins::only([]).unwrap().admit(origin) || origin.is_none());
+        }
+    }
+
+    #[test]
+    fn what_no_browser_sends_cannot_be_listed() {
+        for wrong in [
+            "",
+            "*",
+            "null",
+            "airlay.ru",
+            "https://",
+            "https://airlay.ru/",
+            "https://airlay.ru/ws",
+            "https://*.airlay.ru",
+            "https://user@airlay.ru",
+            "https://airlay.ru:x",
+            "https://airlay.ru:99999",
+            "https://эйрлей.рф",
+            "1https://airlay.ru",
+            "https://[::1",
+            "https://::1",
+            "https://[x]",
+        ] {
+            let error = Origins::only(["https://good.example", wrong]).unwrap_err();
+            assert!(error.to_string().starts_with(&format!("{wrong:?} is no origin")), "{error}");
+        }
+        assert!(Origins::only(["app://bundle", "chrome-extension://abcdef"]).is_ok());
+    }
+}

@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::marker::PhantomData;
+use std::str::Utf8Error;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -16,10 +18,16 @@ pub struct AccessFile {
     users: HashMap<UserId, Datasets>,
 }
 
-/// What is wrong with an access file, and in which line and column.
+/// What is wrong with an access file, and where: mistakes in JSON by line and column, bytes counted from 1.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct AccessFileError(#[from] serde_json::Error);
+pub enum AccessFileError {
+    /// It is no text.
+    #[error("not UTF-8 from byte {} on", .0.valid_up_to())]
+    NotUtf8(#[from] Utf8Error),
+    /// It is no JSON, or not the JSON it should be.
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+}
 
 /// The datasets a user may see.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,7 +44,7 @@ impl AccessFile {
     ///
     /// It is no such JSON object, an id is bad, or a user or a known member stands twice. Then nothing of it counts.
     pub fn parse(file: &[u8]) -> Result<Self, AccessFileError> {
-        Ok(serde_json::from_slice(file)?)
+        Ok(serde_json::from_str(str::from_utf8(file)?)?)
     }
 
     /// Whether the user exists and, if a dataset is named, may see it: [`Code::Ok`], [`Code::UserNotExists`] or
@@ -87,10 +95,11 @@ impl<'de> Visitor<'de> for UsersVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut users = HashMap::new();
         while let Some(Id(user)) = map.next_key()? {
-            let User(datasets) = map.next_value()?;
-            if users.insert(UserId(user), datasets).is_some() {
+            let Entry::Vacant(place) = users.entry(UserId(user)) else {
                 return Err(A::Error::custom(format_args!("user {user} stands twice")));
-            }
+            };
+            let User(datasets) = map.next_value()?;
+            place.insert(datasets);
         }
         Ok(users)
     }
@@ -191,5 +200,88 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for OnlyMember<T> {
             }
         }
         value.ok_or_else(|| A::Error::missing_field(self.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = "5dad615eae019570fb4647ed";
+    const OTHER: &str = "610217e481f6fc54736209e0";
+
+    fn user(text: &str) -> UserId {
+        text.parse().unwrap()
+    }
+
+    fn dataset(text: &str) -> Option<ObjectId> {
+        Some(text.parse().unwrap())
+    }
+
+    #[test]
+    fn users_see_the_datasets_listed_for_them() {
+        let file = format!(
+            r#"{{"comment":[1],"users":{{
+                "{}":{{"datasets":["{OTHER}","000000000000000000000001","{OTHER}"],"name":"x","name":{{}}}},
+                "000000000000000000000002":{{"datasets":[]}},
+                "000000000000000000000003":{{"datasets":"*"}},
+                "000000000000000000000004":{{"datasets":["*"]}}}}}}"#,
+            ONE.to_uppercase()
+        );
+        let file = AccessFile::parse(file.as_bytes()).unwrap();
+        assert_eq!(file.users(), 4);
+        for (who, what, code) in [
+            (ONE, dataset(OTHER), Code::Ok),
+            (ONE, dataset("000000000000000000000001"), Code::Ok),
+            (ONE, dataset("000000000000000000000002"), Code::NoAccess),
+            (ONE, None, Code::Ok),
+            (OTHER, dataset(OTHER), Code::UserNotExists),
+            (OTHER, None, Code::UserNotExists),
+            ("000000000000000000000002", dataset(OTHER), Code::NoAccess),
+            ("000000000000000000000002", None, Code::Ok),
+            ("000000000000000000000003", dataset(OTHER), Code::Ok),
+            ("000000000000000000000004", dataset(OTHER), Code::Ok),
+        ] {
+            assert_eq!(file.decide(user(who), what), code, "{who} {what:?}");
+        }
+        let nobody = AccessFile::parse(b"{\"users\":{}}").unwrap();
+        assert_eq!(nobody.decide(user(ONE), None), Code::UserNotExists);
+    }
+
+    #[test]
+    fn a_file_with_a_mistake_is_refused_and_says_where() {
+        let of_user = |inside: &str| format!("{{\n\"users\":{{\n\"{ONE}\":{inside}\n}}}}");
+        for (file, says) in [
+            (String::new(), "line 1 column 0"),
+            ("[]".into(), "\"users\""),
+            ("{}".into(), "`users`"),
+            ("{\"users\":[]}".into(), "users by their ids"),
+            ("{\"users\":null}".into(), "line 1 column 13"),
+            ("{\"users\":{},\"users\":{}}".into(), "duplicate field `users`"),
+            ("{\"users\":{}} x".into(), "line 1 column 14"),
+            ("{\"users\":{\n\"5dad\":{\"datasets\":[]}}}".into(), "24 hexadecimal digits at line 2"),
+            ("{\"users\":{\"\":{\"datasets\":[]}}}".into(), "24 hexadecimal digits"),
+            (of_user("{}"), "`datasets` at line 3"),
+            (of_user("[\"*\"]"), "\"datasets\" at line 3"),
+            (of_user("{\"datasets\":[],\"datasets\":[]}"), "duplicate field `datasets`"),
+            (of_user("{\"datasets\":\"all\"}"), "an array of ids or \"*\" at line 3"),
+            (of_user("{\"datasets\":null}"), "dataset ids"),
+            (of_user("{\"datasets\":[\n\"*\",\n\"610217e4\"]}"), "24 hexadecimal digits at line 5"),
+            (of_user("{\"datasets\":[7]}"), "line 3"),
+            (
+                of_user(&format!("{{\"datasets\":[]}},\n\"{}\":{{\"datasets\":[]}}", ONE.to_uppercase())),
+                "twice at line 4",
+            ),
+        ] {
+            let error = AccessFile::parse(file.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(says), "{file}: {error}");
+        }
+        let error = AccessFile::parse(b"{\"users\":{},\"x\":\"\xff\"}").unwrap_err();
+        assert_eq!(error.to_string(), "not UTF-8 from byte 17 on");
+        let deep = format!("{{\"x\":{}{},\"users\":{{}}}}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+        assert!(
+            AccessFile::parse(deep.as_bytes()).is_ok(),
+            "unknown members are passed over without recursion"
+        );
     }
 }

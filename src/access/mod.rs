@@ -65,3 +65,31 @@ impl Access {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_dataset_events_ask_about_the_object() {
+        let user: UserId = "5dad615eae019570fb4647ed".parse().unwrap();
+        let stranger: UserId = "000000000000000000000001".parse().unwrap();
+        let id = Some("610217e481f6fc54736209e0".parse().unwrap());
+        let file = AccessFile::parse(br#"{"users":{"5dad615eae019570fb4647ed":{"datasets":[]}}}"#).unwrap();
+        let dataset_events = vec![EventType::DatasetUpdate, EventType::UploadFile];
+        let mut access = Access::File { dataset_events, file };
+        let mut decide = |user, subject| match access.decide(user, subject, Monotonic(0)) {
+            Decision::Now(code) => code,
+            Decision::Later(_) => panic!("a file answers at once"),
+        };
+        for kind in EventType::ALL {
+            let subject = Some(Subject { kind, id });
+            let is_dataset_event = matches!(kind, EventType::DatasetUpdate | EventType::UploadFile);
+            let expected = if is_dataset_event { Code::NoAccess } else { Code::Ok };
+            assert_eq!(decide(user, subject), expected, "{kind}");
+            assert_eq!(decide(stranger, subject), Code::UserNotExists, "{kind}");
+        }
+        assert_eq!(decide(user, None), Code::Ok);
+        assert_eq!(Access::Token.decide(stranger, None, Monotonic(0)), Decision::Now(Code::Ok));
+    }
+}

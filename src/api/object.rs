@@ -133,10 +133,6 @@ impl<'a> Value<'a> {
         self.text() == "null"
     }
 
-    pub(crate) fn is_object(self) -> bool {
-        self.text().starts_with('{')
-    }
-
     /// Whether it is a string or a number.
     pub(crate) fn is_string_or_number(self) -> bool {
         self.text().starts_with(|first: char| matches!(first, '"' | '-' | '0'..='9'))

@@ -53,8 +53,8 @@ impl<'j> Members<'j> {
     pub(super) fn times(&self) -> Result<(Wall, Wall), TokenError> {
         let expires = self.expires.ok_or(TokenError::Missing("exp"))?;
         let expires = numeric_date("exp", expires)?;
-        let not_before = self.not_before.map_or(Ok(Wall::default()), |value| numeric_date("nbf", value))?;
-        Ok((expires, not_before))
+        let not_before = self.not_before.map(|value| numeric_date("nbf", value)).transpose()?;
+        Ok((expires, not_before.unwrap_or_default()))
     }
 
     /// `iss` is a string if it is there, and one of `issuers` if there are any.

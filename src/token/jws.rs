@@ -54,12 +54,16 @@ impl<'t> Compact<'t> {
         if token.len() > limit {
             return Err(TokenError::TooLong { limit });
         }
-        let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::NotThreeParts)?;
-        let (header, payload) = signed.split_once('.').ok_or(TokenError::NotThreeParts)?;
-        if payload.contains('.') {
+        let mut dots = memchr::memchr_iter(b'.', token.as_bytes());
+        let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
             return Err(TokenError::NotThreeParts);
-        }
-        Ok(Self { signed, header, payload, signature })
+        };
+        Ok(Self {
+            signed: &token[..second],
+            header: &token[..first],
+            payload: &token[first + 1..second],
+            signature: &token[second + 1..],
+        })
     }
 }
 

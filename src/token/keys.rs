@@ -7,13 +7,13 @@ use std::fmt;
 use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest as _, Sha256};
 
 use crate::api::object::{self, Member, Value};
 
 use super::der::RsaNumbers;
 use super::jws::Kid;
 use super::pem::{Pem, PemError};
+use super::sha256;
 
 /// The keys in use. Keys of both kinds may be mixed: one from a PEM file may have signed any token, one from a JWK set
 /// those that have its `kid` or none.
@@ -269,19 +269,15 @@ impl Origin {
 
 impl KeyId {
     fn new(origin: &Origin, numbers: RsaNumbers<'_>) -> Self {
-        let mut digest = Sha256::new();
         let (kind, kid) = match origin {
-            Origin::Pem => (0_u8, ""),
+            Origin::Pem => (0, ""),
             Origin::Jwks(None) => (1, ""),
             Origin::Jwks(Some(kid)) => (2, kid.as_str()),
         };
-        digest.update([kind]);
-        for part in [numbers.exponent, numbers.modulus, kid.as_bytes()] {
-            digest.update((part.len() as u64).to_le_bytes());
-            digest.update(part);
-        }
-        let digest: [u8; 32] = digest.finalize().into();
-        let [a, b, c, d, e, f, g, h, ..] = digest;
+        let RsaNumbers { modulus, exponent } = numbers;
+        // The lengths tell where one number ends and the next part begins.
+        let lengths = [exponent.len(), modulus.len()].map(usize::to_le_bytes).concat();
+        let [a, b, c, d, e, f, g, h, ..] = sha256(&[&[kind], &lengths, exponent, modulus, kid.as_bytes()]);
         Self([a, b, c, d, e, f, g, h])
     }
 }

@@ -20,6 +20,8 @@ mod signing;
 
 use std::time::Duration;
 
+use aws_lc_rs::digest::{Context, SHA256};
+
 use crate::api::UserId;
 use crate::time::Wall;
 
@@ -230,8 +232,16 @@ impl Unverified<'_> {
 }
 
 fn digest(token: &str) -> Digest {
-    use sha2::Digest as _;
-    sha2::Sha256::digest(token).into()
+    sha256(&[token.as_bytes()])
+}
+
+/// SHA-256 of these bytes, one after the other.
+fn sha256(parts: &[&[u8]]) -> Digest {
+    let mut context = Context::new(&SHA256);
+    parts.iter().for_each(|part| context.update(part));
+    let mut digest = Digest::default();
+    digest.copy_from_slice(context.finish().as_ref());
+    digest
 }
 
 /// The moment `duration` after `moment`.

@@ -103,7 +103,7 @@ fn rejoined(change: impl FnOnce(&mut [String; 3])) -> String {
 
 /// base64url of this JSON with the padding that tokens have to do without.
 fn padded(json: &str) -> String {
-    let spaces = ["", " "].into_iter().find(|spaces| (json.len() + spaces.len()) % 3 != 0);
+    let spaces = ["", " "].into_iter().find(|spaces| !(json.len() + spaces.len()).is_multiple_of(3));
     URL_SAFE.encode(format!("{json}{}", spaces.unwrap()))
 }
 
@@ -673,16 +673,16 @@ fn an_unverified_token_does_not_outlive_its_key_either() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Present(prop::sample::Index),
-    StepClock(i64),
-    ReplaceKeys(Vec<bool>),
+    Token(prop::sample::Index),
+    Clock(i64),
+    Keys(Vec<bool>),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        8 => any::<prop::sample::Index>().prop_map(Step::Present),
-        2 => (-4_000_000..4_000_000_i64).prop_map(Step::StepClock),
-        1 => prop::collection::vec(any::<bool>(), 3).prop_map(Step::ReplaceKeys),
+        8 => any::<prop::sample::Index>().prop_map(Step::Token),
+        2 => (-4_000_000..4_000_000_i64).prop_map(Step::Clock),
+        1 => prop::collection::vec(any::<bool>(), 3).prop_map(Step::Keys),
     ];
     prop::collection::vec(step, 1..80)
 }
@@ -723,13 +723,13 @@ proptest! {
         let mut each = [0, 1, 3, 1000].map(|entries| Tokens::new(keys(&[true, true, false]), rules(), entries));
         for step in steps {
             match step {
-                Step::Present(index) => {
-                    let token = index.get(&*SOME_TOKENS);
+                Step::Token(index) => {
+                    let token = index.get(&SOME_TOKENS);
                     let outcomes = each.each_mut().map(|tokens| outcome(tokens, token, wall));
                     prop_assert!(outcomes.iter().all(|outcome| *outcome == outcomes[0]), "{:?}", outcomes);
                 }
-                Step::StepClock(by) => wall = Wall(wall.0.saturating_add_signed(by)),
-                Step::ReplaceKeys(which) => {
+                Step::Clock(by) => wall = Wall(wall.0.saturating_add_signed(by)),
+                Step::Keys(which) => {
                     let gone = each.each_mut().map(|tokens| tokens.replace_keys(keys(&which)));
                     prop_assert!(gone.iter().all(|is_gone| *is_gone == gone[0]));
                 }
