@@ -20,11 +20,12 @@ const TABLE: &str = "
     forwarded             |                                                           |
     websocket/frame       |                                                           |
     websocket/close       | websocket/frame                                           |
+    websocket/utf8        |                                                           |
     websocket/deflate     | websocket/frame websocket/close                           |
     websocket/handshake   | websocket/deflate                                         |
-    websocket/message     | websocket/frame websocket/close                           |
+    websocket/message     | websocket/close websocket/deflate websocket/frame websocket/utf8 |
     websocket/outgoing    | websocket/frame websocket/close                           |
-    websocket             | websocket/frame websocket/close websocket/deflate websocket/handshake websocket/message websocket/outgoing |
+    websocket             | websocket/frame websocket/close websocket/deflate websocket/handshake websocket/message websocket/outgoing websocket/utf8 |
     api                   |                                                           |
     token                 | api time                                                  |
     access                | api time                                                  |
@@ -171,6 +172,7 @@ fn paths_are_read_wherever_they_stand() {
             // use crate::no::comment;
             /* nor::this /* nor::that */ */
             pub use super::topic::Topic;
+            pub(in super::super) struct S;
             fn f<'a>(x: &'a str) -> self::inner::X { mio::Poll::new("a::b", 'c', '"', r#"d::"e"#, b"\"f::g"); }
         "##
         .to_owned(),
@@ -280,7 +282,10 @@ impl Source {
         let mut paths = Vec::new();
         let mut at = 0;
         while at < tokens.len() {
-            if is_name(&tokens[at]) {
+            if tokens[at..].starts_with(&["pub".to_owned(), "(".to_owned()]) {
+                // `pub(in path)` says who may see, not what is imported.
+                at += tokens[at..].iter().position(|token| token == ")").unwrap_or(1);
+            } else if is_name(&tokens[at]) {
                 let before = paths.len();
                 at = read_path(&tokens, at, &mut Vec::new(), &mut paths);
                 let new = paths.split_off(before);

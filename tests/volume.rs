@@ -26,7 +26,11 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn s30_50_producers_of_10_000_lines_each_reach_100_subscribers_in_order() {
-    let server = support::Setup::new().set("limits.connectionsPerUser", SUBSCRIBERS).start();
+    // No pings: the subscribers only count frames.
+    let server = support::Setup::new()
+        .set("limits.connectionsPerUser", SUBSCRIBERS)
+        .set("limits.pingSeconds", 3600)
+        .start();
     let token = good_token(USER);
     let subscribers: Vec<TcpStream> = (0..SUBSCRIBERS)
         .map(|_| {

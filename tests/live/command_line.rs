@@ -149,6 +149,7 @@ fn listen(server: &Server, auth: &str, input: &str, topics: &[&str]) -> Process 
         .current_dir(server.setup().directory());
     let mut process = Process::spawn(&mut command);
     process.write(input);
+    process.end_input();
     process
 }
 

@@ -35,7 +35,8 @@ fn one_line_of_the_log_says_ready_and_names_both_addresses() {
 
 #[test]
 fn the_log_may_be_json() {
-    let server = Setup::new().set("log.format", "json").spawn();
+    let setup = Setup::new().set("log.format", "json");
+    let server = setup.spawn();
     let line = server.stderr().wait_for("line that says ready", 0, |line| line.contains(r#""ready""#));
     let parsed: Value = serde_json::from_str(&line).expect("a line of the log is JSON");
     assert_eq!(parsed["msg"], "ready");

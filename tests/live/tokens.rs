@@ -105,6 +105,33 @@ fn s31_only_rs256_of_a_known_key_counts() {
 }
 
 #[test]
+fn s32_with_a_key_set_the_kid_chooses_among_its_keys_and_brings_no_other() {
+    let server = Setup::new()
+        .without("token.publicKey")
+        .set("token.jwks", "keys.json")
+        .file("keys.json", include_str!("../fixtures/live-jwks.json"))
+        .start();
+    let payload = claims(USER, now() + 3600);
+    let with_kid = |kid: &str, key: Key| {
+        let mut header = Header::new(Algorithm::RS256);
+        header.kid = Some(kid.to_owned());
+        sign_with_header(&header, &payload, key)
+    };
+    let mut client = Client::connect(&server);
+    for (token, code) in [
+        (with_kid("usual", Key::Usual), 0),
+        (with_kid("large", Key::Usual), 2),
+        (with_kid("large", Key::Large), 0),
+        (with_kid("another", Key::Usual), 2),
+        (with_kid("../fixtures/live-2048.pub.pem", Key::Usual), 2),
+        (with_kid("usual", Key::Stranger), 2),
+    ] {
+        let answer = client.ask(&request("attach", &token, "issueUpdate", ISSUE));
+        assert_eq!(answer, reply(code), "{token}");
+    }
+}
+
+#[test]
 fn malformed_tokens_are_bad() {
     let server = Server::start();
     let good = good_token(USER);

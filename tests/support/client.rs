@@ -1,6 +1,7 @@
 //! A WebSocket client that is not ours (tungstenite), over a socket with a deadline.
 
 use super::{DEADLINE, Server, reply, request};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use tungstenite::error::ProtocolError;
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -55,7 +56,7 @@ impl Client {
     #[track_caller]
     pub fn next_message(&mut self) -> Message {
         loop {
-            match self.socket.read() {
+            match self.read() {
                 Ok(Message::Ping(_)) => {}
                 Ok(message) => return message,
                 Err(error) => panic!("no message came: {error}"),
@@ -138,9 +139,19 @@ impl Client {
         self.socket.get_mut()
     }
 
+    /// What comes next, signals that arrive meanwhile aside.
+    fn read(&mut self) -> tungstenite::Result<Message> {
+        loop {
+            match self.socket.read() {
+                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
     #[track_caller]
     fn expect_end(&mut self) {
-        match self.socket.read() {
+        match self.read() {
             Err(Error::ConnectionClosed | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => {}
             other => panic!("expected the end of the connection, got {other:?}"),
         }

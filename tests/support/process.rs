@@ -85,6 +85,11 @@ impl Process {
         let _ = self.stdin.as_mut().expect("the input is open").write_all(input.as_bytes());
     }
 
+    /// Ends the standard input.
+    pub fn end_input(&mut self) {
+        self.stdin = None;
+    }
+
     /// What it wrote to standard output so far, and will write.
     pub fn stdout(&self) -> &Lines {
         &self.stdout
@@ -109,7 +114,7 @@ impl Process {
     /// Closes the standard input and waits for the end.
     #[track_caller]
     pub fn finish(&mut self) -> Finished {
-        self.stdin = None;
+        self.end_input();
         self.stdout.wait_for_end();
         self.stderr.wait_for_end();
         let status = self.child.wait().expect("a child can be waited for");
