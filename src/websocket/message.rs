@@ -173,3 +173,72 @@ impl From<InvalidUtf8> for Violation {
         Self::InvalidUtf8
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assembly(opcode: OpCode, rsv1: bool) -> Assembly {
+        Assembly::new(&FrameHeader { fin: true, rsv1, opcode, mask: None, length: 0 })
+    }
+
+    /// Bytes that the heap holds for an assembly.
+    fn held(assembly: &Assembly) -> usize {
+        match &assembly.content {
+            Content::Text(text) => text.capacity(),
+            Content::Binary(payload) | Content::Compressed { payload, .. } => payload.capacity(),
+        }
+    }
+
+    #[test]
+    fn s11_a_declared_length_reserves_nothing() {
+        for (opcode, rsv1) in [(OpCode::Text, false), (OpCode::Binary, false), (OpCode::Binary, true)] {
+            let mut assembly = assembly(opcode, rsv1);
+            assembly.begin_fragment(16 * 1024, &Limits::default()).unwrap();
+            assert_eq!(held(&assembly), 0);
+            assembly.append(b"x").unwrap();
+            assert!(held(&assembly) <= 16);
+        }
+    }
+
+    #[test]
+    fn s13_less_than_twice_the_payload_is_held() {
+        for (opcode, rsv1) in [(OpCode::Text, false), (OpCode::Binary, false), (OpCode::Binary, true)] {
+            let mut assembly = assembly(opcode, rsv1);
+            for payload in 1..=16 * 1024 {
+                assembly.append(b"x").unwrap();
+                assert!(held(&assembly) <= (2 * payload).max(16), "{payload}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_sum_of_the_fragments_is_limited_to_the_byte() {
+        let limits = Limits { message_bytes: 10, fragments: 3, ..Limits::default() };
+        let mut assembly = assembly(OpCode::Binary, false);
+        assert_eq!(assembly.begin_fragment(4, &limits), Ok(()));
+        assembly.append(b"abcd").unwrap();
+        assert_eq!(assembly.begin_fragment(7, &limits), Err(Violation::MessageTooBig));
+        assert_eq!(assembly.begin_fragment(u64::MAX, &limits), Err(Violation::MessageTooBig));
+        assert_eq!(assembly.begin_fragment(6, &limits), Ok(()));
+        assert_eq!(assembly.begin_fragment(0, &limits), Ok(()));
+        assert_eq!(assembly.begin_fragment(0, &limits), Err(Violation::TooManyFragments));
+    }
+
+    #[test]
+    fn a_limit_that_shrinks_amid_a_message_ends_it() {
+        let mut assembly = assembly(OpCode::Binary, false);
+        assembly.append(&[0; 100]).unwrap();
+        let limits = Limits { message_bytes: 10, ..Limits::default() };
+        assert_eq!(assembly.begin_fragment(1, &limits), Err(Violation::MessageTooBig));
+    }
+
+    #[test]
+    fn what_does_not_compress_may_be_as_long_as_what_is_sent_plain() {
+        let noise: Vec<u8> =
+            (0..16 * 1024_u32).map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+        let mut codec = Codec::new();
+        let frame = codec.compress(OpCode::Binary, &noise, super::super::deflate::WindowBits::default());
+        assert!(frame.as_bytes().len() <= compressed_limit(&Limits::default()));
+    }
+}

@@ -22,6 +22,12 @@ impl Text {
         self.whole.len() + usize::from(self.cut_length)
     }
 
+    /// Bytes of heap held.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.whole.capacity()
+    }
+
     /// Takes the next piece; fails at its first bad byte, wherever the pieces were cut.
     pub(super) fn append(&mut self, mut piece: &[u8]) -> Result<(), InvalidUtf8> {
         while self.cut_length > 0 {
