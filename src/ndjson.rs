@@ -110,3 +110,129 @@ fn without_return(mut line: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     }
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Read = (u64, Result<Vec<u8>, TooLong>);
+
+    /// All lines of a stream that comes in these pieces and ends in order.
+    fn read_all<'i>(pieces: impl IntoIterator<Item = &'i [u8]>, limit: usize) -> Vec<Read> {
+        let mut reader = LineReader::default();
+        let mut lines = Vec::new();
+        for mut piece in pieces {
+            while let Some(line) = reader.read(&mut piece, limit) {
+                lines.push((line.number, line.bytes.map(Cow::into_owned)));
+                assert!(reader.held.capacity() == 0, "nothing is held between lines");
+            }
+            assert!(piece.is_empty());
+            assert!(reader.held.len() <= limit);
+        }
+        lines.extend(reader.finish().map(|line| (line.number, line.bytes.map(Cow::into_owned))));
+        assert_eq!(reader.finish(), None, "asked for again");
+        lines
+    }
+
+    /// The same by the definition of a line, for a stream that is whole.
+    fn by_definition(stream: &[u8], limit: usize) -> Vec<Read> {
+        let lines = (1..).zip(stream.split(|&byte| byte == b'\n'));
+        let lines =
+            lines.map(|(number, line)| (number, (line.len() <= limit).then_some(line).ok_or(TooLong)));
+        let lines =
+            lines.map(|(number, line)| (number, line.map(|line| line.strip_suffix(b"\r").unwrap_or(line))));
+        let lines = lines.filter(|(_, line)| *line != Ok(b""));
+        lines.map(|(number, line)| (number, line.map(<[u8]>::to_vec))).collect()
+    }
+
+    #[test]
+    fn lines_are_counted_from_1_empty_ones_too() {
+        let ok = |number, line: &[u8]| (number, Ok(line.to_vec()));
+        for (stream, expected) in [
+            (&b""[..], vec![]),
+            (b"\n", vec![]),
+            (b"a\nb\r\n", vec![ok(1, b"a"), ok(2, b"b")]),
+            (b"\n\r\na\n", vec![ok(3, b"a")]),
+            (b"a\n\nb", vec![ok(1, b"a"), ok(3, b"b")]),
+            (b"a\r", vec![ok(1, b"a")]),
+            (b"\r", vec![]),
+            (b"a\rb\r\r\n", vec![ok(1, b"a\rb\r")]),
+            (b" \n\0\n", vec![ok(1, b" "), ok(2, b"\0")]),
+        ] {
+            assert_eq!(read_all([stream], 100), expected, "{stream:?}");
+        }
+    }
+
+    #[test]
+    fn a_whole_line_is_borrowed_and_a_cut_one_is_moved_out() {
+        let mut reader = LineReader::default();
+        let mut input = &b"whole\nc"[..];
+        assert!(matches!(
+            reader.read(&mut input, 9),
+            Some(RawLine { bytes: Ok(Cow::Borrowed(b"whole")), .. })
+        ));
+        assert!(!reader.is_inside_line());
+        assert_eq!(input, b"c");
+        assert_eq!(reader.read(&mut input, 9), None);
+        assert!(reader.is_inside_line());
+        let mut input = &b"ut\n"[..];
+        let line = reader.read(&mut input, 9).unwrap();
+        assert!(matches!(line.bytes, Ok(Cow::Owned(bytes)) if bytes == b"cut"));
+        assert!(!reader.is_inside_line());
+    }
+
+    #[test]
+    fn s44_a_last_line_without_a_line_feed_is_a_line_after_an_orderly_end_only() {
+        let mut reader = LineReader::default();
+        assert_eq!(reader.read(&mut &b"one\n{\"two\":2}"[..], 20).map(|line| line.number), Some(1));
+        assert_eq!(reader.read(&mut &b"{\"two\":2}"[..], 20), None);
+        assert!(reader.is_inside_line(), "what is dropped with the reader after an error");
+        assert_eq!(reader.finish(), Some(RawLine { number: 2, bytes: Ok(b"{\"two\":2}".into()) }));
+        assert!(!reader.is_inside_line());
+    }
+
+    #[test]
+    fn s45_a_line_over_the_limit_is_told_once_and_skipped() {
+        let ok = |number, line: &[u8]| (number, Ok(line.to_vec()));
+        for (stream, expected) in [
+            (&b"1234\n5\n"[..], vec![ok(1, b"1234"), ok(2, b"5")]),
+            (b"12345\n6\n", vec![(1, Err(TooLong)), ok(2, b"6")]),
+            (b"123\r\n5\n", vec![ok(1, b"123"), ok(2, b"5")]),
+            (b"1234\r\n5\n", vec![(1, Err(TooLong)), ok(2, b"5")]),
+            (b"12345678901234567890", vec![(1, Err(TooLong))]),
+            (b"12345\n67890\n\n1", vec![(1, Err(TooLong)), (2, Err(TooLong)), ok(4, b"1")]),
+        ] {
+            assert_eq!(read_all([stream], 4), expected, "{stream:?}");
+            assert_eq!(read_all(stream.chunks(1), 4), expected, "{stream:?}");
+        }
+    }
+
+    #[test]
+    fn s45_an_endless_line_holds_no_memory() {
+        let mut reader = LineReader::default();
+        let piece = [b'x'; 1000];
+        let told = (0..10_000).filter(|_| reader.read(&mut &piece[..], 1 << 20).is_some()).count();
+        assert_eq!((told, reader.held.capacity()), (1, 0));
+        assert_eq!(reader.finish(), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn the_way_a_stream_is_cut_changes_nothing(stream in "[ab\r\n]{0,40}", limit in 0usize..6) {
+            let stream = stream.as_bytes();
+            let whole = read_all([stream], limit);
+            prop_assert_eq!(&whole, &by_definition(stream, limit));
+            prop_assert_eq!(&whole, &read_all(stream.chunks(1), limit));
+            for first in 0..=stream.len() {
+                for second in first..=stream.len() {
+                    let pieces = [&stream[..first], &stream[first..second], &stream[second..]];
+                    prop_assert_eq!(&whole, &read_all(pieces, limit));
+                }
+            }
+        }
+    }
+}

@@ -74,3 +74,66 @@ impl Audience {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::id::EventType;
+    use super::*;
+
+    fn event(kind: EventType, audience: Audience, data: &str) -> Event<'_> {
+        let id = (kind != EventType::Notification).then(|| "610217e481f6fc54736209e0".parse().unwrap());
+        Event {
+            subject: Subject { kind, id },
+            data: serde_json::from_str(data).unwrap(),
+            audience,
+            ack: None,
+        }
+    }
+
+    #[test]
+    fn a_message_has_type_id_and_data_in_this_order() {
+        for (event, expected) in [
+            (
+                event(EventType::IssueUpdate, Audience::Attached, "[]"),
+                r#"{"type":"issueUpdate","id":"610217e481f6fc54736209e0","data":[]}"#,
+            ),
+            (
+                event(EventType::Notification, Audience::Everyone, r#" { "a" : 1E400 } "#),
+                r#"{"type":"notification","id":"","data":{ "a" : 1E400 }}"#,
+            ),
+        ] {
+            let mut message = Vec::new();
+            event.encode_message(&mut message);
+            assert_eq!(String::from_utf8(message).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_published_event_is_one_line() {
+        let users = ["5dad615eae019570fb4647ed", "610217e481f6fc54736209e0"];
+        let users = Audience::Users(users.map(|user| user.parse().unwrap()).into());
+        for (event, expected) in [
+            (
+                event(EventType::UploadFile, Audience::Attached, "{\n\"a\":\r\n1}"),
+                "{\"type\":\"uploadFile\",\"id\":\"610217e481f6fc54736209e0\",\"data\":{ \"a\":\r 1}}\n",
+            ),
+            (
+                Event { ack: Some("-1e3"), ..event(EventType::Notification, users, r#""\n""#) },
+                "{\"ack\":-1e3,\"type\":\"notification\",\"id\":\"\",\
+                 \"users\":[\"5dad615eae019570fb4647ed\",\"610217e481f6fc54736209e0\"],\"data\":\"\\n\"}\n",
+            ),
+            (
+                event(EventType::Notification, Audience::Users(vec![]), "0"),
+                "{\"type\":\"notification\",\"id\":\"\",\"users\":[],\"data\":0}\n",
+            ),
+            (
+                event(EventType::Notification, Audience::Everyone, "null"),
+                "{\"type\":\"notification\",\"id\":\"\",\"users\":\"*\",\"data\":null}\n",
+            ),
+        ] {
+            let mut line = Vec::new();
+            event.encode_line(&mut line);
+            assert_eq!(String::from_utf8(line).unwrap(), expected);
+        }
+    }
+}

@@ -6,8 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserializer as _, MapAccess, SeqAccess, Visitor};
-use serde_json::Deserializer;
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::problem::{Problem, What};
@@ -31,7 +30,8 @@ pub(crate) struct Value<'a>(&'a RawValue);
 /// The members of these names in the object that `text` is.
 ///
 /// A text that is no JSON object, or nests deeper than [`MAX_DEPTH`], is a [`Problem`], the one that comes first in
-/// the text; the members are then those that stand before the problem.
+/// the text; the members are then those that stand before the problem. A member's name that no Unicode text can hold
+/// (an escaped surrogate without its other half, RFC 8259 §8.2) counts as bad JSON.
 pub(crate) fn read<'a, const N: usize>(
     text: &'a str,
     names: [&str; N],
@@ -42,7 +42,7 @@ pub(crate) fn read<'a, const N: usize>(
         let what = if start.starts_with('\u{feff}') { What::ByteOrderMark } else { What::NotAnObject };
         return (members, Err(Problem { what, at: start.as_bytes() }));
     }
-    let mut json = Deserializer::from_str(text);
+    let mut json = serde_json::Deserializer::from_str(text);
     let outcome = json
         .deserialize_map(Members { names: &names, members: &mut members })
         .and_then(|()| json.end())
@@ -57,7 +57,7 @@ pub(crate) fn read<'a, const N: usize>(
 
 /// Takes the members of known names out of an object.
 struct Members<'m, 'a, const N: usize> {
-    names: &'m [&'m str; N],
+    names: &'m [&'m str],
     members: &'m mut [Member<'a>; N],
 }
 
@@ -69,18 +69,39 @@ impl<'a, const N: usize> Visitor<'a> for Members<'_, 'a, N> {
     }
 
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(name) = map.next_key()? {
+        while let Some(place) = map.next_key_seed(Place(self.names))? {
             let value = Value(map.next_value()?);
-            let Some(name) = Value(name).string() else { continue };
-            if let Some(place) = self.names.iter().position(|known| *known == name) {
-                let member = &mut self.members[place];
-                *member = match member {
-                    Member::Absent => Member::Once(value),
-                    Member::Once(_) | Member::Twice(_) => Member::Twice(value),
-                };
-            }
+            let Some(place) = place else { continue };
+            let member = &mut self.members[place];
+            *member = match member {
+                Member::Absent => Member::Once(value),
+                Member::Once(_) | Member::Twice(_) => Member::Twice(value),
+            };
         }
         Ok(())
+    }
+}
+
+/// Looks a member's name up among those that are known.
+struct Place<'n>(&'n [&'n str]);
+
+impl<'a> DeserializeSeed<'a> for Place<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'a>>(self, name: D) -> Result<Self::Value, D::Error> {
+        name.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Place<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a member's name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(self.0.iter().position(|known| *known == name))
     }
 }
 
@@ -150,7 +171,7 @@ impl<'a> Value<'a> {
 
     /// Hands each element of an array to `take`; false for any other type.
     pub(crate) fn for_each_element(self, take: impl FnMut(Self)) -> bool {
-        Deserializer::from_str(self.text()).deserialize_seq(Elements(take)).is_ok()
+        serde_json::Deserializer::from_str(self.text()).deserialize_seq(Elements(take)).is_ok()
     }
 
     /// That this value is wrong.
@@ -189,4 +210,174 @@ fn first_too_deep(json: &[u8]) -> Option<usize> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn object_with(value: &str) -> String {
+        format!(r#"{{"known":1,"x":{value}}}"#)
+    }
+
+    fn is_taken(text: &str) -> bool {
+        read(text, ["known"]).1.is_ok()
+    }
+
+    fn nested(levels: usize) -> String {
+        "[".repeat(levels) + &"]".repeat(levels)
+    }
+
+    #[test]
+    fn known_members_are_found_among_others_and_counted() {
+        let text = r#" { "a" : 1 , "other":{"a":2}, "b":[ "a" ], "\u0061":  3e0 ,"c" :null} "#;
+        let ([a, b, c, d], outcome) = read(text, ["a", "b", "c", "d"]);
+        assert!(outcome.is_ok());
+        assert!(matches!(a, Member::Twice(value) if value.text() == "3e0"));
+        assert!(matches!(b, Member::Once(value) if value.text() == r#"[ "a" ]"#));
+        assert!(matches!(c, Member::Once(value) if value.is_null()));
+        assert!(matches!(d, Member::Absent));
+    }
+
+    #[test]
+    fn what_unknown_members_hold_must_be_json_and_may_be_any() {
+        for value in [
+            "null",
+            "true",
+            "-0",
+            "1e999999",
+            "123456789012345678901234567890.5",
+            r#""\ud800""#,
+            r#""\u0000""#,
+            r#"{"a":1,"a":2}"#,
+            "[]",
+            " [ 1 , { } ] ",
+            "\"\u{10ffff}\u{7f}\"",
+        ] {
+            assert!(is_taken(&object_with(value)), "{value}");
+        }
+        for value in [
+            "",
+            "nul",
+            "NaN",
+            "Infinity",
+            "-Infinity",
+            "-",
+            "+1",
+            ".5",
+            "1.",
+            "1e",
+            "01",
+            "0x1",
+            "'a'",
+            "a",
+            "[1,]",
+            "[1 2]",
+            "{a:1}",
+            r#"{"a":1,}"#,
+            r#"{"a"}"#,
+            r#"{1:2}"#,
+            "[}",
+            "\"\n\"",
+            "\"\0\"",
+            r#""\x""#,
+            r#""\u12g4""#,
+            "1 /* */",
+            "\u{a0}1",
+        ] {
+            assert!(!is_taken(&object_with(value)), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_no_object_says_so_where_it_begins() {
+        for (text, wrong, at) in [
+            ("", "not a JSON object", 0),
+            ("  ", "not a JSON object", 2),
+            ("[{}]", "not a JSON object", 0),
+            (" 5", "not a JSON object", 1),
+            ("\u{feff}{}", "a byte order mark stands before the object", 0),
+            ("{} {}", "trailing characters", 3),
+            ("{}\0", "trailing characters", 2),
+            ("{", "EOF while parsing an object", 0),
+            (r#"{"a":1,"#, "EOF while parsing a value", 6),
+            ("{\n\n\"a\":x}", "expected value", 7),
+            (r#"{"\ud800":1}"#, "unexpected end of hex escape", 8),
+        ] {
+            let problem = read(text, []).1.unwrap_err();
+            assert_eq!(problem.what.to_string(), wrong, "{text:?}");
+            assert_eq!(text.len() - problem.at.len(), at, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn nesting_is_limited_to_128_levels_the_object_included() {
+        assert!(is_taken(&object_with(&nested(127))));
+        assert!(!is_taken(&object_with(&nested(128))));
+        assert!(is_taken(&object_with(&format!(r#"["\\", "{}", "\"{0}"]"#, "[{".repeat(500)))), "in strings");
+        assert!(is_taken(&object_with(&format!("[{}1]", "[[]],".repeat(500)))), "side by side");
+    }
+
+    #[test]
+    fn of_two_problems_the_first_in_the_text_is_told() {
+        let deep = nested(200);
+        for (text, wrong, at) in [
+            (format!(r#"{{"x":{deep},"y":?}}"#), "nested deeper than 128 levels", 5 + 127),
+            (format!(r#"{{"y":?,"x":{deep}}}"#), "expected value", 5),
+            (format!(r#"{{"x":{}"#, "[".repeat(200)), "nested deeper than 128 levels", 5 + 127),
+        ] {
+            let problem = read(&text, []).1.unwrap_err();
+            assert_eq!(
+                (problem.what.to_string().as_str(), text.len() - problem.at.len()),
+                (wrong, at),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn s38_a_million_brackets() {
+        const MILLION: usize = 1_000_000;
+        for text in [
+            "[".repeat(MILLION),
+            "{".repeat(MILLION),
+            object_with(&"[".repeat(MILLION)),
+            object_with(&r#"{"":"#.repeat(MILLION)),
+            object_with(&nested(MILLION)),
+            format!(r#"{{"known":{}}}"#, nested(MILLION)),
+        ] {
+            assert!(!is_taken(&text), "{}…", &text[..20]);
+        }
+    }
+
+    #[test]
+    fn a_strings_value_is_its_text() {
+        let string = |text| Value(serde_json::from_str(text).unwrap()).string();
+        assert!(matches!(string(r#""plain""#), Some(Cow::Borrowed("plain"))));
+        assert_eq!(string(r#""""#).as_deref(), Some(""));
+        assert_eq!(string(r#""\u0061\"\\\ud83d\ude00""#).as_deref(), Some("a\"\\😀"));
+        for other in [r#""\ud800""#, r#""\ude00\ud83d""#, "1", "null", r#"["a"]"#] {
+            assert_eq!(string(other), None, "{other}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        /// What is taken is what another reading of the same crate takes, for texts near to JSON.
+        #[test]
+        fn exactly_json_objects_are_taken(text in r#"\{("[ab]":([\[\]{}",:0-9a\\-]|"x"|1|\[\]|null|true)?,?){0,4}\}? ?"#) {
+            let taken = read(&text, ["a"]).1.is_ok();
+            prop_assert_eq!(taken, serde_json::from_str::<serde_json::Map<_, serde_json::Value>>(&text).is_ok());
+        }
+
+        #[test]
+        fn no_text_is_beyond_it(text in ".*") {
+            for text in [text.clone(), format!("{{{text}"), object_with(&text)] {
+                let _ = read(&text, ["known", "x"]);
+            }
+        }
+    }
 }

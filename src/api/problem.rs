@@ -15,7 +15,7 @@ pub(crate) struct Problem<'a> {
 /// What is wrong with a JSON text. Members go by their path: `event.id`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum What<'a> {
-    #[error("longer than {limit} bytes")]
+    #[error("longer than lineBytes = {limit}")]
     TooLong { limit: usize },
     #[error("not UTF-8")]
     NotUtf8,

@@ -73,3 +73,73 @@ impl Answer {
         Ok(Self { reference: number, code })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_are_worded_as_in_the_contract() {
+        let id = Some("610217e481f6fc54736209e0".parse().unwrap());
+        for (subject, event) in [
+            (
+                Some(Subject { kind: EventType::DatasetUpdate, id }),
+                r#"{"type":"datasetUpdate","id":"610217e481f6fc54736209e0"}"#,
+            ),
+            (Some(Subject { kind: EventType::Notification, id: None }), r#"{"type":"notification"}"#),
+            (Some(Subject { kind: EventType::Notification, id }), r#"{"type":"notification"}"#),
+            (None, r#"{"type":"notification"}"#),
+        ] {
+            let mut line = Vec::new();
+            Question { reference: 1, user: "5dad615eae019570fb4647ed".parse().unwrap(), subject }
+                .encode(&mut line);
+            let expected = format!("{{\"ref\":1,\"user\":\"5dad615eae019570fb4647ed\",\"event\":{event}}}\n");
+            assert_eq!(String::from_utf8(line).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn an_answer_of_unknown_meaning_is_unavailable() {
+        for (line, code) in [
+            (r#"{"ref":1,"code":0}"#, Code::Ok),
+            (r#"{"code":3,"ref":1}"#, Code::UserNotExists),
+            (r#" {"ref":1,"code":4,"why":[null]} "#, Code::NoAccess),
+            (r#"{"ref":1}"#, Code::Unavailable),
+            (r#"{"ref":1,"code":1}"#, Code::Unavailable),
+            (r#"{"ref":1,"code":8}"#, Code::Unavailable),
+            (r#"{"ref":1,"code":99999999999}"#, Code::Unavailable),
+            (r#"{"ref":1,"code":0.0}"#, Code::Unavailable),
+            (r#"{"ref":1,"code":-0}"#, Code::Unavailable),
+            (r#"{"ref":1,"code":"0"}"#, Code::Unavailable),
+            (r#"{"ref":1,"code":null}"#, Code::Unavailable),
+            (r#"{"ref":1,"code":false}"#, Code::Unavailable),
+            (r#"{"ref":1,"code":[0]}"#, Code::Unavailable),
+            (r#"{"ref":1,"code":0,"code":0}"#, Code::Unavailable),
+        ] {
+            assert_eq!(Answer::parse(line.as_bytes()).unwrap(), Answer { reference: 1, code }, "{line}");
+        }
+        let largest = format!(r#"{{"ref":{},"code":0}}"#, u64::MAX);
+        assert_eq!(Answer::parse(largest.as_bytes()).unwrap().reference, u64::MAX);
+    }
+
+    #[test]
+    fn an_answer_that_names_no_question_is_an_error() {
+        for (line, expected) in [
+            (&b""[..], "not a JSON object, column 1"),
+            (b"[]", "not a JSON object, column 1"),
+            (b"{\"ref\":1,\"code\":\xff}", "not UTF-8, column 17"),
+            (br#"{"ref":1,"code":}"#, "expected value, column 17"),
+            (br#"{"code":0}"#, "ref is missing, column 1"),
+            (br#"{"ref":1,"ref":1,"code":0}"#, "ref is given twice, column 16"),
+            (br#"{"ref":"1","code":0}"#, "ref is \"1\", not the number of a question, column 8"),
+            (br#"{"ref":-1,"code":0}"#, "ref is -1, not the number of a question, column 8"),
+            (br#"{"ref":1.0,"code":0}"#, "ref is 1.0, not the number of a question, column 8"),
+            (
+                br#"{"ref":18446744073709551616,"code":0}"#,
+                "ref is 18446744073709551616, not the number of a question, column 8",
+            ),
+        ] {
+            assert_eq!(Answer::parse(line).unwrap_err().to_string(), expected);
+        }
+    }
+}

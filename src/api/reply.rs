@@ -106,3 +106,48 @@ pub fn encode_loss(code: Code, subject: Subject, out: &mut Vec<u8>) {
     subject.write_members(out);
     out.extend_from_slice(b"}}");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::id::EventType;
+    use super::*;
+
+    #[test]
+    fn the_replies_of_the_contract() {
+        assert_eq!(Code::Ok.reply(), r#"{"status":200,"message":"Ok","code":0}"#);
+        assert_eq!(Code::InvalidRequest.reply(), r#"{"status":400,"message":"Invalid request","code":5}"#);
+    }
+
+    #[test]
+    fn a_reply_is_made_of_its_codes_parts() {
+        for (place, code) in Code::ALL.into_iter().enumerate() {
+            assert_eq!(usize::from(code.number()), place);
+            let (status, message) = (code.status(), code.message());
+            let expected = format!(r#"{{"status":{status},"message":"{message}","code":{place}}}"#);
+            assert_eq!(code.reply(), expected);
+        }
+    }
+
+    #[test]
+    fn a_loss_names_what_is_lost_and_why() {
+        let id = Some("610217e481f6fc54736209e0".parse().unwrap());
+        for (code, kind, id, expected) in [
+            (
+                Code::InvalidToken,
+                EventType::IssueUpdate,
+                id,
+                r#"{"status":400,"message":"Invalid token","code":2,"event":{"type":"issueUpdate","id":"610217e481f6fc54736209e0"}}"#,
+            ),
+            (
+                Code::UserNotExists,
+                EventType::Notification,
+                None,
+                r#"{"status":400,"message":"User not exists","code":3,"event":{"type":"notification","id":""}}"#,
+            ),
+        ] {
+            let mut message = Vec::new();
+            encode_loss(code, Subject { kind, id }, &mut message);
+            assert_eq!(String::from_utf8(message).unwrap(), expected);
+        }
+    }
+}

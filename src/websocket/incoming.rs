@@ -25,7 +25,7 @@ pub(super) enum Arrival<'i> {
     /// A fragment of a message that goes on.
     Fragment(OpCode),
     /// A whole control frame.
-    Control(ControlFrame),
+    Control(Box<ControlFrame>),
 }
 
 impl Incoming {

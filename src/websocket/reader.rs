@@ -18,7 +18,7 @@ pub(super) enum Reader {
     /// Amid a data frame's payload: `left` bytes are to come, `mask` as it stands at the next.
     Payload { header: FrameHeader, mask: [u8; 4], left: u64 },
     /// Amid a control frame's payload.
-    Control { frame: ControlFrame, mask: [u8; 4], left: u8 },
+    Control { frame: Box<ControlFrame>, mask: [u8; 4], left: u8 },
 }
 
 /// What [`Reader::next`] found.
@@ -28,8 +28,8 @@ pub(super) enum Piece<'i> {
     Starved,
     /// A part of a data frame, or all of it.
     Data(DataPiece<'i>),
-    /// A whole control frame.
-    Control(ControlFrame),
+    /// A whole control frame; boxed, for it is rare and long.
+    Control(Box<ControlFrame>),
 }
 
 /// A part of a data frame, or all of it.
@@ -45,7 +45,7 @@ pub(super) struct DataPiece<'i> {
 }
 
 /// A whole control frame, its payload unmasked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct ControlFrame {
     pub(super) opcode: OpCode,
     length: u8,
@@ -129,9 +129,10 @@ impl Reader {
                     if *left > 0 {
                         return Ok(Piece::Starved);
                     }
-                    let frame = *frame;
-                    *self = Self::Between;
-                    return Ok(Piece::Control(frame));
+                    return Ok(match std::mem::take(self) {
+                        Self::Control { frame, .. } => Piece::Control(frame),
+                        _ => Piece::Starved,
+                    });
                 }
             }
         }
@@ -147,7 +148,7 @@ impl Reader {
             #[expect(clippy::cast_possible_truncation)]
             let length = header.length as u8;
             let frame = ControlFrame { opcode: header.opcode, length, payload: [0; MAX_CONTROL_PAYLOAD] };
-            *self = Self::Control { frame, mask, left: length };
+            *self = Self::Control { frame: Box::new(frame), mask, left: length };
             return None;
         }
         let payload = take_payload(input, header.length);
