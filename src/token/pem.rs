@@ -52,6 +52,18 @@ impl<'a> Pem<'a> {
     }
 }
 
+/// The block with this label around `der`, in lines of 64 digits (RFC 7468 §2).
+pub(super) fn encode(label: &str, der: &[u8]) -> String {
+    let mut pem = format!("{BEGIN}{label}{DASHES}");
+    for (place, digit) in STANDARD.encode(der).chars().enumerate() {
+        if place % 64 == 0 {
+            pem.push('\n');
+        }
+        pem.push(digit);
+    }
+    pem + "\n" + END + label + DASHES + "\n"
+}
+
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";

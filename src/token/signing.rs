@@ -1,45 +1,45 @@
 //! The other side of verification: tokens made by the command line and by tests. The server never signs.
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::KeyPair;
-use aws_lc_rs::signature::RSA_PKCS1_SHA256;
+use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use aws_lc_rs::signature::KeyPair as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 
-use super::pem::{Pem, PemError};
+use super::pem;
 
 /// An RSA private key.
-#[derive(Debug)]
-pub struct SigningKey(KeyPair);
+pub struct SigningKey(EncodingKey);
 
 /// Why a file's key cannot sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SigningKeyError {
-    /// The file is not one PEM block.
-    #[error("{0}")]
-    Pem(#[from] PemError),
-    /// The file is not text.
-    #[error("it is not text; a PEM file is wanted")]
-    NotText,
-    /// The PEM block is something else, or the key is shorter than 2048 bits.
-    #[error("it holds no unencrypted RSA private key (PKCS#1 or PKCS#8) of 2048 to 8192 bits")]
-    NotRsa,
-}
+#[error("it holds no unencrypted RSA private key (PKCS#1 or PKCS#8, in PEM) of 2048 to 8192 bits")]
+pub struct SigningKeyError;
 
 impl SigningKey {
     /// The private key in a PEM file's contents: PKCS#1 (`RSA PRIVATE KEY`) or PKCS#8 (`PRIVATE KEY`).
     ///
     /// # Errors
     ///
-    /// There is not just one PEM block, or not such a key in it.
+    /// There is no such key in it.
     pub fn from_pem(file: &[u8]) -> Result<Self, SigningKeyError> {
-        let pem = Pem::parse(str::from_utf8(file).map_err(|_| SigningKeyError::NotText)?)?;
-        let key = match pem.label {
-            "RSA PRIVATE KEY" => KeyPair::from_der(&pem.der),
-            "PRIVATE KEY" => KeyPair::from_pkcs8(&pem.der),
-            _ => return Err(SigningKeyError::NotRsa),
-        };
-        key.map(Self).map_err(|_| SigningKeyError::NotRsa)
+        let key = EncodingKey::from_rsa_pem(file).map_err(|_| SigningKeyError)?;
+        // Whether the key can sign shows when it does.
+        crypto::sign(b"", &key, Algorithm::RS256).map_err(|_| SigningKeyError)?;
+        Ok(Self(key))
+    }
+
+    /// A fresh key of 2048 bits, and its public half as a PEM file's contents.
+    ///
+    /// # Errors
+    ///
+    /// The system has no random numbers.
+    pub fn generate() -> Result<(Self, String), SigningKeyError> {
+        let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| SigningKeyError)?;
+        let private: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| SigningKeyError)?;
+        let key = Self::from_pem(pem::encode("PRIVATE KEY", private.as_ref()).as_bytes())?;
+        Ok((key, pem::encode("RSA PUBLIC KEY", pair.public_key().as_ref())))
     }
 
     /// A token with this payload, a JSON object, and the plain RS256 header.
@@ -51,15 +51,29 @@ impl SigningKey {
     /// A token with this header and payload, whatever they are, and an RS256 signature of both.
     #[must_use]
     pub fn sign_with_header(&self, header: &str, payload: &str) -> String {
-        let mut token = URL_SAFE_NO_PAD.encode(header);
-        token.push('.');
-        URL_SAFE_NO_PAD.encode_string(payload, &mut token);
-        let mut signature = vec![0; self.0.public_modulus_len()];
-        self.0
-            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), token.as_bytes(), &mut signature)
-            .expect("a whole key pair signs any message");
-        token.push('.');
-        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
-        token
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+        let signature = crypto::sign(signed.as_bytes(), &self.0, Algorithm::RS256);
+        format!("{signed}.{}", signature.expect("a key that has signed signs any message"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{KeySet, Lookup, Rules, Tokens};
+    use super::*;
+    use crate::time::Wall;
+    use std::time::Duration;
+
+    #[test]
+    fn a_generated_key_signs_what_its_public_half_verifies() {
+        let (key, public) = SigningKey::generate().unwrap();
+        let mut keys = KeySet::new();
+        keys.add_pem(public.as_bytes()).unwrap();
+        let rules =
+            Rules { issuers: Vec::new(), audience: None, leeway: Duration::ZERO, token_bytes: 8192 };
+        let mut tokens = Tokens::new(keys, rules, 0);
+        let token = key.sign(r#"{"exp":10,"data":{"id":"5dad615eae019570fb4647ed"}}"#);
+        let Lookup::Unverified(unverified) = tokens.lookup(&token, Wall(0)) else { panic!("{token}") };
+        assert!(tokens.verify(unverified).is_ok());
     }
 }
