@@ -4,6 +4,8 @@
 //! as anybody else would.
 
 mod check_config;
+#[expect(clippy::disallowed_types, reason = "the page is served beside the server, not by it")]
+mod demo;
 mod event;
 mod failure;
 #[expect(clippy::disallowed_types, reason = "a client of the server, which may block")]
@@ -29,6 +31,7 @@ pub fn run() -> ExitCode {
     let Cli { command: Family::WebSocket { command } } = Cli::parse();
     let result = match command {
         Command::Server(arguments) => server::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Publish(arguments) => publish::run(&arguments),
         Command::Listen(arguments) => listen::run(&arguments),
         Command::Token(arguments) => token::run(&arguments),
@@ -62,6 +65,7 @@ enum Family {
 #[derive(Debug, Subcommand)]
 enum Command {
     Server(server::Arguments),
+    Demo(demo::Arguments),
     Publish(publish::Arguments),
     Listen(listen::Arguments),
     Token(token::Arguments),
@@ -109,6 +113,7 @@ mod tests {
         for line in [
             "server".to_owned(),
             "server --config /etc/airlay/other.ini".to_owned(),
+            "demo --port 8090".to_owned(),
             format!("publish issueUpdate {ID}"),
             format!("publish issueUpdate {ID} --data [1]"),
             format!("publish notification --users {ID},{ID} --wait"),

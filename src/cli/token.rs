@@ -77,26 +77,27 @@ impl Make {
         let wrong = |what: String| Failure::new(Exit::Wrong, format!("{}: {what}.", self.key.display()));
         let file = fs::read(&self.key).map_err(|error| wrong(format!("the key cannot be read: {error}")))?;
         let key = SigningKey::from_pem(&file).map_err(|error| wrong(error.to_string()))?;
-        print(key.sign(&self.payload(now()).to_string()))
+        let payload = payload(self.user, self.name.as_deref(), self.issuer.as_deref(), self.ttl, now());
+        print(key.sign(&payload.to_string()))
     }
+}
 
-    /// What the product's own tokens have in them.
-    fn payload(&self, now: Wall) -> Value {
-        let issued = now.0 / 1000;
-        let mut payload = json!({
-            "iat": issued,
-            "jti": format!("{:032x}", u128::from_be_bytes(random())),
-            "exp": issued.saturating_add(self.ttl),
-            "data": {"id": self.user.to_string()},
-        });
-        if let Some(issuer) = &self.issuer {
-            payload["iss"] = json!(issuer);
-        }
-        if let Some(name) = &self.name {
-            payload["data"]["name"] = json!(name);
-        }
-        payload
+/// What the product's own tokens have in them; the token is good for `ttl` seconds.
+pub(super) fn payload(user: UserId, name: Option<&str>, issuer: Option<&str>, ttl: u64, now: Wall) -> Value {
+    let issued = now.0 / 1000;
+    let mut payload = json!({
+        "iat": issued,
+        "jti": format!("{:032x}", u128::from_be_bytes(random())),
+        "exp": issued.saturating_add(ttl),
+        "data": {"id": user.to_string()},
+    });
+    if let Some(issuer) = issuer {
+        payload["iss"] = json!(issuer);
     }
+    if let Some(name) = name {
+        payload["data"]["name"] = json!(name);
+    }
+    payload
 }
 
 /// Goes through the checks the server makes, in its order, up to the first that fails.
@@ -133,7 +134,7 @@ pub(super) fn read_token(token: &str) -> Result<String, Failure> {
     Ok(token.trim().to_owned())
 }
 
-fn now() -> Wall {
+pub(super) fn now() -> Wall {
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Wall(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX))
 }

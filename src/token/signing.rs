@@ -69,8 +69,7 @@ mod tests {
         let (key, public) = SigningKey::generate().unwrap();
         let mut keys = KeySet::new();
         keys.add_pem(public.as_bytes()).unwrap();
-        let rules =
-            Rules { issuers: Vec::new(), audience: None, leeway: Duration::ZERO, token_bytes: 8192 };
+        let rules = Rules { issuers: Vec::new(), audience: None, leeway: Duration::ZERO, token_bytes: 8192 };
         let mut tokens = Tokens::new(keys, rules, 0);
         let token = key.sign(r#"{"exp":10,"data":{"id":"5dad615eae019570fb4647ed"}}"#);
         let Lookup::Unverified(unverified) = tokens.lookup(&token, Wall(0)) else { panic!("{token}") };
