@@ -145,14 +145,9 @@ mod tests {
 
     #[test]
     fn a_token_is_like_the_products_own() {
-        let make = Make {
-            key: PathBuf::new(),
-            user: "5dad615eae019570fb4647ed".parse().unwrap(),
-            name: Some("a.kalinin".to_owned()),
-            issuer: Some("dev.airlay.ru".to_owned()),
-            ttl: 7200,
-        };
-        let mut payload = make.payload(Wall(1_711_709_116_789));
+        let user = "5dad615eae019570fb4647ed".parse().unwrap();
+        let now = Wall(1_711_709_116_789);
+        let mut payload = super::payload(user, Some("a.kalinin"), Some("dev.airlay.ru"), 7200, now);
         let id = payload.as_object_mut().unwrap().remove("jti").unwrap();
         assert_eq!(id.as_str().unwrap().len(), 32);
         assert_eq!(
@@ -162,7 +157,7 @@ mod tests {
                 "data": {"name": "a.kalinin", "id": "5dad615eae019570fb4647ed"},
             })
         );
-        let payload = Make { name: None, issuer: None, ttl: u64::MAX, ..make }.payload(Wall(1000));
+        let payload = super::payload(user, None, None, u64::MAX, Wall(1000));
         assert_eq!(payload["exp"], u64::MAX);
         assert!(payload.get("iss").is_none() && payload["data"].get("name").is_none());
     }
