@@ -211,7 +211,8 @@ mod tests {
         assert_eq!(second.subject, Subject { kind: EventType::Notification, id: Some(ID.parse().unwrap()) });
         assert_eq!(second.data.get(), r#"[{"text":"…"}]"#);
         assert_eq!((second.audience, second.ack), (Audience::Users(vec![user(USER)]), None));
-        let unfilled = r#"{"type":"notification","users":["5dad615eae019570fb4647ed"],"id":"…"}"#;
+        let unfilled =
+            r#"{"type":"notification","users":["5dad615eae019570fb4647ed"],"id":"…","data":[{"text":"…"}]}"#;
         assert!(Line::parse(unfilled.as_bytes()).is_err());
     }
 

@@ -4,7 +4,7 @@ use super::id::{EventType, ObjectId, Subject, UserId};
 use super::object::{self, Member, Value};
 use super::problem::Problem;
 
-pub(super) const TYPES: &str = "one of issueUpdate, notification, datasetUpdate, uploadFile, downloadFile";
+const TYPES: &str = "one of issueUpdate, notification, datasetUpdate, uploadFile, downloadFile";
 const ID: &str = "a string of 24 hexadecimal digits";
 
 impl Subject {
