@@ -8,7 +8,7 @@ use super::close::{self, CloseCode, Violation};
 use super::deflate::{Codec, WindowBits};
 use super::frame::{self, FrameRules, MAX_CONTROL_PAYLOAD, MAX_HEADER, OpCode};
 use super::handshake::{ExpectedAccept, HeadReader, Refusal, Rejection, Upgrade, UpgradeRequest};
-use super::incoming::{Arrival, Incoming};
+use super::incoming::{Arrival, Incoming, whole_message};
 use super::message::{Limits, Message};
 use super::outgoing::Outgoing;
 use super::reader::{ControlFrame, Piece, Reader};
@@ -112,15 +112,19 @@ impl Connection {
         limits: &Limits,
         codec: &mut Codec,
     ) -> Step<'i> {
-        let rules = self.rules();
-        match &mut self.phase {
-            Phase::Open { incoming, .. } => match next_arrival(incoming, input, rules, limits, codec) {
-                Ok(Arrival::Message(message)) => Step::Message(message),
-                Ok(Arrival::Starved) => Step::Starved,
-                Ok(Arrival::Fragment(opcode)) => Step::Frame(opcode),
-                Ok(Arrival::Control(control)) => self.control(&control, input, outgoing),
+        if input.is_empty() {
+            return Step::Starved;
+        }
+        if matches!(self.phase, Phase::Open { incoming: None, .. })
+            && let Some(message) = whole_message(input, self.rules(), limits, codec)
+        {
+            return match message {
+                Ok(message) => Step::Message(message),
                 Err(violation) => self.fail(violation, input, outgoing),
-            },
+            };
+        }
+        match &mut self.phase {
+            Phase::Open { .. } => self.next_arrival(input, outgoing, limits, codec),
             Phase::AwaitingRequest(_) => self.await_request(input, outgoing, limits),
             Phase::AwaitingResponse(_) => self.await_response(input, limits),
             Phase::Closing { .. } => self.await_close(input),
@@ -225,9 +229,6 @@ impl Connection {
         limits: &Limits,
     ) -> Step<'i> {
         let Phase::AwaitingRequest(held) = &mut self.phase else { return Step::Starved };
-        if input.is_empty() {
-            return Step::Starved;
-        }
         let mut reader = held.take().unwrap_or_default();
         let upgrade = match reader.take(input, limits.head_bytes) {
             Ok(None) => {
@@ -263,6 +264,29 @@ impl Connection {
                 Step::Opened
             }
             Err(refusal) => self.end(Ended::Refused(refusal), input),
+        }
+    }
+
+    /// The next arrival on an open connection, when it is no message in one piece. What is under way is held only
+    /// while there is something.
+    fn next_arrival<'i>(
+        &mut self,
+        input: &mut &'i mut [u8],
+        outgoing: &mut Outgoing,
+        limits: &Limits,
+        codec: &mut Codec,
+    ) -> Step<'i> {
+        let rules = self.rules();
+        let Phase::Open { incoming: held, .. } = &mut self.phase else { return Step::Starved };
+        let mut incoming = held.take().unwrap_or_default();
+        let arrival = incoming.next(input, rules, limits, codec);
+        *held = Some(incoming).filter(|incoming| !incoming.is_idle());
+        match arrival {
+            Ok(Arrival::Message(message)) => Step::Message(message),
+            Ok(Arrival::Starved) => Step::Starved,
+            Ok(Arrival::Fragment(opcode)) => Step::Frame(opcode),
+            Ok(Arrival::Control(control)) => self.control(&control, input, outgoing),
+            Err(violation) => self.fail(violation, input, outgoing),
         }
     }
 
@@ -373,30 +397,6 @@ impl Role {
             Self::Client(mask) => Some(mask()),
         }
     }
-}
-
-/// The next arrival on an open connection; `held` is filled only while something is under way.
-#[inline]
-fn next_arrival<'i>(
-    held: &mut Option<Box<Incoming>>,
-    input: &mut &'i mut [u8],
-    rules: FrameRules,
-    limits: &Limits,
-    codec: &mut Codec,
-) -> Result<Arrival<'i>, Violation> {
-    if let Some(incoming) = held {
-        let arrival = incoming.next(input, rules, limits, codec);
-        if incoming.is_idle() {
-            *held = None;
-        }
-        return arrival;
-    }
-    let mut incoming = Incoming::default();
-    let arrival = incoming.next(input, rules, limits, codec);
-    if !incoming.is_idle() {
-        *held = Some(Box::new(incoming));
-    }
-    arrival
 }
 
 #[cfg(test)]

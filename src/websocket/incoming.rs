@@ -4,7 +4,7 @@
 
 use super::close::Violation;
 use super::deflate::Codec;
-use super::frame::{FrameRules, OpCode};
+use super::frame::{FrameHeader, FrameRules, OpCode, unmask};
 use super::message::{Assembly, Limits, Message};
 use super::reader::{ControlFrame, DataPiece, Piece, Reader};
 
@@ -28,6 +28,27 @@ pub(super) enum Arrival<'i> {
     Control(Box<ControlFrame>),
 }
 
+/// The message `input` begins with, if all of it is there in one frame: the usual case, in which nothing is copied or
+/// held. `None` takes nothing; [`Incoming::next`] then sees what there is.
+#[inline]
+pub(super) fn whole_message<'i>(
+    input: &mut &'i mut [u8],
+    rules: FrameRules,
+    limits: &Limits,
+    codec: &mut Codec,
+) -> Option<Result<Message<'i>, Violation>> {
+    let (header, start) = FrameHeader::decode(input, rules).ok()??;
+    let length = usize::try_from(header.length).ok().filter(|&length| length <= input.len() - start)?;
+    if !header.fin || !matches!(header.opcode, OpCode::Text | OpCode::Binary) {
+        return None;
+    }
+    let payload = &mut input.split_off_mut(..start + length)?[start..];
+    if let Some(mask) = header.mask {
+        unmask(payload, mask);
+    }
+    Some(Message::whole(&header, payload, limits, codec))
+}
+
 impl Incoming {
     /// Whether nothing is under way: then this value holds nothing worth keeping.
     pub(super) const fn is_idle(&self) -> bool {
@@ -40,7 +61,6 @@ impl Incoming {
     }
 
     /// Takes bytes from the front of `input` up to the next arrival; `Starved` only when all of it is taken.
-    #[inline]
     pub(super) fn next<'i>(
         &mut self,
         input: &mut &'i mut [u8],
@@ -62,7 +82,6 @@ impl Incoming {
     }
 
     /// Adds a piece to its message; `None` while its frame goes on.
-    #[inline]
     fn take<'i>(
         &mut self,
         piece: DataPiece<'i>,
@@ -73,9 +92,6 @@ impl Incoming {
         let continues = header.opcode == OpCode::Continuation;
         let mut message = match self.message.take() {
             None if continues => return Err(Violation::UnexpectedContinuation),
-            None if first && last && header.fin => {
-                return Message::whole(&header, payload, limits, codec).map(Arrival::Message).map(Some);
-            }
             None => Assembly::new(&header),
             Some(_) if first && !continues => return Err(Violation::ExpectedContinuation),
             Some(message) => message,

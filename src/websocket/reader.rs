@@ -65,7 +65,6 @@ impl Reader {
     }
 
     /// Takes bytes from the front of `input` up to the next piece; `Starved` only when all of it is taken.
-    #[inline]
     pub(super) fn next<'i>(
         &mut self,
         input: &mut &'i mut [u8],
@@ -139,7 +138,6 @@ impl Reader {
     }
 
     /// Begins a frame whose header has just been taken: the first piece of a data frame; none of a control frame.
-    #[inline]
     fn begin<'i>(&mut self, header: FrameHeader, input: &mut &'i mut [u8]) -> Option<Piece<'i>> {
         // A server's frames have no key, which is the same as a key of zeros.
         let mask = header.mask.unwrap_or_default();
