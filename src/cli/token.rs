@@ -147,18 +147,18 @@ mod tests {
     fn a_token_is_like_the_products_own() {
         let user = "5dad615eae019570fb4647ed".parse().unwrap();
         let now = Wall(1_711_709_116_789);
-        let mut payload = super::payload(user, Some("a.kalinin"), Some("dev.airlay.ru"), 7200, now);
-        let id = payload.as_object_mut().unwrap().remove("jti").unwrap();
+        let mut made = payload(user, Some("a.kalinin"), Some("dev.airlay.ru"), 7200, now);
+        let id = made.as_object_mut().unwrap().remove("jti").unwrap();
         assert_eq!(id.as_str().unwrap().len(), 32);
         assert_eq!(
-            payload,
+            made,
             json!({
                 "iat": 1_711_709_116, "iss": "dev.airlay.ru", "exp": 1_711_716_316,
                 "data": {"name": "a.kalinin", "id": "5dad615eae019570fb4647ed"},
             })
         );
-        let payload = super::payload(user, None, None, u64::MAX, Wall(1000));
-        assert_eq!(payload["exp"], u64::MAX);
-        assert!(payload.get("iss").is_none() && payload["data"].get("name").is_none());
+        let made = payload(user, None, None, u64::MAX, Wall(1000));
+        assert_eq!(made["exp"], u64::MAX);
+        assert!(made.get("iss").is_none() && made["data"].get("name").is_none());
     }
 }
