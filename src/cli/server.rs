@@ -2,6 +2,7 @@
 
 use super::failure::{Exit, Failure};
 use super::settings::Settings;
+use crate::config::{AccessMode, Config};
 use crate::log;
 use crate::net::{Listening, ServeError};
 
@@ -25,6 +26,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (config, _) = arguments.settings.load()?;
     log::init(config.log.level, config.log.format)
         .map_err(|error| Failure::new(Exit::Failed, format!("Standard error cannot be written: {error}.")))?;
+    warn_of(&config);
     let failed = |error: ServeError| Failure::new(Exit::Failed, format!("The server cannot run: {error}."));
     let listening = Listening::bind(&config).map_err(failed)?;
     ::log::info!(address:% = listening.address(), socket:% = listening.events_socket().display(); "ready");
@@ -33,4 +35,22 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         println!("{}", listening.address());
     }
     listening.serve().map_err(failed)
+}
+
+/// Says in the log what of a good configuration may not be what was meant.
+fn warn_of(config: &Config) {
+    if config.web_socket_events.origins.admit_any() {
+        ::log::warn!("[webSocketEvents] origins is not set: pages of any origin may connect");
+    }
+    if matches!(config.access.mode, AccessMode::Socket(_)) {
+        ::log::warn!(
+            "[access] mode = socket: the service is not asked yet, every good token is answered with code 8"
+        );
+    }
+    if config.web_socket_events.compression {
+        ::log::warn!("[webSocketEvents] compression = on has no effect yet");
+    }
+    if config.metrics.address.is_some() {
+        ::log::warn!("[metrics] address has no effect yet");
+    }
 }
