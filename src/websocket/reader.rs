@@ -128,10 +128,9 @@ impl Reader {
                     if *left > 0 {
                         return Ok(Piece::Starved);
                     }
-                    return Ok(match std::mem::take(self) {
-                        Self::Control { frame, .. } => Piece::Control(frame),
-                        _ => Piece::Starved,
-                    });
+                    if let Self::Control { frame, .. } = std::mem::take(self) {
+                        return Ok(Piece::Control(frame));
+                    }
                 }
             }
         }
