@@ -10,9 +10,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::api::object::{self, Member, Value};
 
-use super::der::RsaNumbers;
 use super::jws::Kid;
-use super::pem::{Pem, PemError};
+use super::rsa::{PemError, RsaNumbers};
 use super::sha256;
 
 /// The keys in use. Keys of both kinds may be mixed: one from a PEM file may have signed any token, one from a JWK set
@@ -109,17 +108,8 @@ impl KeySet {
     ///
     /// There is not just one PEM block, or not an RSA public key of 2048 to 8192 bits in it.
     pub fn add_pem(&mut self, file: &[u8]) -> Result<(), KeyError> {
-        let pem = Pem::parse(str::from_utf8(file).map_err(|_| KeyError::NotText)?)?;
-        if pem.is_private() {
-            return Err(KeyError::Private);
-        }
-        let numbers = match pem.label {
-            "RSA PUBLIC KEY" => RsaNumbers::from_pkcs1(&pem.der),
-            "PUBLIC KEY" => RsaNumbers::from_spki(&pem.der),
-            "CERTIFICATE" => RsaNumbers::from_certificate(&pem.der),
-            _ => None,
-        };
-        self.add(Key::new(Origin::Pem, numbers.ok_or(KeyError::NotRsa)?)?);
+        let text = str::from_utf8(file).map_err(|_| KeyError::NotText)?;
+        self.add(Key::new(Origin::Pem, &RsaNumbers::from_pem(text)?)?);
         Ok(())
     }
 
@@ -203,7 +193,7 @@ fn read_jwk(jwk: Value<'_>) -> Result<Option<Key>, KeyError> {
     }
     let (modulus, exponent) = (number("n", modulus)?, number("e", exponent)?);
     let origin = Origin::Jwks(text("kid", kid)?.map(Cow::into_owned));
-    Key::new(origin, RsaNumbers { modulus: &modulus, exponent: &exponent }).map(Some)
+    Key::new(origin, &RsaNumbers { modulus, exponent }).map(Some)
 }
 
 /// A string member of a JWK.
@@ -223,7 +213,7 @@ fn number(name: &'static str, member: Member<'_>) -> Result<Vec<u8>, KeyError> {
 }
 
 impl Key {
-    fn new(origin: Origin, numbers: RsaNumbers<'_>) -> Result<Self, KeyError> {
+    fn new(origin: Origin, numbers: &RsaNumbers) -> Result<Self, KeyError> {
         let RsaNumbers { modulus, exponent } = numbers;
         let bits = modulus.len() * 8 - modulus.first().map_or(0, |first| first.leading_zeros() as usize);
         if !(2048..=8192).contains(&bits) {
@@ -253,6 +243,8 @@ impl Key {
 
     /// Whether `signature` is this key's RSASSA-PKCS1-v1_5 signature of `message` with SHA-256 (RFC 8017 §8.2.2).
     pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        // This is jsonwebtoken's provider, asked directly: `jsonwebtoken::crypto::verify` does the same but parses the key
+        // at every call, which costs 11 % more time with RSA-4096 (70 µs against 63) and 15 % more with RSA-2048.
         self.public.verify_sig(message, signature).is_ok()
     }
 }
@@ -268,7 +260,7 @@ impl Origin {
 }
 
 impl KeyId {
-    fn new(origin: &Origin, numbers: RsaNumbers<'_>) -> Self {
+    fn new(origin: &Origin, numbers: &RsaNumbers) -> Self {
         let (kind, kid) = match origin {
             Origin::Pem => (0, ""),
             Origin::Jwks(None) => (1, ""),
@@ -357,6 +349,7 @@ mod tests {
             (fixture!("rsa4096.private.pkcs1.pem").to_vec(), KeyError::Private),
             (labelled("CERTIFICATE", &body).into(), KeyError::NotRsa),
             (labelled("RSA PUBLIC KEY", &body).into(), KeyError::NotRsa),
+            (labelled("RSA PUBLIC KEY", "MAYCAQACAQM=").into(), KeyError::Size { bits: 0 }),
             (labelled("SOMETHING", &body).into(), KeyError::NotRsa),
             (labelled("PUBLIC KEY", &body[..64]).into(), KeyError::NotRsa),
             (labelled("PUBLIC KEY", "").into(), KeyError::NotRsa),

@@ -11,11 +11,10 @@
 mod cache;
 mod check;
 mod claims;
-mod der;
 mod error;
 mod jws;
 mod keys;
-mod pem;
+mod rsa;
 mod signing;
 
 use std::time::Duration;
@@ -33,7 +32,7 @@ pub use check::{Check, Explanation};
 pub use error::TokenError;
 pub use jws::Part;
 pub use keys::{KeyError, KeyId, KeySet};
-pub use pem::PemError;
+pub use rsa::PemError;
 pub use signing::{SigningKey, SigningKeyError};
 
 /// What a token must be besides well signed.

@@ -6,8 +6,7 @@ use aws_lc_rs::signature::KeyPair as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
-
-use super::pem;
+use pem::{EncodeConfig, LineEnding, Pem};
 
 /// An RSA private key.
 pub struct SigningKey(EncodingKey);
@@ -38,8 +37,8 @@ impl SigningKey {
     pub fn generate() -> Result<(Self, String), SigningKeyError> {
         let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| SigningKeyError)?;
         let private: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| SigningKeyError)?;
-        let key = Self::from_pem(pem::encode("PRIVATE KEY", private.as_ref()).as_bytes())?;
-        Ok((key, pem::encode("RSA PUBLIC KEY", pair.public_key().as_ref())))
+        let key = Self::from_pem(in_pem("PRIVATE KEY", private.as_ref()).as_bytes())?;
+        Ok((key, in_pem("RSA PUBLIC KEY", pair.public_key().as_ref())))
     }
 
     /// A token with this payload, a JSON object, and the plain RS256 header.
@@ -55,6 +54,11 @@ impl SigningKey {
         let signature = crypto::sign(signed.as_bytes(), &self.0, Algorithm::RS256);
         format!("{signed}.{}", signature.expect("a key that has signed signs any message"))
     }
+}
+
+/// The PEM block with this label around `der`.
+fn in_pem(label: &str, der: &[u8]) -> String {
+    pem::encode_config(&Pem::new(label, der), EncodeConfig::new().set_line_ending(LineEnding::LF))
 }
 
 #[cfg(test)]
