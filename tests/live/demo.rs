@@ -80,11 +80,15 @@ fn what_the_demo_prints_works_as_printed() {
 
 #[test]
 fn two_demos_do_not_disturb_each_other() {
-    let demos = [(); 2].map(|()| Process::spawn(command().args(["demo", "--port", "0"])));
+    let mut demos = [(); 2].map(|()| Process::spawn(command().args(["demo", "--port", "0"])));
     let printed = demos.each_ref().map(printed);
     assert_ne!(printed[0].address, printed[1].address);
     assert_ne!(printed[0].publish, printed[1].publish);
     assert_ne!(printed[0].token, printed[1].token);
+    for demo in &mut demos {
+        demo.signal(Signal::INT);
+        demo.finish().expect_code(0);
+    }
 }
 
 #[test]

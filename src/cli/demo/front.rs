@@ -28,8 +28,8 @@ impl Front {
     }
 
     /// Serves until the process ends, on threads of its own.
-    pub(super) fn serve(self, page: String, server: SocketAddr) {
-        let page: &'static str = page.leak();
+    pub(super) fn serve(self, page: Vec<u8>, server: SocketAddr) {
+        let page: &'static [u8] = page.leak();
         thread::spawn(move || {
             for stream in self.0.incoming().flatten() {
                 thread::spawn(move || {
@@ -41,17 +41,11 @@ impl Front {
     }
 }
 
-fn answer(mut browser: TcpStream, page: &str, server: SocketAddr) -> io::Result<()> {
+fn answer(mut browser: TcpStream, page: &[u8], server: SocketAddr) -> io::Result<()> {
     browser.set_read_timeout(Some(HEAD_TIME))?;
     let head = read_head(&mut browser)?;
     if head.starts_with(b"GET / ") {
-        write!(
-            browser,
-            "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\n\
-             Content-Security-Policy: default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
-             connect-src 'self'; img-src data:\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n{page}",
-            page.len()
-        )?;
+        browser.write_all(page)?;
         return browser.shutdown(Shutdown::Write);
     }
     browser.set_read_timeout(None)?;

@@ -3,10 +3,11 @@
 //! Key, users and configuration are written into a private folder and read from there as any server reads them, so what
 //! the demo shows is what the server does.
 
+mod commands;
 mod folder;
 mod front;
+mod page;
 
-use std::env;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -20,13 +21,14 @@ use crate::config::Config;
 use crate::log;
 use crate::net::Listening;
 use crate::token::SigningKey;
+use commands::Commands;
 use folder::Folder;
 use front::Front;
 
 /// Runs the server with a page to try it in the browser
 ///
-/// Everything is made up at the start and gone at the end (Ctrl-C): a key, a user who may see everything, an events socket
-/// in a private folder. It listens on 127.0.0.1 only, and prints the page's address, a token, and the commands to copy.
+/// Everything is made up at the start and gone at the end (Ctrl-C): a key, a user with one dataset, an events socket in
+/// a private folder. It listens on 127.0.0.1 only, and prints the page's address, a token, and the commands to copy.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -41,8 +43,11 @@ pub(super) struct Arguments {
 /// Who the token is for.
 const USER: &str = "5dad615eae019570fb4647ed";
 
-/// What the printed commands are about.
+/// What the commands are about; as a dataset, the one that the user may see.
 const ISSUE: &str = "610217e481f6fc54736209e0";
+
+/// The data of the events that the commands publish; a single quote would end it.
+const DATA: &str = r#"[{"state":"closed"}]"#;
 
 /// How long the token is good, in seconds: a day.
 const TOKEN_SECONDS: u64 = 86_400;
@@ -67,10 +72,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
     let user: UserId = USER.parse().map_err(|error| failed("its user", &error))?;
     let token = key.sign(&payload(user, Some("demo"), None, TOKEN_SECONDS, now()).to_string());
-    let publish = command("publish", listening.events_socket());
-    let filled = PAGE.replace("{{token}}", &token).replace("{{id}}", ISSUE).replace("{{publish}}", &publish);
-    front.serve(filled, listening.address());
-    introduce(page, &token, &publish)?;
+    let commands = Commands::new(listening.events_socket());
+    front.serve(page::response(&token, &commands), listening.address());
+    introduce(page, &token, &commands)?;
     listening.serve().map_err(|error| failed("the server", &error))
 }
 
@@ -79,7 +83,7 @@ fn furnish(folder: &Path, public_key: &str) -> io::Result<std::path::PathBuf> {
     fs::write(folder.join("public.pem"), public_key)?;
     fs::write(
         folder.join("access.json"),
-        format!("{{\"users\":{{\"{USER}\":{{\"datasets\":[\"*\"]}}}}}}\n"),
+        format!("{{\"users\":{{\"{USER}\":{{\"datasets\":[\"{ISSUE}\"]}}}}}}\n"),
     )?;
     let config = folder.join("config.ini");
     fs::write(
@@ -90,22 +94,14 @@ fn furnish(folder: &Path, public_key: &str) -> io::Result<std::path::PathBuf> {
     Ok(config)
 }
 
-/// A command line that works in another terminal, but for what it is about.
-fn command(name: &str, events_socket: &Path) -> String {
-    let program = env::current_exe().unwrap_or_else(|_| "airlay-cli".into());
-    format!("{} web_socket {name} issueUpdate {{id}} --socket {}", program.display(), events_socket.display())
-}
-
 /// Says what there is to see and to type.
-fn introduce(page: SocketAddr, token: &str, publish: &str) -> Result<(), Failure> {
-    let publish = publish.replace("{id}", ISSUE);
-    let (program, _) = publish.split_once(" web_socket ").unwrap_or(("airlay-cli", ""));
+fn introduce(page: SocketAddr, token: &str, commands: &Commands) -> Result<(), Failure> {
+    let (publish, listen) = (commands.publish(), commands.listen(page, token));
     print(format_args!(
-        "Open this page:\n\n  http://{page}/\n\nPublish an event from another terminal:\n\n  {publish} --data '[{{\"state\":\"closed\"}}]'\n\n\
-         Listen without a browser:\n\n  {program} web_socket listen --url ws://{page}/ws --auth {token} issueUpdate {ISSUE}\n\n\
-         The token, good for a day:\n\n  {token}\n\nCtrl-C ends the demo and removes what it made."
+        "Open this page:\n\n  http://{page}/\n\n\
+         Publish an event from another terminal:\n\n  {publish}\n\n\
+         Listen without a browser:\n\n  {listen}\n\n\
+         The token, good for a day:\n\n  {token}\n\n\
+         Ctrl-C ends the demo and removes what it made."
     ))
 }
-
-/// The page, but for the token, the id and the command.
-const PAGE: &str = include_str!("page.html");
