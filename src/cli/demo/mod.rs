@@ -72,7 +72,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
     let user: UserId = USER.parse().map_err(|error| failed("its user", &error))?;
     let token = key.sign(&payload(user, Some("demo"), None, TOKEN_SECONDS, now()).to_string());
-    let commands = Commands::new(listening.events_socket());
+    let commands = Commands::new(&config.events.socket);
     front.serve(page::response(&token, &commands), listening.address());
     introduce(page, &token, &commands)?;
     listening.serve().map_err(|error| failed("the server", &error))
