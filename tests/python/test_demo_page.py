@@ -95,8 +95,9 @@ class Page:
         self._browser = browser
         # What the page's policy forbids is kept from its first line on.
         browser.command("Page.enable")
-        watch = "window.forbidden = []; addEventListener('securitypolicyviolation', event => forbidden.push(event.blockedURI))"
-        browser.command("Page.addScriptToEvaluateOnNewDocument", source=watch)
+        watch = "addEventListener('securitypolicyviolation', event => forbidden.push(event.blockedURI))"
+        source = f"window.forbidden = []; {watch}"
+        browser.command("Page.addScriptToEvaluateOnNewDocument", source=source)
         browser.command("Page.navigate", url=url)
         self.until_state("connected")
 
@@ -120,8 +121,8 @@ class Page:
 
     def until_logged(self, *lines: str) -> None:
         """Waits until the newest lines of the log are these, the newest first."""
-        newest = lambda: self.texts("#log code")[: len(lines)]
-        until(lambda: newest() == list(lines), f"the log to begin with {lines}, but {newest()}")
+        wanted = list(lines)
+        until(lambda: self.texts("#log code")[: len(wanted)] == wanted, f"the log to begin with {wanted}")
 
     def forbidden(self) -> list[str]:
         return self._browser.evaluate("window.forbidden")

@@ -1,29 +1,25 @@
 //! `demo`: the server with all it needs made up, and a page to try it with.
 //!
-//! Key, users and configuration are written into a private folder and read from there as any server reads them, so what
-//! the demo shows is what the server does.
+//! What the server would have files for is made in memory; the rest of it is as with `server`. Only the page is the
+//! demo's own: the server has none unless it is given one.
 
 mod commands;
 mod folder;
-mod front;
 mod page;
 
-use std::fs;
-use std::io;
-use std::net::SocketAddr;
-use std::path::Path;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use super::failure::{Exit, Failure};
 use super::output::print;
 use super::token::{now, payload};
-use crate::api::UserId;
+use crate::access::{Access, AccessFile};
+use crate::api::EventType;
 use crate::config::Config;
 use crate::log;
-use crate::net::Listening;
-use crate::token::SigningKey;
+use crate::net::{Embedded, Listening, ServeError};
+use crate::token::{KeySet, SigningKey};
 use commands::Commands;
 use folder::Folder;
-use front::Front;
 
 /// Runs the server with a page to try it in the browser
 ///
@@ -35,9 +31,75 @@ Examples:
   airlay-cli web_socket demo
   airlay-cli web_socket demo --port 0")]
 pub(super) struct Arguments {
-    /// The port of the page; 0 takes any free one
+    /// The port of the page and of the server; 0 takes any free one
     #[arg(long, value_name = "N", default_value_t = 8080)]
     port: u16,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let folder =
+        Folder::new().map_err(|error| failed(format!("a private folder cannot be made: {error}")))?;
+    let config = config(arguments.port, &folder);
+    log::init(config.log.level, config.log.format)
+        .map_err(|error| failed(format!("standard error cannot be written: {error}")))?;
+    let (keys, token) = keys_and_token()?;
+    let commands = Commands::new(&config.events.socket);
+    let access = access(&config.access.dataset_events);
+    let page = page::response(&token, &commands).into();
+    let embedded = Embedded { keys, access, page: Some(page) };
+    let listening = Listening::bind_embedded(&config, embedded).map_err(|error| match error {
+        ServeError::Address { address, error } => {
+            failed(format!("{address} cannot be had ({error}); choose another port with --port"))
+        }
+        error => failed(error.to_string()),
+    })?;
+    introduce(listening.address(), &token, &commands)?;
+    listening.serve().map_err(|error| failed(error.to_string()))
+}
+
+fn failed(why: impl AsRef<str>) -> Failure {
+    Failure::new(Exit::Failed, format!("The demo cannot run: {}.", why.as_ref()))
+}
+
+/// The server's defaults, on this machine and for its user only.
+fn config(port: u16, folder: &Folder) -> Config {
+    let mut config = Config::without_files();
+    config.web_socket_events.address = Ipv4Addr::LOCALHOST.into();
+    config.web_socket_events.port = port;
+    config.events.socket = folder.path().join("events.sock");
+    config.events.socket_mode = 0o600;
+    config.log.level = ::log::LevelFilter::Warn;
+    config
+}
+
+/// The public half of a key that nobody else has, and a token signed with the private one.
+fn keys_and_token() -> Result<(KeySet, String), Failure> {
+    let (key, public_key) =
+        SigningKey::generate().map_err(|_| failed("a key cannot be made: there are no random numbers"))?;
+    let mut keys = KeySet::new();
+    keys.add_pem(public_key.as_bytes()).expect("the public half of a key is a key");
+    let user = USER.parse().expect("the id of a user");
+    let payload = payload(user, Some("demo"), None, TOKEN_SECONDS, now());
+    Ok((keys, key.sign(&payload.to_string())))
+}
+
+/// The user and the dataset, as an access file says it.
+fn access(dataset_events: &[EventType]) -> Access {
+    let file = format!(r#"{{"users":{{"{USER}":{{"datasets":["{ISSUE}"]}}}}}}"#);
+    let file = AccessFile::parse(file.as_bytes()).expect("an access file");
+    Access::File { dataset_events: dataset_events.to_vec(), file }
+}
+
+/// Says what there is to see and to type.
+fn introduce(address: SocketAddr, token: &str, commands: &Commands) -> Result<(), Failure> {
+    let (publish, listen) = (commands.publish(), commands.listen(address, token));
+    print(format_args!(
+        "Open this page:\n\n  http://{address}/\n\n\
+         Publish an event from another terminal:\n\n  {publish}\n\n\
+         Listen without a browser:\n\n  {listen}\n\n\
+         The token, good for a day:\n\n  {token}\n\n\
+         Ctrl-C ends the demo and removes what it made."
+    ))
 }
 
 /// Who the token is for.
@@ -51,57 +113,3 @@ const DATA: &str = r#"[{"state":"closed"}]"#;
 
 /// How long the token is good, in seconds: a day.
 const TOKEN_SECONDS: u64 = 86_400;
-
-pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let failed = |what: &str, error: &dyn std::fmt::Display| {
-        Failure::new(Exit::Failed, format!("The demo cannot run: {what}: {error}."))
-    };
-    let front = Front::bind(arguments.port).map_err(|error| {
-        failed(
-            &format!("port {} of 127.0.0.1 cannot be had, choose another with --port", arguments.port),
-            &error,
-        )
-    })?;
-    let page = front.address().map_err(|error| failed("its port", &error))?;
-    let folder = Folder::new().map_err(|error| failed("a private folder", &error))?;
-    let (key, public_key) = SigningKey::generate().map_err(|_| failed("a key", &"no random numbers"))?;
-    let config = furnish(folder.path(), &public_key).map_err(|error| failed("its folder", &error))?;
-    let config = Config::load(&config, []).map_err(|mistakes| Failure::each(Exit::Failed, &mistakes))?;
-    log::init(config.log.level, config.log.format).map_err(|error| failed("standard error", &error))?;
-    let listening = Listening::bind(&config).map_err(|error| failed("the server", &error))?;
-
-    let user: UserId = USER.parse().map_err(|error| failed("its user", &error))?;
-    let token = key.sign(&payload(user, Some("demo"), None, TOKEN_SECONDS, now()).to_string());
-    let commands = Commands::new(&config.events.socket);
-    front.serve(page::response(&token, &commands), listening.address());
-    introduce(page, &token, &commands)?;
-    listening.serve().map_err(|error| failed("the server", &error))
-}
-
-/// Writes what the server reads into `folder`. Returns the configuration's path.
-fn furnish(folder: &Path, public_key: &str) -> io::Result<std::path::PathBuf> {
-    fs::write(folder.join("public.pem"), public_key)?;
-    fs::write(
-        folder.join("access.json"),
-        format!("{{\"users\":{{\"{USER}\":{{\"datasets\":[\"{ISSUE}\"]}}}}}}\n"),
-    )?;
-    let config = folder.join("config.ini");
-    fs::write(
-        &config,
-        "[webSocketEvents]\naddress = 127.0.0.1\nport = 0\n[events]\nsocket = events.sock\nsocketMode = 0600\n\
-         [token]\npublicKey = public.pem\n[access]\nmode = file\nfile = access.json\n[log]\nlevel = warn\n",
-    )?;
-    Ok(config)
-}
-
-/// Says what there is to see and to type.
-fn introduce(page: SocketAddr, token: &str, commands: &Commands) -> Result<(), Failure> {
-    let (publish, listen) = (commands.publish(), commands.listen(page, token));
-    print(format_args!(
-        "Open this page:\n\n  http://{page}/\n\n\
-         Publish an event from another terminal:\n\n  {publish}\n\n\
-         Listen without a browser:\n\n  {listen}\n\n\
-         The token, good for a day:\n\n  {token}\n\n\
-         Ctrl-C ends the demo and removes what it made."
-    ))
-}
