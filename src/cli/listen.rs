@@ -126,7 +126,8 @@ impl Subscriber {
                             print(event)?;
                         }
                     }
-                    Step::Message(Message::Binary(_)) | Step::Frame(_) | Step::Upgrade(_) => {}
+                    Step::Message(Message::Binary(_)) | Step::Frame(_) | Step::Upgrade(_) | Step::Page(_) => {
+                    }
                     Step::Ended(ended) => {
                         // The answer to a Close is a courtesy; the server may be gone already.
                         let _ = flush(&mut outgoing, &mut stream);

@@ -1,10 +1,9 @@
 //! The command line: what `airlay-cli` is told → one of its commands → an exit code.
 //!
-//! Each command is a module. All but `server` are small programs of their own, which may block: they speak to a server
+//! Each command is a module. All but `server` and `demo` are small programs of their own, which may block: they speak to a server
 //! as anybody else would.
 
 mod check_config;
-#[expect(clippy::disallowed_types, reason = "the page is served beside the server, not by it")]
 mod demo;
 mod event;
 mod failure;

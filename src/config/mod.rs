@@ -78,11 +78,23 @@ impl Config {
         load(Some(path), environment, Self::take)
     }
 
-    /// Every section is taken before the first missing one ends it, so that each can note its mistakes.
+    /// The defaults, for a server that is given its keys and what users may see: no file is named.
+    #[must_use]
+    pub fn without_files() -> Self {
+        let mut source = Source::new(Path::new(""));
+        source.read_environment([("AIRLAY_ACCESS_MODE".into(), "token".into())]);
+        Self::take_with(Token::take, &mut source).expect("a default is an allowed value")
+    }
+
     fn take(source: &mut Source) -> Option<Self> {
+        Self::take_with(Token::take_checked, source)
+    }
+
+    /// Every section is taken before the first missing one ends it, so that each can note its mistakes.
+    fn take_with(take_token: fn(&mut Source) -> Option<Token>, source: &mut Source) -> Option<Self> {
         let web_socket_events = WebSocketEvents::take(source);
         let events = Events::take(source);
-        let token = Token::take_checked(source);
+        let token = take_token(source);
         let access = AccessKeys::take_checked(source);
         let limits = Limits::take_checked(source);
         let metrics = Metrics::take(source);
@@ -203,6 +215,15 @@ pwIDAQAB
         assert_eq!(config.limits.handshake_seconds, Duration::from_secs(5));
         assert_eq!(config.metrics.address, None);
         assert_eq!(config.log.level, ::log::LevelFilter::Info);
+    }
+
+    #[test]
+    fn without_files_is_the_defaults() {
+        let config = Config::without_files();
+        let mut defaults = load(&folder(LEAST), &[]).unwrap();
+        assert_eq!(config.token.read_keys().unwrap().len(), 0);
+        defaults.token.public_key.clear();
+        assert_eq!(format!("{config:?}"), format!("{defaults:?}"));
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! Who may open a WebSocket: the path, the page's origin, and how many there are already.
+//! What a client gets at the door: a WebSocket, by the path, the page's origin and how many there are already; or a page.
 
 use crate::forwarded::TrustedProxies;
 use crate::origins::Origins;
 use crate::peers::{PeerId, Peers};
-use crate::websocket::handshake::{Rejection, Upgrade};
+use crate::websocket::handshake::{PageRequest, Rejection, Upgrade};
 
 /// Seconds after which somebody who has been turned away should try again.
 const RETRY_AFTER: u32 = 5;
@@ -21,6 +21,8 @@ pub struct Admission {
     pub connections: usize,
     /// Connections there may be from one address; 0 for any number.
     pub connections_per_address: usize,
+    /// The whole HTTP response to a request for the page `/`, if there is one.
+    pub page: Option<Box<[u8]>>,
 }
 
 impl Admission {
@@ -51,5 +53,14 @@ impl Admission {
             return Err(Rejection::Unavailable { retry_after: RETRY_AFTER });
         }
         Ok(())
+    }
+
+    /// The page that is asked for, or why there is none.
+    pub(super) fn page(&self, request: &PageRequest<'_>) -> Result<&[u8], Rejection> {
+        match (&self.page, request.path()) {
+            (_, path) if path == self.path => Err(Rejection::UpgradeRequired),
+            (Some(page), "/") => Ok(page),
+            _ => Err(Rejection::NotFound),
+        }
     }
 }

@@ -21,7 +21,7 @@ use crate::subscriptions::Subscriptions;
 use crate::time::{Monotonic, Now, Wall};
 use crate::token::Tokens;
 use crate::websocket::frame::{OpCode, encode};
-use crate::websocket::handshake::{Rejection, Upgrade};
+use crate::websocket::handshake::{PageRequest, Rejection, Upgrade};
 use crate::websocket::message::Message;
 use clients::Clients;
 use publishing::Run;
@@ -101,6 +101,10 @@ impl Application for Hub {
         self.admission.admit(peers, peer, upgrade)?;
         self.clients.connect(peer);
         Ok(())
+    }
+
+    fn page(&self, request: &PageRequest<'_>) -> Result<&[u8], Rejection> {
+        self.admission.page(request)
     }
 
     fn message(&mut self, peers: &mut Peers, peer: PeerId, message: Message<'_>, now: Now) {

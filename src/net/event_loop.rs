@@ -61,8 +61,22 @@ pub(super) trait Housekeeping<S> {
     /// Looks after what has no readiness event.
     fn tick(&mut self, server: &mut Server<S>, now: Now);
 
-    /// SIGHUP has come.
-    fn reload(&mut self, server: &mut Server<S>, now: Now);
+    /// SIGHUP has come: reads again what may have changed. `false` if there is nothing to read: then the signal means
+    /// what it means to most programs, that their terminal is gone, and ends the server.
+    fn reload(&mut self, server: &mut Server<S>, now: Now) -> bool;
+}
+
+/// Nothing happens beside the traffic.
+pub(super) struct NoHousekeeping;
+
+impl<S> Housekeeping<S> for NoHousekeeping {
+    const EVERY: Option<Duration> = None;
+
+    fn tick(&mut self, _server: &mut Server<S>, _now: Now) {}
+
+    fn reload(&mut self, _server: &mut Server<S>, _now: Now) -> bool {
+        false
+    }
 }
 
 impl<S: Service> EventLoop<S> {
@@ -139,8 +153,8 @@ impl<S: Service> EventLoop<S> {
             Source::Signals => {
                 for request in self.signals.pending().collect::<Vec<_>>() {
                     match request {
-                        Request::Reload => housekeeping.reload(&mut self.server, now),
-                        Request::Stop => self.stop(),
+                        Request::Reload if housekeeping.reload(&mut self.server, now) => {}
+                        Request::Reload | Request::Stop => self.stop(),
                     }
                 }
             }

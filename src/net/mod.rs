@@ -18,14 +18,14 @@ mod signals;
 mod token;
 
 use crate::access::{self, Access, ServiceSettings};
-use crate::config::{AccessMode, Config, FileError, read_access_file};
+use crate::config::{self, AccessMode, Config, FileError, read_access_file};
 use crate::hub::{Admission, Hub, HubLimits};
 use crate::peers::{PeerLimits, Peers};
 use crate::producers::{ProducerLimits, Producers};
 use crate::server::Server;
-use crate::token::Tokens;
+use crate::token::{KeySet, Tokens};
 use crate::websocket::message::Limits;
-use event_loop::EventLoop;
+use event_loop::{EventLoop, NoHousekeeping};
 use events_socket::{Allowed, EventsSocket};
 use mio::Poll;
 use peer_sockets::PeerSockets;
@@ -33,7 +33,6 @@ use reload::Reload;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 
 /// Descriptors that are no peers': listeners, producers, files, the poll's own.
 const OTHER_DESCRIPTORS: u64 = 128;
@@ -47,8 +46,20 @@ const ANSWERS: usize = 1 << 20;
 /// The service with its sockets bound, about to serve.
 pub struct Listening {
     event_loop: EventLoop<Hub>,
-    reload: Reload,
+    /// The files to read again; a server that was given all it knows has none.
+    reload: Option<Reload>,
     address: SocketAddr,
+}
+
+/// What a server decides by, and a page that it has.
+#[derive(Debug)]
+pub struct Embedded {
+    /// The keys that tokens are verified with.
+    pub keys: KeySet,
+    /// Who exists and who may see what.
+    pub access: Access,
+    /// The whole HTTP response to a request for the page `/`; the service itself has no page.
+    pub page: Option<Box<[u8]>>,
 }
 
 /// Why the service cannot start, or has failed.
@@ -74,11 +85,27 @@ pub enum ServeError {
 }
 
 impl Listening {
-    /// Binds both sockets. Nothing is half-started if it fails.
+    /// Reads the files that the configuration names and binds both sockets. Nothing is half-started if it fails.
     ///
     /// # Errors
     /// What of it cannot be had.
     pub fn bind(config: &Config) -> Result<Self, ServeError> {
+        let reload = Reload::new(config.clone());
+        let keys = config.token.read_keys().map_err(|mut errors| errors.swap_remove(0))?;
+        let access = access(&config.access)?;
+        Self::bind_with(config, Embedded { keys, access, page: None }, Some(reload))
+    }
+
+    /// As [`Listening::bind`], with what is given in place of any file: the configuration's keys and `[access] mode` are
+    /// not looked at.
+    ///
+    /// # Errors
+    /// What cannot be had.
+    pub fn bind_embedded(config: &Config, embedded: Embedded) -> Result<Self, ServeError> {
+        Self::bind_with(config, embedded, None)
+    }
+
+    fn bind_with(config: &Config, embedded: Embedded, reload: Option<Reload>) -> Result<Self, ServeError> {
         let poll = Poll::new()?;
         let address = SocketAddr::new(config.web_socket_events.address, config.web_socket_events.port);
         let peers = PeerSockets::bind(address, poll.registry())
@@ -89,9 +116,9 @@ impl Listening {
             EventsSocket::bind(&config.events.socket, config.events.socket_mode, allowed, poll.registry())
                 .map_err(|error| ServeError::EventsSocket(error.to_string()))?;
         let address = peers.address()?;
-        let server = server(config)?;
+        let server = server(config, embedded)?;
         let event_loop = EventLoop::new(poll, server, peers, Some(events))?;
-        Ok(Self { event_loop, reload: Reload::new(config.clone()), address })
+        Ok(Self { event_loop, reload, address })
     }
 
     /// The address clients connect to.
@@ -100,23 +127,36 @@ impl Listening {
         self.address
     }
 
-    /// Where producers connect to.
-    #[must_use]
-    pub fn events_socket(&self) -> &Path {
-        self.reload.events_socket()
-    }
-
     /// Serves until a signal ends it.
     ///
     /// # Errors
     /// The event loop has failed.
     pub fn serve(self) -> Result<(), ServeError> {
-        Ok(self.event_loop.run(self.reload)?)
+        match self.reload {
+            Some(reload) => self.event_loop.run(reload)?,
+            None => self.event_loop.run(NoHousekeeping)?,
+        }
+        Ok(())
     }
 }
 
+/// Who decides, as `[access]` says.
+fn access(config: &config::Access) -> Result<Access, FileError> {
+    Ok(match &config.mode {
+        AccessMode::Token => Access::Token,
+        AccessMode::File(path) => {
+            Access::File { dataset_events: config.dataset_events.clone(), file: read_access_file(path)? }
+        }
+        AccessMode::Socket(_) => Access::Service(Box::new(access::Service::new(ServiceSettings {
+            keep: config.cache_seconds,
+            timeout: config.timeout_ms,
+        }))),
+    })
+}
+
 /// The core as the configuration wants it.
-fn server(config: &Config) -> Result<Server<Hub>, ServeError> {
+fn server(config: &Config, embedded: Embedded) -> io::Result<Server<Hub>> {
+    let Embedded { keys, access, page } = embedded;
     let limits = &config.limits;
     let connections = match limits.connections {
         0 => descriptors()?,
@@ -146,18 +186,7 @@ fn server(config: &Config) -> Result<Server<Hub>, ServeError> {
         trusted_proxies: config.web_socket_events.trusted_proxies.clone(),
         connections,
         connections_per_address: limits.connections_per_address,
-    };
-    let keys = config.token.read_keys().map_err(|mut errors| errors.swap_remove(0))?;
-    let access = match &config.access.mode {
-        AccessMode::Token => Access::Token,
-        AccessMode::File(path) => Access::File {
-            dataset_events: config.access.dataset_events.clone(),
-            file: read_access_file(path)?,
-        },
-        AccessMode::Socket(_) => Access::Service(Box::new(access::Service::new(ServiceSettings {
-            keep: config.access.cache_seconds,
-            timeout: config.access.timeout_ms,
-        }))),
+        page,
     };
     let hub_limits = HubLimits {
         subscriptions: limits.subscriptions,

@@ -10,7 +10,6 @@ use crate::server::Server;
 use crate::time::Now;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::time::Duration;
 
 /// The files the configuration names, watched.
@@ -34,10 +33,6 @@ impl Reload {
         let mut reload = Self { config, access_file: None };
         reload.access_file = reload.access_file_version();
         reload
-    }
-
-    pub(super) fn events_socket(&self) -> &Path {
-        &self.config.events.socket
     }
 
     fn access_file_version(&self) -> Option<Version> {
@@ -92,10 +87,11 @@ impl Housekeeping<Hub> for Reload {
         }
     }
 
-    fn reload(&mut self, server: &mut Server<Hub>, now: Now) {
+    fn reload(&mut self, server: &mut Server<Hub>, now: Now) -> bool {
         self.access_file = self.access_file_version();
         self.reload_access(server, now);
         self.reload_keys(server, now);
         server.peers.settle(&mut server.service);
+        true
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{PeerId, Peers};
 use crate::time::Now;
-use crate::websocket::handshake::{Rejection, Upgrade};
+use crate::websocket::handshake::{PageRequest, Rejection, Upgrade};
 use crate::websocket::message::Message;
 
 /// The part of a server that gives messages their meaning. It answers through [`Peers::send`], [`Peers::deliver`] and
@@ -19,6 +19,14 @@ pub trait Application {
         upgrade: &Upgrade<'_>,
         now: Now,
     ) -> Result<(), Rejection>;
+
+    /// A peer asks for a page instead: what it gets is a whole HTTP response that says `Connection: close`.
+    ///
+    /// # Errors
+    /// The HTTP answer that refuses it. Without an implementation there are no pages.
+    fn page(&self, _request: &PageRequest<'_>) -> Result<&[u8], Rejection> {
+        Err(Rejection::UpgradeRequired)
+    }
 
     /// A peer has sent a message.
     fn message(&mut self, peers: &mut Peers, peer: PeerId, message: Message<'_>, now: Now);

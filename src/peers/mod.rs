@@ -176,6 +176,12 @@ impl Peers {
                     }
                     Err(rejection) => self.reject(id, rejection, now.monotonic),
                 },
+                Step::Page(request) => match application.page(&request) {
+                    Ok(page) => {
+                        self.answer(id, now.monotonic, |connection, out| connection.respond(page, out))
+                    }
+                    Err(rejection) => self.reject(id, rejection, now.monotonic),
+                },
                 Step::Ended(ended) => self.finish(id, &ended, now.monotonic),
                 Step::Opened => unreachable!("a server's connection is opened by its client"),
             }
@@ -225,11 +231,16 @@ impl Peers {
 
     /// Refuses a peer that is still connecting.
     pub fn reject(&mut self, id: PeerId, rejection: Rejection, now: Monotonic) {
+        self.answer(id, now, |connection, outgoing| connection.reject(rejection, outgoing));
+    }
+
+    /// Gives a peer that is still connecting the HTTP answer that is all it gets.
+    fn answer(&mut self, id: PeerId, now: Monotonic, answer: impl FnOnce(&mut Connection, &mut Outgoing)) {
         if let Some(peer) = self.get_mut(id)
             && peer.stage == Stage::Live
             && !(peer.connection.is_open() || peer.connection.is_closing())
         {
-            peer.connection.reject(rejection, &mut peer.outgoing);
+            answer(&mut peer.connection, &mut peer.outgoing);
             peer.stage = Stage::Finishing;
             self.timers.close.set(id, now);
             self.mark_dirty(id.index(), Lane::Prompt);

@@ -7,7 +7,9 @@
 use super::close::{self, CloseCode, Violation};
 use super::deflate::{Codec, WindowBits};
 use super::frame::{self, FrameRules, MAX_CONTROL_PAYLOAD, MAX_HEADER, OpCode};
-use super::handshake::{ExpectedAccept, HeadReader, Refusal, Rejection, Upgrade, UpgradeRequest};
+use super::handshake::{
+    Asked, ExpectedAccept, HeadReader, PageRequest, Refusal, Rejection, Upgrade, UpgradeRequest,
+};
 use super::incoming::{Arrival, Incoming, whole_message};
 use super::message::{Limits, Message};
 use super::outgoing::Outgoing;
@@ -54,6 +56,8 @@ pub enum Step<'i> {
     /// A client asks to open the connection: the caller must [`accept`](Connection::accept) or
     /// [`reject`](Connection::reject) before it goes on.
     Upgrade(Upgrade<'i>),
+    /// A client asks for a page: the caller must [`respond`](Connection::respond) or [`reject`](Connection::reject).
+    Page(PageRequest<'i>),
     /// A server accepted our request: the connection is open.
     Opened,
     /// A whole message.
@@ -151,8 +155,13 @@ impl Connection {
 
     /// Ends a connection that is not yet open: queues the HTTP answer; the phase is then `Closed`.
     pub fn reject(&mut self, rejection: Rejection, outgoing: &mut Outgoing) {
+        self.respond(&rejection.response(), outgoing);
+    }
+
+    /// As [`reject`](Self::reject), with a whole HTTP response of the caller's.
+    pub fn respond(&mut self, response: &[u8], outgoing: &mut Outgoing) {
         if matches!(self.phase, Phase::AwaitingRequest(_) | Phase::Deciding) {
-            outgoing.push_bytes(&rejection.response());
+            outgoing.push_bytes(response);
             self.phase = Phase::Closed;
         }
     }
@@ -230,18 +239,22 @@ impl Connection {
     ) -> Step<'i> {
         let Phase::AwaitingRequest(held) = &mut self.phase else { return Step::Starved };
         let mut reader = held.take().unwrap_or_default();
-        let upgrade = match reader.take(input, limits.head_bytes) {
+        let asked = match reader.take(input, limits.head_bytes) {
             Ok(None) => {
                 *held = Some(reader);
                 return Step::Starved;
             }
-            Ok(Some(head)) => Upgrade::parse(head),
+            Ok(Some(head)) => Asked::parse(head),
             Err(error) => Err(error.into()),
         };
-        match upgrade {
-            Ok(upgrade) => {
+        match asked {
+            Ok(Asked::Upgrade(upgrade)) => {
                 self.phase = Phase::Deciding;
                 Step::Upgrade(upgrade)
+            }
+            Ok(Asked::Page(page)) => {
+                self.phase = Phase::Deciding;
+                Step::Page(page)
             }
             Err(rejection) => {
                 self.reject(rejection, outgoing);
@@ -413,6 +426,7 @@ mod tests {
     #[derive(Clone, Debug, PartialEq)]
     enum Seen {
         Upgrade(String),
+        Page(String),
         Opened,
         Text(String),
         Binary(Vec<u8>),
@@ -460,6 +474,10 @@ mod tests {
                     Step::Upgrade(upgrade) => {
                         connection.accept(&upgrade, true, outgoing);
                         Seen::Upgrade(upgrade.path().to_owned())
+                    }
+                    Step::Page(request) => {
+                        connection.respond(b"HTTP/1.1 204 No Content\r\n\r\n", outgoing);
+                        Seen::Page(request.path().to_owned())
                     }
                     Step::Opened => Seen::Opened,
                     Step::Message(message) => {
@@ -596,6 +614,14 @@ mod tests {
             let expected = (vec![Seen::Ended(Ended::Rejected(rejection))], rejection.response());
             assert_eq!(run(new, head), expected);
         }
+    }
+
+    #[test]
+    fn a_page_is_all_a_connection_gets() {
+        let get = "GET /a?b HTTP/1.1\r\nHost: a\r\n\r\n";
+        let (seen, written) = run(|| Peer::new(Connection::server()), get.repeat(2).as_bytes());
+        assert_eq!(seen, [Seen::Page("/a".to_owned())]);
+        assert_eq!(written, b"HTTP/1.1 204 No Content\r\n\r\n");
     }
 
     #[test]

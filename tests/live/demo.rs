@@ -4,7 +4,7 @@ use crate::support::http::exchange;
 use crate::support::process::{Process, command};
 use crate::support::{Client, Server};
 use rustix::process::Signal;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 
@@ -54,6 +54,11 @@ fn what_the_demo_prints_works_as_printed() {
         !page.body.contains("src=\"http") && !page.body.contains("href=\"http"),
         "the page is self-contained"
     );
+    assert!(page.head.contains("Content-Security-Policy: default-src 'none';"), "{page:?}");
+    for (path, status) in [("/index.html", 404), ("/favicon.ico", 404), ("/ws", 426)] {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", printed.address);
+        assert_eq!(exchange(printed.address, &head).status, status, "{path}");
+    }
 
     let mut words = printed.publish.split_whitespace().skip(1);
     let kind = words.next().expect("a type");
@@ -79,12 +84,32 @@ fn what_the_demo_prints_works_as_printed() {
 }
 
 #[test]
+fn the_demo_ends_with_its_terminal() {
+    let mut demo = Process::spawn(command().args(["demo", "--port", "0"]));
+    printed(&demo);
+    demo.signal(Signal::HUP);
+    demo.finish().expect_code(0);
+}
+
+#[test]
+fn a_port_that_is_taken_is_said_with_what_to_do() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = taken.local_addr().expect("it has an address").port().to_string();
+    let mut demo = Process::spawn(command().args(["demo", "--port", &port]));
+    demo.finish().expect_code(1).expect_named(&[&port, "--port"]);
+}
+
+#[test]
 fn two_demos_do_not_disturb_each_other() {
-    let demos = [(); 2].map(|()| Process::spawn(command().args(["demo", "--port", "0"])));
+    let mut demos = [(); 2].map(|()| Process::spawn(command().args(["demo", "--port", "0"])));
     let printed = demos.each_ref().map(printed);
     assert_ne!(printed[0].address, printed[1].address);
     assert_ne!(printed[0].publish, printed[1].publish);
     assert_ne!(printed[0].token, printed[1].token);
+    for demo in &mut demos {
+        demo.signal(Signal::INT);
+        demo.finish().expect_code(0);
+    }
 }
 
 #[test]

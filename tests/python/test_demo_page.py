@@ -88,26 +88,118 @@ def demo():
         assert process.wait(DEADLINE) == 0
 
 
-def test_an_event_published_as_printed_shows_in_the_page(demo, browser, tmp_path):
-    (page,) = [line for line in demo if line.startswith("http://127.0.0.1:")]
+class Page:
+    """The demo's page as somebody uses it."""
+
+    def __init__(self, browser: Browser, url: str) -> None:
+        self._browser = browser
+        # What the page's policy forbids is kept from its first line on.
+        browser.command("Page.enable")
+        watch = "addEventListener('securitypolicyviolation', event => forbidden.push(event.blockedURI))"
+        source = f"window.forbidden = []; {watch}"
+        browser.command("Page.addScriptToEvaluateOnNewDocument", source=source)
+        browser.command("Page.navigate", url=url)
+        self.until_state("connected")
+
+    def text(self, selector: str) -> str:
+        return self._browser.evaluate(f"document.querySelector({json.dumps(selector)})?.textContent ?? ''")
+
+    def texts(self, selector: str) -> list[str]:
+        every = f"document.querySelectorAll({json.dumps(selector)})"
+        return self._browser.evaluate(f"Array.from({every}, element => element.textContent)")
+
+    def click(self, selector: str) -> None:
+        self._browser.evaluate(f"document.querySelector({json.dumps(selector)}).click()")
+
+    def enter(self, selector: str, value: str) -> None:
+        field = f"document.querySelector({json.dumps(selector)})"
+        self._browser.evaluate(f"{field}.value = {json.dumps(value)}")
+        self._browser.evaluate(f"{field}.dispatchEvent(new Event('input', {{bubbles: true}}))")
+
+    def until_state(self, state: str) -> None:
+        until(lambda: self.text("#state") == state, f"the state {state!r}")
+
+    def until_logged(self, *lines: str) -> None:
+        """Waits until the newest lines of the log are these, the newest first."""
+        wanted = list(lines)
+        until(lambda: self.texts("#log code")[: len(wanted)] == wanted, f"the log to begin with {wanted}")
+
+    def forbidden(self) -> list[str]:
+        return self._browser.evaluate("window.forbidden")
+
+
+OK = '{"status":200,"message":"Ok","code":0}'
+ATTACH, DETACH = "#request [value=attach]", "#request [value=detach]"
+
+
+def shell(command: str) -> str:
+    done = subprocess.run(command, shell=True, check=True, timeout=DEADLINE, stdout=subprocess.PIPE, text=True)
+    return done.stdout
+
+
+@pytest.fixture
+def page(browser, demo):
+    (url,) = [line for line in demo if line.startswith("http://127.0.0.1:")]
+    page = Page(browser, url)
+    yield page
+    assert page.forbidden() == []
+
+
+def test_an_event_published_as_printed_shows_in_the_page(demo, browser, page, tmp_path):
     (publish,) = [line for line in demo if " web_socket publish " in line]
+    assert page.text("#publish") == publish, "the page shows what was printed"
 
-    browser.command("Page.navigate", url=page)
-    log = "document.getElementById('log')?.innerText ?? ''"
-    until(lambda: browser.evaluate("document.getElementById('state')?.textContent") == "open", "the connection")
-    browser.evaluate("document.getElementById('attach').click()")
-    until(lambda: '"message":"Ok"' in browser.evaluate(log), "the reply")
-    subprocess.run(publish, shell=True, check=True, timeout=DEADLINE)
+    page.click(ATTACH)
+    page.until_logged(OK, f"issueUpdate {ISSUE}")
+    assert page.texts("#attached span") == [f"issueUpdate {ISSUE}"]
+    assert shell(publish) == "Taken, and queued for 1 subscriber.\n"
     event = f'{{"type":"issueUpdate","id":"{ISSUE}","data":[{{"state":"closed"}}]}}'
-    until(lambda: event in browser.evaluate(log), "the event")
-    shown = browser.evaluate("document.getElementById('publish').textContent")
-    subprocess.run(shown, shell=True, check=True, timeout=DEADLINE)
-    until(lambda: '"hello":"browser"' in browser.evaluate(log), "the event of the command in the page")
+    page.until_logged(event, OK)
 
-    browser.evaluate("document.getElementById('detach').click()")
-    until(lambda: browser.evaluate(log).count('"message":"Ok"') == 2, "the reply to detach")
-    subprocess.run(publish, shell=True, check=True, timeout=DEADLINE)
-    browser.evaluate("document.getElementById('attach').click()")
-    until(lambda: browser.evaluate(log).count('"message":"Ok"') == 3, "the reply to attaching again")
-    assert browser.evaluate(log).count('"state":"closed"') == 1, "an event came after detach was answered"
-    browser.screenshot(Path(os.environ.get("AIRLAY_SCREENSHOT", tmp_path / "demo.png")))
+    # A notification, by the command that the page then shows.
+    page.enter("#type", "notification")
+    page.click(ATTACH)
+    page.until_logged(OK, f"notification {ISSUE}")
+    assert shell(page.text("#publish")) == "Taken, and queued for 1 subscriber.\n"
+    page.until_logged(event.replace("issueUpdate", "notification"), OK)
+
+    # Another dataset than the user's own.
+    other = ISSUE[::-1]
+    page.enter("#type", "datasetUpdate")
+    page.enter("#id", other)
+    page.click(ATTACH)
+    page.until_logged('{"status":400,"message":"Not access for dataset","code":4}', f"datasetUpdate {other}")
+    assert page.texts("#attached span") == [f"issueUpdate {ISSUE}", f"notification {ISSUE}"]
+    screenshots(browser, Path(os.environ.get("AIRLAY_SCREENSHOTS", tmp_path)))
+
+    page.click("#attached button")
+    page.until_logged(OK, f"issueUpdate {ISSUE}")
+    assert page.texts("#attached span") == [f"notification {ISSUE}"]
+    assert shell(publish) == "Taken, and queued for 0 subscribers.\n"
+    page.enter("#type", "notification")
+    page.enter("#id", ISSUE)
+    page.click(DETACH)
+    page.until_logged(OK, f"notification {ISSUE}", OK)
+    assert page.texts("#attached span") == []
+
+
+def test_the_page_can_leave_and_come_back(page):
+    page.click(ATTACH)
+    page.until_logged(OK, f"issueUpdate {ISSUE}")
+    page.click("#connection")
+    page.until_state("not connected")
+    page.until_logged("1000 ", OK)
+    assert page.texts("#attached span") == []
+    page.click("#connection")
+    page.until_state("connected")
+    page.click(ATTACH)
+    page.until_logged(OK, f"issueUpdate {ISSUE}", "1000 ")
+
+
+def screenshots(browser: Browser, folder: Path) -> None:
+    """The page as it is now, light and dark, on a desk and in a hand; for people to look at."""
+    for scheme, width, height in [("light", 1000, 860), ("dark", 1000, 860), ("light", 400, 1100)]:
+        browser.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        browser.command("Emulation.setDeviceMetricsOverride", **size)
+        browser.screenshot(folder / f"demo-{scheme}-{width}.png")

@@ -103,16 +103,23 @@ impl From<HeadError> for Refusal {
 mod tests {
     use std::borrow::Cow;
 
-    use super::super::Upgrade;
+    use super::super::{Asked, Upgrade};
     use super::*;
 
     const REQUEST: UpgradeRequest<'_> =
         UpgradeRequest { host: "example.com:8081", target: "/ws?a=b", nonce: *b"the sample nonce" };
 
+    fn upgrade(request: Vec<u8>) -> Upgrade<'static> {
+        match Asked::parse(Cow::Owned(request)) {
+            Ok(Asked::Upgrade(upgrade)) => upgrade,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn our_server_takes_our_request_and_our_client_its_answer() {
         let (request, expected) = REQUEST.encode();
-        let upgrade = Upgrade::parse(Cow::Owned(request)).unwrap();
+        let upgrade = upgrade(request);
         assert_eq!(upgrade.path(), "/ws");
         assert_eq!(expected.check(&upgrade.response(true)), Ok(()));
     }
@@ -120,7 +127,7 @@ mod tests {
     #[test]
     fn other_answers_are_refused() {
         let (request, expected) = REQUEST.encode();
-        let response = Upgrade::parse(Cow::Owned(request)).unwrap().response(false);
+        let response = upgrade(request).response(false);
         let response = str::from_utf8(&response).unwrap();
         for (part, replacement) in [
             ("HTTP/1.1", "ICY"),

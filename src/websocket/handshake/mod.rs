@@ -1,5 +1,5 @@
-//! The opening handshake (RFC 6455 §4): request head → [`Upgrade`] or [`Rejection`] with its HTTP status; and the
-//! client's half, for our own command line.
+//! The opening handshake (RFC 6455 §4): request head → [`Upgrade`], [`PageRequest`] or [`Rejection`] with its HTTP status;
+//! and the client's half, for our own command line.
 //!
 //! It must not know which paths, origins or addresses are welcome: that is the caller's decision.
 
@@ -18,7 +18,8 @@ pub(super) use client::ExpectedAccept;
 pub use client::{Refusal, UpgradeRequest};
 pub(super) use head::{HeadError, HeadReader};
 pub use rejection::Rejection;
-pub use upgrade::Upgrade;
+pub(super) use upgrade::Asked;
+pub use upgrade::{PageRequest, Upgrade};
 
 /// The value of `Sec-WebSocket-Accept` that answers `key` (§4.2.2).
 fn accept_value(key: &[u8; KEY_LENGTH]) -> [u8; ACCEPT_LENGTH] {

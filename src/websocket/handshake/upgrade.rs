@@ -14,6 +14,23 @@ use super::extensions::{self, Offer};
 use super::{KEY_LENGTH, MAX_HEADERS, Rejection, accept_value, fields};
 use crate::websocket::deflate::WindowBits;
 
+/// What a whole head asks for.
+#[derive(Clone, Debug)]
+pub(in super::super) enum Asked<'i> {
+    /// A WebSocket.
+    Upgrade(Upgrade<'i>),
+    /// Nothing but what there is at its path.
+    Page(PageRequest<'i>),
+}
+
+/// A GET without an upgrade, as browsers send it for a page.
+#[derive(Clone, Debug)]
+pub struct PageRequest<'i> {
+    head: Cow<'i, [u8]>,
+    /// Where in `head` the path is.
+    path: Range<usize>,
+}
+
 /// A request that may be accepted: all that RFC 6455 §4.2.1 asks of it is checked.
 #[derive(Clone, Debug)]
 pub struct Upgrade<'i> {
@@ -24,7 +41,7 @@ pub struct Upgrade<'i> {
     offer: Option<Offer>,
 }
 
-impl<'i> Upgrade<'i> {
+impl<'i> Asked<'i> {
     /// Checks a whole head, from the request line to the empty line.
     ///
     /// # Errors
@@ -56,10 +73,10 @@ impl<'i> Upgrade<'i> {
             return Err(Rejection::BadRequest("the Host header is empty"));
         }
         if headers.has("content-length") || headers.has("transfer-encoding") {
-            return Err(Rejection::BadRequest("an upgrade has no body"));
+            return Err(Rejection::BadRequest("a request here has no body"));
         }
         if !headers.values("upgrade").any(|value| fields::list_contains(value, "websocket")) {
-            return Err(Rejection::UpgradeRequired);
+            return Ok(Self::Page(PageRequest { head, path }));
         }
         if !headers.values("connection").any(|value| fields::list_contains(value, "upgrade")) {
             return Err(Rejection::BadRequest("the Connection header does not say Upgrade"));
@@ -85,9 +102,19 @@ impl<'i> Upgrade<'i> {
         }
         let offer = extensions::negotiate(headers.values("sec-websocket-extensions"))
             .map_err(|_| Rejection::BadRequest("the Sec-WebSocket-Extensions header is malformed"))?;
-        Ok(Self { head, path, key, offer })
+        Ok(Self::Upgrade(Upgrade { head, path, key, offer }))
     }
+}
 
+impl PageRequest<'_> {
+    /// The path of the request's target, without the query.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        text(&self.head, &self.path)
+    }
+}
+
+impl Upgrade<'_> {
     /// The whole response that accepts the request, with permessage-deflate if that is wanted and was offered.
     pub(in super::super) fn response(&self, compression: bool) -> Vec<u8> {
         let mut response = Vec::with_capacity(256);
@@ -106,7 +133,7 @@ impl<'i> Upgrade<'i> {
     /// The path of the request's target, without the query.
     #[must_use]
     pub fn path(&self) -> &str {
-        str::from_utf8(&self.head[self.path.clone()]).unwrap_or_default()
+        text(&self.head, &self.path)
     }
 
     /// The `Origin` header: browsers always send one.
@@ -156,6 +183,11 @@ impl<'h> Headers<'h> {
     }
 }
 
+/// A part of a head that was found to be text.
+fn text<'h>(head: &'h [u8], range: &Range<usize>) -> &'h str {
+    str::from_utf8(&head[range.clone()]).unwrap_or_default()
+}
+
 /// Where in a request's target the path is: the target has a path alone, or scheme and host before it (RFC 9112 §3.2).
 fn path_in(target: &str) -> Result<Range<usize>, Rejection> {
     let start = if target.starts_with('/') {
@@ -185,7 +217,10 @@ mod tests {
         Sec-WebSocket-Version: 13\r\n\r\n";
 
     fn parse(head: &str) -> Result<Upgrade<'_>, Rejection> {
-        Upgrade::parse(Cow::Borrowed(head.as_bytes()))
+        match Asked::parse(Cow::Borrowed(head.as_bytes()))? {
+            Asked::Upgrade(upgrade) => Ok(upgrade),
+            Asked::Page(_) => Err(Rejection::UpgradeRequired),
+        }
     }
 
     /// The status of the request with one part of it replaced; 101 if it is accepted.
@@ -313,6 +348,25 @@ mod tests {
         ] {
             let request = REQUEST.replace("/ws?token=a", target);
             assert_eq!(parse(&request).unwrap().path(), path, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_request_without_an_upgrade_is_for_a_page() {
+        for (request, expected) in [
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok("/")),
+            ("GET /a?b HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n\r\n", Ok("/a")),
+            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", Ok("/")),
+            ("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", Err(405)),
+            ("GET / HTTP/1.1\r\n\r\n", Err(400)),
+            ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n", Err(400)),
+        ] {
+            match (Asked::parse(Cow::Borrowed(request.as_bytes())), expected) {
+                (Ok(Asked::Page(page)), Ok(path)) => assert_eq!(page.path(), path, "{request}"),
+                (asked, expected) => {
+                    assert_eq!(asked.err().map(Rejection::status), expected.err(), "{request}");
+                }
+            }
         }
     }
 

@@ -1,0 +1,86 @@
+//! The page, filled in, as the HTTP response it is sent in.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::commands::Commands;
+use super::{DATA, ISSUE, USER};
+
+/// The whole response. The page may run its own script, wear its own style, and connect to a WebSocket: nothing else.
+pub(super) fn response(token: &str, commands: &Commands) -> Vec<u8> {
+    let Commands { program, socket } = commands;
+    let values = [
+        ("token", token),
+        ("program", program),
+        ("socket", socket),
+        ("user", USER),
+        ("id", ISSUE),
+        ("data", DATA),
+    ];
+    let body = values.into_iter().fold(PAGE.to_owned(), |page, (name, value)| {
+        page.replace(&format!("{{{{{name}}}}}"), &escape(value))
+    });
+    let length = body.len();
+    let [style, script] = ["style", "script"].map(|element| hash(inside(PAGE, element)));
+    format!(
+        "HTTP/1.1 200 OK\r\n\
+         Connection: close\r\n\
+         Content-Type: text/html; charset=utf-8\r\n\
+         Content-Length: {length}\r\n\
+         Content-Security-Policy: default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; \
+         img-src data:; connect-src ws:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n\
+         Cache-Control: no-store\r\n\
+         Referrer-Policy: no-referrer\r\n\
+         X-Content-Type-Options: nosniff\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+/// What is between the tags of the page's one element of this name.
+fn inside<'p>(page: &'p str, element: &str) -> &'p str {
+    let (_, rest) = page.split_once(&format!("<{element}>")).unwrap_or_default();
+    rest.split_once(&format!("</{element}>")).unwrap_or_default().0
+}
+
+/// What allows an inline element in a Content-Security-Policy (CSP 3 §2.3.1).
+fn hash(source: &str) -> String {
+    STANDARD.encode(digest(&SHA256, source.as_bytes()))
+}
+
+/// `text` as HTML text or the value of an attribute in double quotes; nothing in it looks as if it were to be filled in.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;").replace('{', "&#123;")
+}
+
+/// The page, in which `{{token}}` and the like are to be filled in.
+const PAGE: &str = include_str!("page.html");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_response_is_whole_and_filled_in() {
+        let commands = Commands { program: "'/<a> \"b\" & c' web_socket".into(), socket: "/{{user}}".into() };
+        let response = String::from_utf8(response("a.b.c", &commands)).unwrap();
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{head}");
+        assert!(body.contains("\"'/&lt;a> &quot;b&quot; &amp; c' web_socket\""));
+        assert!(body.contains("\"a.b.c\""));
+        assert!(body.contains("\"/&#123;&#123;user}}\""));
+        assert_eq!(body.matches("{{").count(), 0);
+    }
+
+    #[test]
+    fn the_page_is_one_style_one_script_and_nothing_from_elsewhere() {
+        for element in ["style", "script"] {
+            assert_eq!(PAGE.matches(&format!("<{element}")).count(), 1);
+            let inside = inside(PAGE, element);
+            assert!(!inside.is_empty() && !inside.contains("{{"), "{element} is hashed as it stands");
+        }
+        for outside in ["http:", "https:", "//cdn", "@import", "url(", " style=", " onclick="] {
+            assert!(!PAGE.contains(outside), "{outside}");
+        }
+    }
+}
