@@ -106,9 +106,12 @@ impl Hub {
         }
     }
 
-    /// Finishes the requests at the front of which all is known.
+    /// Finishes the requests at the front of which all is known, up to one that closes the connection: those behind it go
+    /// with the client.
     fn finish_ready(&mut self, peers: &mut Peers, peer: PeerId, now: Now) {
-        while let Some(waiting) = self.clients.next_ready(peer) {
+        while peers.is_open(peer)
+            && let Some(waiting) = self.clients.next_ready(peer)
+        {
             self.finish(peers, peer, waiting, now);
         }
         if !self.clients.has_waiting(peer) {

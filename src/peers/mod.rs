@@ -317,6 +317,12 @@ impl Peers {
         }
     }
 
+    /// Whether the peer's WebSocket is open, so that something can be sent to it.
+    #[must_use]
+    pub fn is_open(&self, id: PeerId) -> bool {
+        self.get(id).is_some_and(|peer| peer.marks.open)
+    }
+
     /// The address the peer is counted under.
     #[must_use]
     pub fn address_of(&self, id: PeerId) -> Option<IpAddr> {

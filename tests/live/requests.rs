@@ -5,6 +5,7 @@ use crate::support::{
     Client, DATASET, EVENT_TYPES, ISSUE, OBJECT, Producer, Server, Setup, UNKNOWN_USER, USER, event,
     good_token, reply, request, token_until,
 };
+use rustix::process::Signal;
 use serde_json::json;
 use tungstenite::Message;
 use tungstenite::protocol::frame::Frame;
@@ -358,6 +359,24 @@ fn s39_code_7_is_for_too_many_requests_and_after_256_in_a_row_the_connection_is_
         client.expect(r#"{"status":400,"message":"Too many requests","code":7}"#);
     }
     client.expect_close(1008);
+}
+
+#[test]
+fn s37_bad_tokens_behind_one_that_is_being_verified_are_not_answered_after_the_close() {
+    let server = Setup::new().set("limits.requestBurst", 1000).start();
+    let mut client = Client::connect(&server);
+    let verified = sign(&claims(USER, now() + 600), Key::Stranger);
+    let first = request("attach", &verified, "issueUpdate", ISSUE);
+    let bad = request("attach", "bad", "issueUpdate", ISSUE);
+    // Stopped, so that all of them come in one read.
+    server.process().signal(Signal::STOP);
+    client.send_all([first.as_str()].into_iter().chain([bad.as_str(); 400]));
+    server.process().signal(Signal::CONT);
+    for _ in 0..5 {
+        assert_eq!(client.next_text(), reply(2));
+    }
+    client.expect_close(1008);
+    Client::connect(&server).attach(&good_token(USER), "issueUpdate", ISSUE);
 }
 
 #[test]
