@@ -166,7 +166,12 @@ impl<S: Service> EventLoop<S> {
         log::info!("stopping");
         self.peers.close_listener();
         self.stage = match self.stage {
-            Stage::Serving => Stage::Draining,
+            Stage::Serving => {
+                // Whoever has connected and written before the signal is read, whether its readiness has been told or not.
+                self.producers_wait = true;
+                self.producers.all_readable();
+                Stage::Draining
+            }
             Stage::Draining | Stage::Closing => {
                 for peer in self.server.peers.ids().collect::<Vec<_>>() {
                     self.server.disconnect(peer);

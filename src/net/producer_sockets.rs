@@ -23,6 +23,7 @@ pub(super) struct ProducerSockets {
 
 #[derive(Debug)]
 struct ProducerSocket {
+    producer: ProducerId,
     stream: UnixStream,
     /// The producer is in `readable`.
     readable: bool,
@@ -68,9 +69,14 @@ impl ProducerSockets {
         if self.sockets.len() <= producer.index() {
             self.sockets.resize_with(producer.index() + 1, || None);
         }
-        self.sockets[producer.index()] = Some(ProducerSocket { stream, readable: false, ended: false });
+        self.sockets[producer.index()] =
+            Some(ProducerSocket { producer, stream, readable: false, ended: false });
         match registered {
-            Ok(()) => log::debug!(producer = producer.generation(); "producer connected"),
+            Ok(()) => {
+                log::debug!(producer = producer.generation(); "producer connected");
+                // What it wrote before it was accepted is read in the same turn, so that none is too late for a stop.
+                self.readable(producer);
+            }
             Err(error) => {
                 log::warn!(error:%; "cannot watch a producer, closing its connection");
                 self.sockets[producer.index()] = None;
@@ -85,6 +91,15 @@ impl ProducerSockets {
             && !std::mem::replace(&mut socket.readable, true)
         {
             self.readable.push(producer);
+        }
+    }
+
+    /// Every producer's socket may have something to read.
+    pub(super) fn all_readable(&mut self) {
+        for socket in self.sockets.iter_mut().flatten().filter(|socket| !socket.ended) {
+            if !std::mem::replace(&mut socket.readable, true) {
+                self.readable.push(socket.producer);
+            }
         }
     }
 

@@ -47,6 +47,34 @@ fn s27_all_that_producers_had_written_is_read_and_sent_first() {
 }
 
 #[test]
+fn s27_producers_that_had_not_been_accepted_are_read_too() {
+    let mut server = Server::start();
+    let mut client = Client::connect(&server);
+    client.attach(&good_token(USER), "issueUpdate", ISSUE);
+    // Connections, lines and the signal are all there when the server goes on.
+    server.process().signal(Signal::STOP);
+    let mut lines: Vec<String> =
+        (0..20).map(|number| event("issueUpdate", ISSUE, &number.to_string())).collect();
+    let producers: Vec<Producer> = lines
+        .iter()
+        .map(|line| {
+            let mut producer = Producer::connect(&server);
+            producer.line(line);
+            producer
+        })
+        .collect();
+    server.process().signal(Signal::TERM);
+    server.process().signal(Signal::CONT);
+    let mut received: Vec<String> = lines.iter().map(|_| client.next_text()).collect();
+    lines.sort();
+    received.sort();
+    assert_eq!(received, lines);
+    client.expect_close(1001);
+    server.expect_stop();
+    drop(producers);
+}
+
+#[test]
 fn a_client_that_does_not_answer_the_close_does_not_hold_the_end_up() {
     let mut server = Setup::new().set("limits.closeSeconds", 1).start();
     let silent = Client::connect(&server);
