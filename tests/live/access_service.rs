@@ -69,19 +69,14 @@ fn answers_in_any_order_become_replies_in_the_order_of_the_requests() {
     let mut clients = [Client::connect(&server), Client::connect(&server)];
     let codes = [0, 4, 3, 0, 4];
     let ids: Vec<String> = (0..codes.len()).map(|number| format!("{number:024x}")).collect();
-    let mut questions = Vec::new();
     for client in &mut clients {
-        for id in &ids {
-            attach(client, USER, "datasetUpdate", id);
-            // What stands behind a request that waits is asked when that one is answered, unless it came along with it.
-        }
+        // In one segment, and so read at once.
+        let requests: Vec<String> =
+            ids.iter().map(|id| request("attach", &good_token(USER), "datasetUpdate", id)).collect();
+        client.send_all(requests.iter().map(String::as_str));
     }
-    // The last question first, as long as there are any; more are asked when the ones before them are answered.
-    while questions.len() < 2 {
-        questions.push(consultation.question());
-    }
-    for _ in 0..2 * codes.len() {
-        let question = questions.pop().unwrap_or_else(|| consultation.question());
+    let questions: Vec<_> = (0..2 * codes.len()).map(|_| consultation.question()).collect();
+    for question in questions.iter().rev() {
         let number = ids.iter().position(|id| Some(id) == question.id.as_ref()).expect("one of these");
         consultation.answer(question.reference, codes[number]);
     }
@@ -265,10 +260,10 @@ fn no_more_questions_wait_than_may() {
 
 #[test]
 fn a_service_that_never_reads_holds_up_nobody_else() {
-    // More questions than the socket takes, each with time to be answered 8 and not much more.
-    const CLIENTS: usize = 30;
-    const REQUESTS: usize = 200;
-    let setup = Setup::with_access_service().set("access.timeoutMs", 1000).set("limits.subscriptions", 1000);
+    // More questions than the socket takes.
+    const CLIENTS: usize = 60;
+    const REQUESTS: usize = 60;
+    let setup = Setup::with_access_service().set("access.timeoutMs", 5000);
     let (server, _service, mut consultation) = start(setup);
     let mut subscriber = Client::connect(&server);
     attach(&mut subscriber, OTHER_USER, "issueUpdate", ISSUE);
