@@ -14,7 +14,9 @@ mod events_socket;
 mod peer_sockets;
 mod producer_sockets;
 mod reload;
+mod service_manager;
 mod signals;
+mod socket_activation;
 mod token;
 
 use crate::access::{self, Access, ServiceSettings};
@@ -31,8 +33,11 @@ use mio::Poll;
 use peer_sockets::PeerSockets;
 use reload::Reload;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use service_manager::ServiceManager;
+use socket_activation::Inherited;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 /// Descriptors that are no peers': listeners, producers, files, the poll's own.
 const OTHER_DESCRIPTORS: u64 = 128;
@@ -49,6 +54,7 @@ pub struct Listening {
     /// The files to read again; a server that was given all it knows has none.
     reload: Option<Reload>,
     address: SocketAddr,
+    events_path: PathBuf,
 }
 
 /// What a server decides by, and a page that it has.
@@ -73,6 +79,9 @@ pub enum ServeError {
         /// Why not.
         error: io::Error,
     },
+    /// The service manager passed a socket that is of no use.
+    #[error("the sockets passed by the service manager cannot be used: {0}")]
+    Inherited(String),
     /// The events socket is taken, or cannot be made.
     #[error("{0} ([events] socket)")]
     EventsSocket(String),
@@ -85,7 +94,11 @@ pub enum ServeError {
 }
 
 impl Listening {
-    /// Reads the files that the configuration names and binds both sockets. Nothing is half-started if it fails.
+    /// Reads the files that the configuration names and binds both sockets, or takes over those that the service manager
+    /// passed (sd_listen_fds(3), named `websocket` and `events`), whatever the configuration says of their addresses.
+    /// Nothing is half-started if it fails.
+    ///
+    /// It removes the variables of the environment that tell of passed sockets.
     ///
     /// # Errors
     /// What of it cannot be had.
@@ -93,7 +106,10 @@ impl Listening {
         let reload = Reload::new(config.clone());
         let keys = config.token.read_keys().map_err(|mut errors| errors.swap_remove(0))?;
         let access = access(&config.access)?;
-        Self::bind_with(config, Embedded { keys, access, page: None }, Some(reload))
+        let inherited =
+            Inherited::from_environment().map_err(|error| ServeError::Inherited(error.to_string()))?;
+        let manager = ServiceManager::from_environment();
+        Self::bind_with(config, Embedded { keys, access, page: None }, Some(reload), inherited, manager)
     }
 
     /// As [`Listening::bind`], with what is given in place of any file: the configuration's keys and `[access] mode` are
@@ -102,29 +118,62 @@ impl Listening {
     /// # Errors
     /// What cannot be had.
     pub fn bind_embedded(config: &Config, embedded: Embedded) -> Result<Self, ServeError> {
-        Self::bind_with(config, embedded, None)
+        Self::bind_with(config, embedded, None, Inherited::default(), ServiceManager::default())
     }
 
-    fn bind_with(config: &Config, embedded: Embedded, reload: Option<Reload>) -> Result<Self, ServeError> {
+    fn bind_with(
+        config: &Config,
+        embedded: Embedded,
+        reload: Option<Reload>,
+        inherited: Inherited,
+        manager: ServiceManager,
+    ) -> Result<Self, ServeError> {
         let poll = Poll::new()?;
         let address = SocketAddr::new(config.web_socket_events.address, config.web_socket_events.port);
-        let peers = PeerSockets::bind(address, poll.registry())
-            .map_err(|error| ServeError::Address { address, error })?;
+        let peers = match inherited.websocket {
+            Some(listener) => {
+                log::info!(
+                    "the service manager's socket websocket replaces [webSocketEvents] address and port"
+                );
+                PeerSockets::inherit(listener, poll.registry())
+            }
+            None => PeerSockets::bind(address, poll.registry()),
+        };
+        let peers = peers.map_err(|error| ServeError::Address { address, error })?;
         let allowed =
             Allowed { users: config.events.allow_users.clone(), groups: config.events.allow_groups.clone() };
-        let events =
-            EventsSocket::bind(&config.events.socket, config.events.socket_mode, allowed, poll.registry())
-                .map_err(|error| ServeError::EventsSocket(error.to_string()))?;
+        let events = match inherited.events {
+            Some(listener) => {
+                log::info!("the service manager's socket events replaces [events] socket and socketMode");
+                EventsSocket::inherit(listener, allowed, poll.registry())
+            }
+            None => {
+                let mode = config.events.socket_mode;
+                EventsSocket::bind(&config.events.socket, mode, allowed, poll.registry())
+            }
+        };
+        let events = events.map_err(|error| ServeError::EventsSocket(error.to_string()))?;
         let address = peers.address()?;
         let server = server(config, embedded)?;
-        let event_loop = EventLoop::new(poll, server, peers, Some(events))?;
-        Ok(Self { event_loop, reload, address })
+        let events_path = events.path().to_owned();
+        if events_path != config.events.socket {
+            let configured = config.events.socket.display();
+            log::warn!(socket:% = events_path.display(), configured:%; "the command publish looks for another events socket");
+        }
+        let event_loop = EventLoop::new(poll, server, peers, Some(events), manager)?;
+        Ok(Self { event_loop, reload, address, events_path })
     }
 
     /// The address clients connect to.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The path of the socket that producers connect to.
+    #[must_use]
+    pub fn events_path(&self) -> &Path {
+        &self.events_path
     }
 
     /// Serves until a signal ends it.
