@@ -15,7 +15,8 @@ use crate::server::{Server, Service};
 use crate::time::{Monotonic, Now};
 use crate::websocket::close::CloseCode;
 use crate::websocket::handshake::Rejection;
-use mio::{Events, Poll};
+use mio::event::Event;
+use mio::{Events, Poll, Registry};
 use std::io;
 use std::time::Duration;
 
@@ -66,6 +67,23 @@ pub(super) trait Housekeeping<S> {
     /// SIGHUP has come: reads again what may have changed. `false` if there is nothing to read: then the signal means
     /// what it means to most programs, that their terminal is gone, and ends the server.
     fn reload(&mut self, server: &mut Server<S>, now: Now) -> bool;
+
+    /// A socket of the housekeeping's own is ready for something.
+    fn ready(&mut self, _event: &Event) {}
+
+    /// Does a turn's share with these sockets: after the traffic has been read, and before answers are written. `buffer`
+    /// is the loop's.
+    fn turn(&mut self, _server: &mut Server<S>, _registry: &Registry, _buffer: &mut [u8], _now: Now) {}
+
+    /// Whether the next turn has something to do even if nothing comes and nothing is due.
+    fn has_work(&self) -> bool {
+        false
+    }
+
+    /// When the next turn is due at the latest.
+    fn next_deadline(&self, _server: &Server<S>) -> Option<Monotonic> {
+        None
+    }
 }
 
 /// Nothing happens beside the traffic.
@@ -116,7 +134,7 @@ impl<S: Service> EventLoop<S> {
         let mut next_tick = tick_after(start, &housekeeping);
         self.manager.ready(self.counts(), start);
         loop {
-            let timeout = self.timeout(next_tick);
+            let timeout = self.timeout(&housekeeping, next_tick);
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
@@ -129,7 +147,7 @@ impl<S: Service> EventLoop<S> {
                 housekeeping.tick(&mut self.server, now);
                 next_tick = tick_after(now.monotonic, &housekeeping);
             }
-            self.turn(now);
+            self.turn(&mut housekeeping, now);
             self.manager.turned(self.counts(), now.monotonic);
             if self.stage == Stage::Closing && self.server.peers.is_empty() {
                 return Ok(());
@@ -137,7 +155,7 @@ impl<S: Service> EventLoop<S> {
         }
     }
 
-    fn dispatch(&mut self, event: &mio::event::Event, housekeeping: &mut impl Housekeeping<S>, now: Now) {
+    fn dispatch(&mut self, event: &Event, housekeeping: &mut impl Housekeeping<S>, now: Now) {
         match event.token().into() {
             Source::Peer(peer) => {
                 if event.is_readable() || event.is_read_closed() || event.is_error() {
@@ -157,6 +175,7 @@ impl<S: Service> EventLoop<S> {
             }
             Source::PeerListener => self.peers.listener_ready(),
             Source::ProducerListener => self.producers_wait = true,
+            Source::AccessService => housekeeping.ready(event),
             Source::Signals => {
                 for request in self.signals.pending().collect::<Vec<_>>() {
                     match request {
@@ -197,11 +216,12 @@ impl<S: Service> EventLoop<S> {
         };
     }
 
-    fn turn(&mut self, now: Now) {
+    fn turn(&mut self, housekeeping: &mut impl Housekeeping<S>, now: Now) {
         self.accept(now);
         self.producers.read(&mut self.server, &mut self.buffer, now);
         self.peers.read(&mut self.server, &mut self.buffer, now);
         self.server.advance(now);
+        housekeeping.turn(&mut self.server, self.poll.registry(), &mut self.buffer, now);
         self.drain(now);
         self.server.flush(&mut self.peers, now);
         self.producers.write_answers(&mut self.server);
@@ -248,19 +268,26 @@ impl<S: Service> EventLoop<S> {
     }
 
     /// How long to wait for readiness: not at all while there is something to do.
-    fn timeout(&self, next_tick: Option<Monotonic>) -> Option<Duration> {
+    fn timeout(&self, housekeeping: &impl Housekeeping<S>, next_tick: Option<Monotonic>) -> Option<Duration> {
         let now = self.clock.now();
         let may_accept = self.accept_again.is_none() && (self.peers.may_accept() || self.producers_wait);
         if may_accept
             || self.peers.has_readable()
+            || self.server.peers.has_resumed()
             || self.producers.has_readable(&self.server)
             || self.server.has_work()
+            || housekeeping.has_work()
             || self.stage == Stage::Draining
         {
             return Some(Duration::ZERO);
         }
-        let manager = self.manager.next_deadline(now.monotonic);
-        let deadlines = [self.server.next_deadline(now), self.accept_again, next_tick, manager];
+        let deadlines = [
+            self.server.next_deadline(now),
+            housekeeping.next_deadline(&self.server),
+            self.accept_again,
+            next_tick,
+            self.manager.next_deadline(now.monotonic),
+        ];
         // A millisecond more, for the clock counts whole ones and a wait must not end just before its time.
         let until = |due: Monotonic| (due - now.monotonic) + Duration::from_millis(1);
         deadlines.into_iter().flatten().min().map(until)

@@ -8,9 +8,11 @@
     reason = "the one place that knows sockets, the event loop and the clock"
 )]
 
+mod access_socket;
 mod clock;
 mod event_loop;
 mod events_socket;
+mod housekeeping;
 mod peer_sockets;
 mod producer_sockets;
 mod reload;
@@ -27,8 +29,10 @@ use crate::producers::{ProducerLimits, Producers};
 use crate::server::Server;
 use crate::token::{KeySet, Tokens};
 use crate::websocket::message::Limits;
+use access_socket::AccessSocket;
 use event_loop::{EventLoop, NoHousekeeping};
 use events_socket::{Allowed, EventsSocket};
+use housekeeping::Household;
 use mio::Poll;
 use peer_sockets::PeerSockets;
 use reload::Reload;
@@ -51,8 +55,8 @@ const ANSWERS: usize = 1 << 20;
 /// The service with its sockets bound, about to serve.
 pub struct Listening {
     event_loop: EventLoop<Hub>,
-    /// The files to read again; a server that was given all it knows has none.
-    reload: Option<Reload>,
+    /// A server that was given all it knows has none.
+    household: Option<Household>,
     address: SocketAddr,
     events_path: PathBuf,
 }
@@ -103,13 +107,13 @@ impl Listening {
     /// # Errors
     /// What of it cannot be had.
     pub fn bind(config: &Config) -> Result<Self, ServeError> {
-        let reload = Reload::new(config.clone());
+        let household = Household { reload: Reload::new(config.clone()), access: access_socket(config) };
         let keys = config.token.read_keys().map_err(|mut errors| errors.swap_remove(0))?;
         let access = access(&config.access)?;
         let inherited =
             Inherited::from_environment().map_err(|error| ServeError::Inherited(error.to_string()))?;
         let manager = ServiceManager::from_environment();
-        Self::bind_with(config, Embedded { keys, access, page: None }, Some(reload), inherited, manager)
+        Self::bind_with(config, Embedded { keys, access, page: None }, Some(household), inherited, manager)
     }
 
     /// As [`Listening::bind`], with what is given in place of any file: the configuration's keys and `[access] mode` are
@@ -124,7 +128,7 @@ impl Listening {
     fn bind_with(
         config: &Config,
         embedded: Embedded,
-        reload: Option<Reload>,
+        household: Option<Household>,
         inherited: Inherited,
         manager: ServiceManager,
     ) -> Result<Self, ServeError> {
@@ -161,7 +165,7 @@ impl Listening {
             log::warn!(socket:% = events_path.display(), configured:%; "the command publish looks for another events socket");
         }
         let event_loop = EventLoop::new(poll, server, peers, Some(events), manager)?;
-        Ok(Self { event_loop, reload, address, events_path })
+        Ok(Self { event_loop, household, address, events_path })
     }
 
     /// The address clients connect to.
@@ -181,8 +185,8 @@ impl Listening {
     /// # Errors
     /// The event loop has failed.
     pub fn serve(self) -> Result<(), ServeError> {
-        match self.reload {
-            Some(reload) => self.event_loop.run(reload)?,
+        match self.household {
+            Some(household) => self.event_loop.run(household)?,
             None => self.event_loop.run(NoHousekeeping)?,
         }
         Ok(())
@@ -199,8 +203,17 @@ fn access(config: &config::Access) -> Result<Access, FileError> {
         AccessMode::Socket(_) => Access::Service(Box::new(access::Service::new(ServiceSettings {
             keep: config.cache_seconds,
             timeout: config.timeout_ms,
+            questions: config.questions,
         }))),
     })
+}
+
+/// The socket of whoever decides, if it is a service.
+fn access_socket(config: &Config) -> Option<AccessSocket> {
+    match &config.access.mode {
+        AccessMode::Socket(path) => Some(AccessSocket::new(path.clone(), config.limits.line_bytes)),
+        AccessMode::Token | AccessMode::File(_) => None,
+    }
 }
 
 /// The core as the configuration wants it.
