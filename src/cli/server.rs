@@ -47,9 +47,6 @@ fn warn_of(config: &Config) {
             "[access] mode = socket: the service is not asked yet, every good token is answered with code 8"
         );
     }
-    if config.web_socket_events.compression {
-        ::log::warn!("[webSocketEvents] compression = on has no effect yet");
-    }
     if config.metrics.address.is_some() {
         ::log::warn!("[metrics] address has no effect yet");
     }

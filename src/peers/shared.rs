@@ -1,0 +1,34 @@
+//! Messages that many peers get: encoded once, and compressed once for all who inflate with the same window.
+
+use crate::websocket::deflate::{Codec, WindowBits};
+use crate::websocket::frame::Frames;
+
+/// A run of messages in each form that peers have negotiated. A form is made when the first peer wants it.
+#[derive(Debug)]
+pub struct Shared {
+    plain: Frames,
+    /// At most one for each of the seven window sizes; in practice one, for browsers leave the size to us.
+    compressed: Vec<(WindowBits, Frames)>,
+}
+
+impl Shared {
+    /// Shares these messages, each of which is one frame, unmasked and not compressed.
+    #[must_use]
+    pub const fn new(plain: Frames) -> Self {
+        Self { plain, compressed: Vec::new() }
+    }
+
+    /// The messages as they are.
+    pub(super) const fn plain(&self) -> &Frames {
+        &self.plain
+    }
+
+    /// The messages for peers that have negotiated these `bits`, those of `min_bytes` or more compressed.
+    pub(super) fn compressed(&mut self, bits: WindowBits, min_bytes: usize, codec: &mut Codec) -> &Frames {
+        let at = self.compressed.iter().position(|&(of, _)| of == bits).unwrap_or_else(|| {
+            self.compressed.push((bits, codec.compress_run(&self.plain, bits, min_bytes)));
+            self.compressed.len() - 1
+        });
+        &self.compressed[at].1
+    }
+}
