@@ -21,7 +21,7 @@ struct Arguments {
     /// Where to listen; port 0 takes any free one. The address is printed when clients may connect
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9001")]
     address: SocketAddr,
-    /// Negotiate permessage-deflate with clients that offer it, and compress what gets shorter by it
+    /// Negotiate permessage-deflate with clients that offer it, and compress every message to them
     #[arg(long)]
     compression: bool,
     /// The longest message, in bytes; the service's default limit if not given
