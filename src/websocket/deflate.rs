@@ -214,8 +214,7 @@ impl Inflater {
 
 /// Appends one compressed message.
 fn encode(opcode: OpCode, compressed: &[u8], out: &mut Vec<u8>) {
-    let header =
-        FrameHeader { fin: true, rsv1: true, opcode, mask: None, length: compressed.len() as u64 };
+    let header = FrameHeader { fin: true, rsv1: true, opcode, mask: None, length: compressed.len() as u64 };
     header.encode(out);
     out.extend_from_slice(compressed);
 }

@@ -8,6 +8,7 @@
 
 mod access_file;
 mod command_line;
+mod compression;
 mod delivery;
 mod demo;
 mod notifications;

@@ -13,6 +13,7 @@
 )]
 
 pub mod client;
+pub mod deflate;
 pub mod http;
 pub mod process;
 pub mod producer;
@@ -20,6 +21,7 @@ pub mod server;
 pub mod token;
 
 pub use client::Client;
+pub use deflate::DeflateClient;
 pub use producer::Producer;
 pub use server::{Server, Setup};
 pub use token::{good_token, token_until};
