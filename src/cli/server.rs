@@ -42,9 +42,6 @@ fn warn_of(config: &Config) {
     if config.web_socket_events.origins.admit_any() {
         ::log::warn!("[webSocketEvents] origins is not set: pages of any origin may connect");
     }
-    if config.web_socket_events.compression {
-        ::log::warn!("[webSocketEvents] compression = on has no effect yet");
-    }
     if config.metrics.address.is_some() {
         ::log::warn!("[metrics] address has no effect yet");
     }

@@ -159,9 +159,12 @@ mod tests {
         for key in keys() {
             if key.section != section {
                 section = key.section;
-                text += &format!("\n## [{section}]\n\n| key | default | allowed | what it is |\n|---|---|---|---|\n");
+                text += &format!(
+                    "\n## [{section}]\n\n| key | default | allowed | what it is |\n|---|---|---|---|\n"
+                );
             }
-            let default = if key.default.is_empty() { "none".to_owned() } else { format!("`{}`", key.default) };
+            let default =
+                if key.default.is_empty() { "none".to_owned() } else { format!("`{}`", key.default) };
             let about = key.about.lines().map(str::trim).collect::<Vec<_>>().join(" ");
             assert!(!format!("{about}{}", key.allowed).contains('|'), "a bar would end the cell: {key:?}");
             text += &format!("| `{}` | {default} | {} | {about} |\n", key.name, key.allowed);

@@ -2,6 +2,7 @@
 //!
 //! [`Listening::bind`] takes hold of everything that can be refused; [`Listening::serve`] runs the loop. Between the two
 //! the addresses are known and nobody is served, so a caller can say that the server is ready when it is.
+//! [`serve_clients`] runs the same loop for another [`Service`].
 #![expect(
     clippy::disallowed_types,
     clippy::disallowed_methods,
@@ -26,7 +27,7 @@ use crate::config::{self, AccessMode, Config, FileError, read_access_file};
 use crate::hub::{Admission, Hub, HubLimits};
 use crate::peers::{PeerLimits, Peers};
 use crate::producers::{ProducerLimits, Producers};
-use crate::server::Server;
+use crate::server::{Server, Service};
 use crate::token::{KeySet, Tokens};
 use crate::websocket::message::Limits;
 use access_socket::AccessSocket;
@@ -133,17 +134,7 @@ impl Listening {
         manager: ServiceManager,
     ) -> Result<Self, ServeError> {
         let poll = Poll::new()?;
-        let address = SocketAddr::new(config.web_socket_events.address, config.web_socket_events.port);
-        let peers = match inherited.websocket {
-            Some(listener) => {
-                log::info!(
-                    "the service manager's socket websocket replaces [webSocketEvents] address and port"
-                );
-                PeerSockets::inherit(listener, poll.registry())
-            }
-            None => PeerSockets::bind(address, poll.registry()),
-        };
-        let peers = peers.map_err(|error| ServeError::Address { address, error })?;
+        let peers = bind_clients(config, &poll, inherited.websocket)?;
         let allowed =
             Allowed { users: config.events.allow_users.clone(), groups: config.events.allow_groups.clone() };
         let events = match inherited.events {
@@ -158,7 +149,8 @@ impl Listening {
         };
         let events = events.map_err(|error| ServeError::EventsSocket(error.to_string()))?;
         let address = peers.address()?;
-        let server = server(config, embedded)?;
+        let connections = connections(&config.limits)?;
+        let server = server(config, connections, hub(config, connections, embedded));
         let events_path = events.path().to_owned();
         if events_path != config.events.socket {
             let configured = config.events.socket.display();
@@ -193,6 +185,40 @@ impl Listening {
     }
 }
 
+/// Serves WebSocket clients with `service` in place of the hub, until a signal ends it: at the address, with the limits and
+/// the compression that `config` says. There are no producers. `ready` is told the address that clients connect to.
+///
+/// # Errors
+/// What cannot be had, or the event loop has failed.
+pub fn serve_clients(
+    config: &Config,
+    service: impl Service,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), ServeError> {
+    let poll = Poll::new()?;
+    let sockets = bind_clients(config, &poll, None)?;
+    ready(sockets.address()?);
+    let server = server(config, connections(&config.limits)?, service);
+    Ok(EventLoop::new(poll, server, sockets, None, ServiceManager::default())?.run(NoHousekeeping)?)
+}
+
+/// The listener for clients: the service manager's, or one at the configured address.
+fn bind_clients(
+    config: &Config,
+    poll: &Poll,
+    inherited: Option<std::net::TcpListener>,
+) -> Result<PeerSockets, ServeError> {
+    let address = SocketAddr::new(config.web_socket_events.address, config.web_socket_events.port);
+    match inherited {
+        Some(listener) => {
+            log::info!("the service manager's socket websocket replaces [webSocketEvents] address and port");
+            PeerSockets::inherit(listener, poll.registry())
+        }
+        None => PeerSockets::bind(address, poll.registry()),
+    }
+    .map_err(|error| ServeError::Address { address, error })
+}
+
 /// Who decides, as `[access]` says.
 fn access(config: &config::Access) -> Result<Access, FileError> {
     Ok(match &config.mode {
@@ -216,14 +242,9 @@ fn access_socket(config: &Config) -> Option<AccessSocket> {
     }
 }
 
-/// The core as the configuration wants it.
-fn server(config: &Config, embedded: Embedded) -> io::Result<Server<Hub>> {
-    let Embedded { keys, access, page } = embedded;
+/// The core around a service, as the configuration wants it.
+fn server<S: Service>(config: &Config, connections: usize, service: S) -> Server<S> {
     let limits = &config.limits;
-    let connections = match limits.connections {
-        0 => descriptors()?,
-        connections => connections,
-    };
     let peer_limits = PeerLimits {
         peers: connections.saturating_add(PEERS_OVER),
         handshake: limits.handshake_seconds,
@@ -242,6 +263,18 @@ fn server(config: &Config, embedded: Embedded) -> io::Result<Server<Hub>> {
         message_bytes: limits.message_bytes,
         fragments: limits.fragments,
     };
+    let producer_limits = ProducerLimits { line: limits.line_bytes, answers: ANSWERS };
+    let mut peers = Peers::new(peer_limits, message_limits);
+    if config.web_socket_events.compression {
+        peers = peers.with_compression_from(config.web_socket_events.compression_min_bytes);
+    }
+    Server::new(peers, Producers::new(producer_limits), service, limits.queue_bytes)
+}
+
+/// The service itself as the configuration wants it.
+fn hub(config: &Config, connections: usize, embedded: Embedded) -> Hub {
+    let Embedded { keys, access, page } = embedded;
+    let limits = &config.limits;
     let admission = Admission {
         path: config.web_socket_events.path.clone(),
         origins: config.web_socket_events.origins.clone(),
@@ -257,24 +290,21 @@ fn server(config: &Config, embedded: Embedded) -> io::Result<Server<Hub>> {
         request_burst: limits.request_burst,
         line: limits.line_bytes,
     };
-    let hub = Hub::new(
+    Hub::new(
         admission,
         Tokens::new(keys, config.token.rules(limits), config.token.cache_entries),
         access,
         hub_limits,
         config.token.enforce_expiry,
-    );
-    let producer_limits = ProducerLimits { line: limits.line_bytes, answers: ANSWERS };
-    Ok(Server::new(
-        Peers::new(peer_limits, message_limits),
-        Producers::new(producer_limits),
-        hub,
-        limits.queue_bytes,
-    ))
+    )
 }
 
-/// The connections that the limit on open files allows, after it has been raised as far as it may be.
-fn descriptors() -> io::Result<usize> {
+/// How many connections there may be: what the limit on open files allows, after it has been raised as far as it may be, if
+/// the configuration does not say.
+fn connections(limits: &config::Limits) -> io::Result<usize> {
+    if limits.connections != 0 {
+        return Ok(limits.connections);
+    }
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         limit.current = limit.maximum;
