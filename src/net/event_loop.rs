@@ -8,6 +8,7 @@ use super::clock::Clock;
 use super::events_socket::EventsSocket;
 use super::peer_sockets::{Accepted, PeerSockets};
 use super::producer_sockets::ProducerSockets;
+use super::service_manager::{Counts, ServiceManager};
 use super::signals::{Request, SignalPipe};
 use super::token::Source;
 use crate::server::{Server, Service};
@@ -37,6 +38,7 @@ pub(super) struct EventLoop<S> {
     producers: ProducerSockets,
     events_socket: Option<EventsSocket>,
     signals: SignalPipe,
+    manager: ServiceManager,
     buffer: Box<[u8]>,
     producers_wait: bool,
     /// Until when nobody is accepted, for want of descriptors.
@@ -103,6 +105,7 @@ impl<S: Service> EventLoop<S> {
         server: Server<S>,
         peers: PeerSockets,
         events_socket: Option<EventsSocket>,
+        manager: ServiceManager,
     ) -> io::Result<Self> {
         let signals = SignalPipe::new(poll.registry())?;
         Ok(Self {
@@ -113,6 +116,7 @@ impl<S: Service> EventLoop<S> {
             producers: ProducerSockets::default(),
             events_socket,
             signals,
+            manager,
             buffer: vec![0; BUFFER].into(),
             producers_wait: false,
             accept_again: None,
@@ -126,7 +130,9 @@ impl<S: Service> EventLoop<S> {
     /// The system cannot wait for readiness.
     pub(super) fn run(mut self, mut housekeeping: impl Housekeeping<S>) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
-        let mut next_tick = tick_after(self.clock.now().monotonic, &housekeeping);
+        let start = self.clock.now().monotonic;
+        let mut next_tick = tick_after(start, &housekeeping);
+        self.manager.ready(self.counts(), start);
         loop {
             let timeout = self.timeout(&housekeeping, next_tick);
             match self.poll.poll(&mut events, timeout) {
@@ -142,6 +148,7 @@ impl<S: Service> EventLoop<S> {
                 next_tick = tick_after(now.monotonic, &housekeeping);
             }
             self.turn(&mut housekeeping, now);
+            self.manager.turned(self.counts(), now.monotonic);
             if self.stage == Stage::Closing && self.server.peers.is_empty() {
                 return Ok(());
             }
@@ -172,7 +179,7 @@ impl<S: Service> EventLoop<S> {
             Source::Signals => {
                 for request in self.signals.pending().collect::<Vec<_>>() {
                     match request {
-                        Request::Reload if housekeeping.reload(&mut self.server, now) => {}
+                        Request::Reload if self.reload(housekeeping, now) => {}
                         Request::Reload | Request::Stop => self.stop(),
                     }
                 }
@@ -180,12 +187,21 @@ impl<S: Service> EventLoop<S> {
         }
     }
 
+    /// Reads again what may have changed; `false` if there is nothing to read.
+    fn reload(&mut self, housekeeping: &mut impl Housekeeping<S>, now: Now) -> bool {
+        self.manager.reloading();
+        let reloaded = housekeeping.reload(&mut self.server, now);
+        self.manager.reloaded();
+        reloaded
+    }
+
     /// One step further towards the end: the first signal drains, a second one closes at once.
     fn stop(&mut self) {
         log::info!("stopping");
-        self.peers.close_listener();
+        self.peers.close_listener(self.poll.registry());
         self.stage = match self.stage {
             Stage::Serving => {
+                self.manager.stopping();
                 // Whoever has connected and written before the signal is read, whether its readiness has been told or not.
                 self.producers_wait = true;
                 self.producers.all_readable();
@@ -235,7 +251,9 @@ impl<S: Service> EventLoop<S> {
     fn drain(&mut self, now: Now) {
         if self.stage == Stage::Draining && self.producers.is_drained() {
             self.stage = Stage::Closing;
-            self.events_socket = None;
+            if let Some(socket) = self.events_socket.take() {
+                socket.close(self.poll.registry());
+            }
             self.server.service.queue_held_back(&mut self.server.peers, now);
             for peer in self.server.peers.ids().collect::<Vec<_>>() {
                 self.server.peers.close(peer, CloseCode::GOING_AWAY, "server is stopping", now.monotonic);
@@ -243,6 +261,10 @@ impl<S: Service> EventLoop<S> {
             }
             self.server.peers.settle(&mut self.server.service);
         }
+    }
+
+    fn counts(&self) -> Counts {
+        Counts { connections: self.server.peers.len(), producers: self.server.producers.len() }
     }
 
     /// How long to wait for readiness: not at all while there is something to do.
@@ -264,6 +286,7 @@ impl<S: Service> EventLoop<S> {
             housekeeping.next_deadline(&self.server),
             self.accept_again,
             next_tick,
+            self.manager.next_deadline(now.monotonic),
         ];
         // A millisecond more, for the clock counts whole ones and a wait must not end just before its time.
         let until = |due: Monotonic| (due - now.monotonic) + Duration::from_millis(1);

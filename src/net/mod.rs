@@ -2,6 +2,7 @@
 //!
 //! [`Listening::bind`] takes hold of everything that can be refused; [`Listening::serve`] runs the loop. Between the two
 //! the addresses are known and nobody is served, so a caller can say that the server is ready when it is.
+//! [`serve_clients`] runs the same loop for another [`Service`].
 #![expect(
     clippy::disallowed_types,
     clippy::disallowed_methods,
@@ -16,7 +17,9 @@ mod housekeeping;
 mod peer_sockets;
 mod producer_sockets;
 mod reload;
+mod service_manager;
 mod signals;
+mod socket_activation;
 mod token;
 
 use crate::access::{self, Access, ServiceSettings};
@@ -24,7 +27,7 @@ use crate::config::{self, AccessMode, Config, FileError, read_access_file};
 use crate::hub::{Admission, Hub, HubLimits};
 use crate::peers::{PeerLimits, Peers};
 use crate::producers::{ProducerLimits, Producers};
-use crate::server::Server;
+use crate::server::{Server, Service};
 use crate::token::{KeySet, Tokens};
 use crate::websocket::message::Limits;
 use access_socket::AccessSocket;
@@ -35,8 +38,11 @@ use mio::Poll;
 use peer_sockets::PeerSockets;
 use reload::Reload;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use service_manager::ServiceManager;
+use socket_activation::Inherited;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 /// Descriptors that are no peers': listeners, producers, files, the poll's own.
 const OTHER_DESCRIPTORS: u64 = 128;
@@ -53,6 +59,7 @@ pub struct Listening {
     /// A server that was given all it knows has none.
     household: Option<Household>,
     address: SocketAddr,
+    events_path: PathBuf,
 }
 
 /// What a server decides by, and a page that it has.
@@ -77,6 +84,9 @@ pub enum ServeError {
         /// Why not.
         error: io::Error,
     },
+    /// The service manager passed a socket that is of no use.
+    #[error("the sockets passed by the service manager cannot be used: {0}")]
+    Inherited(String),
     /// The events socket is taken, or cannot be made.
     #[error("{0} ([events] socket)")]
     EventsSocket(String),
@@ -89,7 +99,11 @@ pub enum ServeError {
 }
 
 impl Listening {
-    /// Reads the files that the configuration names and binds both sockets. Nothing is half-started if it fails.
+    /// Reads the files that the configuration names and binds both sockets, or takes over those that the service manager
+    /// passed (sd_listen_fds(3), named `websocket` and `events`), whatever the configuration says of their addresses.
+    /// Nothing is half-started if it fails.
+    ///
+    /// It removes the variables of the environment that tell of passed sockets.
     ///
     /// # Errors
     /// What of it cannot be had.
@@ -97,7 +111,10 @@ impl Listening {
         let household = Household { reload: Reload::new(config.clone()), access: access_socket(config) };
         let keys = config.token.read_keys().map_err(|mut errors| errors.swap_remove(0))?;
         let access = access(&config.access)?;
-        Self::bind_with(config, Embedded { keys, access, page: None }, Some(household))
+        let inherited =
+            Inherited::from_environment().map_err(|error| ServeError::Inherited(error.to_string()))?;
+        let manager = ServiceManager::from_environment();
+        Self::bind_with(config, Embedded { keys, access, page: None }, Some(household), inherited, manager)
     }
 
     /// As [`Listening::bind`], with what is given in place of any file: the configuration's keys and `[access] mode` are
@@ -106,33 +123,53 @@ impl Listening {
     /// # Errors
     /// What cannot be had.
     pub fn bind_embedded(config: &Config, embedded: Embedded) -> Result<Self, ServeError> {
-        Self::bind_with(config, embedded, None)
+        Self::bind_with(config, embedded, None, Inherited::default(), ServiceManager::default())
     }
 
     fn bind_with(
         config: &Config,
         embedded: Embedded,
         household: Option<Household>,
+        inherited: Inherited,
+        manager: ServiceManager,
     ) -> Result<Self, ServeError> {
         let poll = Poll::new()?;
-        let address = SocketAddr::new(config.web_socket_events.address, config.web_socket_events.port);
-        let peers = PeerSockets::bind(address, poll.registry())
-            .map_err(|error| ServeError::Address { address, error })?;
+        let peers = bind_clients(config, &poll, inherited.websocket)?;
         let allowed =
             Allowed { users: config.events.allow_users.clone(), groups: config.events.allow_groups.clone() };
-        let events =
-            EventsSocket::bind(&config.events.socket, config.events.socket_mode, allowed, poll.registry())
-                .map_err(|error| ServeError::EventsSocket(error.to_string()))?;
+        let events = match inherited.events {
+            Some(listener) => {
+                log::info!("the service manager's socket events replaces [events] socket and socketMode");
+                EventsSocket::inherit(listener, allowed, poll.registry())
+            }
+            None => {
+                let mode = config.events.socket_mode;
+                EventsSocket::bind(&config.events.socket, mode, allowed, poll.registry())
+            }
+        };
+        let events = events.map_err(|error| ServeError::EventsSocket(error.to_string()))?;
         let address = peers.address()?;
-        let server = server(config, embedded)?;
-        let event_loop = EventLoop::new(poll, server, peers, Some(events))?;
-        Ok(Self { event_loop, household, address })
+        let connections = connections(&config.limits)?;
+        let server = server(config, connections, hub(config, connections, embedded));
+        let events_path = events.path().to_owned();
+        if events_path != config.events.socket {
+            let configured = config.events.socket.display();
+            log::warn!(socket:% = events_path.display(), configured:%; "the command publish looks for another events socket");
+        }
+        let event_loop = EventLoop::new(poll, server, peers, Some(events), manager)?;
+        Ok(Self { event_loop, household, address, events_path })
     }
 
     /// The address clients connect to.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The path of the socket that producers connect to.
+    #[must_use]
+    pub fn events_path(&self) -> &Path {
+        &self.events_path
     }
 
     /// Serves until a signal ends it.
@@ -146,6 +183,40 @@ impl Listening {
         }
         Ok(())
     }
+}
+
+/// Serves WebSocket clients with `service` in place of the hub, until a signal ends it: at the address, with the limits and
+/// the compression that `config` says. There are no producers. `ready` is told the address that clients connect to.
+///
+/// # Errors
+/// What cannot be had, or the event loop has failed.
+pub fn serve_clients(
+    config: &Config,
+    service: impl Service,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), ServeError> {
+    let poll = Poll::new()?;
+    let sockets = bind_clients(config, &poll, None)?;
+    ready(sockets.address()?);
+    let server = server(config, connections(&config.limits)?, service);
+    Ok(EventLoop::new(poll, server, sockets, None, ServiceManager::default())?.run(NoHousekeeping)?)
+}
+
+/// The listener for clients: the service manager's, or one at the configured address.
+fn bind_clients(
+    config: &Config,
+    poll: &Poll,
+    inherited: Option<std::net::TcpListener>,
+) -> Result<PeerSockets, ServeError> {
+    let address = SocketAddr::new(config.web_socket_events.address, config.web_socket_events.port);
+    match inherited {
+        Some(listener) => {
+            log::info!("the service manager's socket websocket replaces [webSocketEvents] address and port");
+            PeerSockets::inherit(listener, poll.registry())
+        }
+        None => PeerSockets::bind(address, poll.registry()),
+    }
+    .map_err(|error| ServeError::Address { address, error })
 }
 
 /// Who decides, as `[access]` says.
@@ -171,14 +242,9 @@ fn access_socket(config: &Config) -> Option<AccessSocket> {
     }
 }
 
-/// The core as the configuration wants it.
-fn server(config: &Config, embedded: Embedded) -> io::Result<Server<Hub>> {
-    let Embedded { keys, access, page } = embedded;
+/// The core around a service, as the configuration wants it.
+fn server<S: Service>(config: &Config, connections: usize, service: S) -> Server<S> {
     let limits = &config.limits;
-    let connections = match limits.connections {
-        0 => descriptors()?,
-        connections => connections,
-    };
     let peer_limits = PeerLimits {
         peers: connections.saturating_add(PEERS_OVER),
         handshake: limits.handshake_seconds,
@@ -197,6 +263,18 @@ fn server(config: &Config, embedded: Embedded) -> io::Result<Server<Hub>> {
         message_bytes: limits.message_bytes,
         fragments: limits.fragments,
     };
+    let producer_limits = ProducerLimits { line: limits.line_bytes, answers: ANSWERS };
+    let mut peers = Peers::new(peer_limits, message_limits);
+    if config.web_socket_events.compression {
+        peers = peers.with_compression_from(config.web_socket_events.compression_min_bytes);
+    }
+    Server::new(peers, Producers::new(producer_limits), service, limits.queue_bytes)
+}
+
+/// The service itself as the configuration wants it.
+fn hub(config: &Config, connections: usize, embedded: Embedded) -> Hub {
+    let Embedded { keys, access, page } = embedded;
+    let limits = &config.limits;
     let admission = Admission {
         path: config.web_socket_events.path.clone(),
         origins: config.web_socket_events.origins.clone(),
@@ -212,24 +290,21 @@ fn server(config: &Config, embedded: Embedded) -> io::Result<Server<Hub>> {
         request_burst: limits.request_burst,
         line: limits.line_bytes,
     };
-    let hub = Hub::new(
+    Hub::new(
         admission,
         Tokens::new(keys, config.token.rules(limits), config.token.cache_entries),
         access,
         hub_limits,
         config.token.enforce_expiry,
-    );
-    let producer_limits = ProducerLimits { line: limits.line_bytes, answers: ANSWERS };
-    Ok(Server::new(
-        Peers::new(peer_limits, message_limits),
-        Producers::new(producer_limits),
-        hub,
-        limits.queue_bytes,
-    ))
+    )
 }
 
-/// The connections that the limit on open files allows, after it has been raised as far as it may be.
-fn descriptors() -> io::Result<usize> {
+/// How many connections there may be: what the limit on open files allows, after it has been raised as far as it may be, if
+/// the configuration does not say.
+fn connections(limits: &config::Limits) -> io::Result<usize> {
+    if limits.connections != 0 {
+        return Ok(limits.connections);
+    }
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         limit.current = limit.maximum;

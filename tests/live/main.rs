@@ -9,6 +9,7 @@
 mod access_file;
 mod access_service;
 mod command_line;
+mod compression;
 mod delivery;
 mod demo;
 mod notifications;

@@ -14,6 +14,7 @@
 
 pub mod access_service;
 pub mod client;
+pub mod deflate;
 pub mod http;
 pub mod process;
 pub mod producer;
@@ -22,6 +23,7 @@ pub mod token;
 
 pub use access_service::{AccessService, Consultation};
 pub use client::Client;
+pub use deflate::DeflateClient;
 pub use producer::Producer;
 pub use server::{Server, Setup};
 pub use token::{good_token, token_until};
