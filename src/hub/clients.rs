@@ -189,3 +189,61 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::EventType;
+
+    const WISH: Wish =
+        Wish { action: Action::Detach, subject: Subject { kind: EventType::Notification, id: None } };
+
+    fn token(auth: &str) -> Waiting {
+        Waiting::Token { auth: auth.into(), wish: WISH }
+    }
+
+    fn next_auth(clients: &mut Clients) -> Option<String> {
+        clients.next_unverified().map(|(_, auth, _)| auth.into())
+    }
+
+    #[test]
+    fn s37_behind_a_bad_token_the_next_is_looked_at_when_it_comes_first() {
+        let mut clients = Clients::default();
+        let [peer, other] = [PeerId::new(0, 1), PeerId::new(1, 2)];
+        for auth in ["bad", "second", "third"] {
+            clients.wait(peer, token(auth));
+        }
+        clients.wait(other, token("other"));
+        assert_eq!(next_auth(&mut clients).as_deref(), Some("bad"));
+        clients.put_back(peer, Waiting::Refused(Code::InvalidToken));
+        // One that comes now waits as well.
+        clients.wait(peer, token("fourth"));
+        assert_eq!(next_auth(&mut clients).as_deref(), Some("other"));
+        assert_eq!(next_auth(&mut clients), None);
+        assert!(matches!(clients.next_ready(peer), Some(Waiting::Refused(Code::InvalidToken))));
+        assert!(clients.next_ready(peer).is_none());
+        assert_eq!(next_auth(&mut clients).as_deref(), Some("second"));
+        assert_eq!(clients.waiting(peer), 2);
+    }
+
+    #[test]
+    fn a_request_goes_back_to_its_place() {
+        let mut clients = Clients::default();
+        let peer = PeerId::new(0, 1);
+        let refused = [Code::TokenNotSet, Code::InvalidRequest, Code::TooManyRequests];
+        clients.wait(peer, token("first"));
+        clients.wait(peer, Waiting::Refused(refused[1]));
+        clients.wait(peer, token("third"));
+        assert_eq!(next_auth(&mut clients).as_deref(), Some("first"));
+        clients.put_back(peer, Waiting::Refused(refused[0]));
+        for code in &refused[..2] {
+            assert!(matches!(clients.next_ready(peer), Some(Waiting::Refused(ready)) if ready == *code));
+        }
+        assert!(clients.next_ready(peer).is_none());
+        assert_eq!(next_auth(&mut clients).as_deref(), Some("third"));
+        clients.put_back(peer, Waiting::Refused(refused[2]));
+        assert!(matches!(clients.next_ready(peer), Some(Waiting::Refused(ready)) if ready == refused[2]));
+        assert!(clients.next_ready(peer).is_none());
+        assert!(!clients.has_waiting(peer));
+    }
+}
