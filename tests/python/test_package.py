@@ -75,10 +75,10 @@ def test_every_command_has_its_page_of_the_manual(unpacked):
 
 def test_the_shell_completes_the_commands(unpacked):
     completion = unpacked / "usr/share/bash-completion/completions/airlay-cli"
-    # complete -p prints: complete -F FUNCTION … airlay-cli
+    # complete -p prints: complete … -F FUNCTION airlay-cli
     script = (
         f"source {completion}; COMP_WORDS=(airlay-cli web_socket ch) COMP_CWORD=2;"
-"_airlay-cli airlay-cli ch web_socket; echo ${COMPREPLY[@]}"
+        "read -ra made < <(complete -p airlay-cli); ${made[-2]} airlay-cli ch web_socket; echo ${COMPREPLY[@]}"
     )
     completed = run("bash", "-c", script, env={"PATH": os.environ["PATH"]})
     assert completed.stdout == "check-config\n", completed.stderr
