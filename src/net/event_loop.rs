@@ -12,7 +12,7 @@ use super::signals::{Request, SignalPipe};
 use super::token::Source;
 use crate::server::{Server, Service};
 use crate::time::{Monotonic, Now};
-use crate::websocket::close::CloseCode;
+use crate::peers::CloseReason;
 use crate::websocket::handshake::Rejection;
 use mio::{Events, Poll};
 use std::io;
@@ -218,7 +218,7 @@ impl<S: Service> EventLoop<S> {
             self.events_socket = None;
             self.server.service.queue_held_back(&mut self.server.peers, now);
             for peer in self.server.peers.ids().collect::<Vec<_>>() {
-                self.server.peers.close(peer, CloseCode::GOING_AWAY, "server is stopping", now.monotonic);
+                self.server.peers.close(peer, CloseReason::Stopping, now.monotonic);
                 self.server.peers.reject(peer, Rejection::Unavailable { retry_after: 1 }, now.monotonic);
             }
             self.server.peers.settle(&mut self.server.service);
