@@ -29,6 +29,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     warn_of(&config);
     let failed = |error: ServeError| Failure::new(Exit::Failed, format!("The server cannot run: {error}."));
     let listening = Listening::bind(&config).map_err(failed)?;
+    if let Some(address) = listening.metrics_address() {
+        ::log::info!(address:%; "metrics");
+    }
     ::log::info!(address:% = listening.address(), socket:% = config.events.socket.display(); "ready");
     if config.web_socket_events.port == 0 {
         // Whoever left the choice to the system may want to read it.
@@ -49,8 +52,5 @@ fn warn_of(config: &Config) {
     }
     if config.web_socket_events.compression {
         ::log::warn!("[webSocketEvents] compression = on has no effect yet");
-    }
-    if config.metrics.address.is_some() {
-        ::log::warn!("[metrics] address has no effect yet");
     }
 }

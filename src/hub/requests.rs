@@ -168,6 +168,7 @@ impl Hub {
     /// Replies to one request, and closes the connection of a client that goes on asking in vain.
     fn reply(&mut self, peers: &mut Peers, peer: PeerId, code: Code, now: Now) {
         peers.send(peer, &self.replies[usize::from(code.number())], now.monotonic);
+        self.counts.replies[usize::from(code.number())] += 1;
         let client = self.clients.get_mut(peer);
         client.bad_tokens += u8::from(code == Code::InvalidToken);
         client.over_rate = if code == Code::TooManyRequests { client.over_rate + 1 } else { 0 };

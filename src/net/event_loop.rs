@@ -6,17 +6,19 @@
 
 use super::clock::Clock;
 use super::events_socket::EventsSocket;
+use super::metrics_http::MetricsHttp;
 use super::peer_sockets::{Accepted, PeerSockets};
 use super::producer_sockets::ProducerSockets;
 use super::signals::{Request, SignalPipe};
 use super::token::Source;
+use crate::metrics::{Answer, LoopFigures, Page, Reloads};
+use crate::peers::CloseReason;
 use crate::server::{Server, Service};
 use crate::time::{Monotonic, Now};
-use crate::peers::CloseReason;
 use crate::websocket::handshake::Rejection;
 use mio::{Events, Poll};
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes read at once, from whomever.
 const BUFFER: usize = 64 << 10;
@@ -41,6 +43,16 @@ pub(super) struct EventLoop<S> {
     /// Until when nobody is accepted, for want of descriptors.
     accept_again: Option<Monotonic>,
     stage: Stage,
+    metrics: Option<Metrics<S>>,
+    figures: LoopFigures,
+    /// When the producers' lines that have not reached every peer yet began to be read.
+    fan_out: Option<Instant>,
+}
+
+/// The metrics' endpoint, and who writes the metrics.
+pub(super) struct Metrics<S> {
+    pub(super) http: MetricsHttp,
+    pub(super) render: fn(&Server<S>, &LoopFigures) -> String,
 }
 
 /// How far stopping has come.
@@ -64,6 +76,11 @@ pub(super) trait Housekeeping<S> {
     /// SIGHUP has come: reads again what may have changed. `false` if there is nothing to read: then the signal means
     /// what it means to most programs, that their terminal is gone, and ends the server.
     fn reload(&mut self, server: &mut Server<S>, now: Now) -> bool;
+
+    /// What has been read again since the start.
+    fn reloads(&self) -> Reloads {
+        Reloads::default()
+    }
 }
 
 /// Nothing happens beside the traffic.
@@ -85,11 +102,14 @@ impl<S: Service> EventLoop<S> {
         server: Server<S>,
         peers: PeerSockets,
         events_socket: Option<EventsSocket>,
+        metrics: Option<Metrics<S>>,
     ) -> io::Result<Self> {
+        let clock = Clock::new();
         let signals = SignalPipe::new(poll.registry())?;
         Ok(Self {
             poll,
-            clock: Clock::new(),
+            figures: LoopFigures { started: clock.now().wall, ..LoopFigures::default() },
+            clock,
             server,
             peers,
             producers: ProducerSockets::default(),
@@ -99,6 +119,8 @@ impl<S: Service> EventLoop<S> {
             producers_wait: false,
             accept_again: None,
             stage: Stage::Serving,
+            metrics,
+            fan_out: None,
         })
     }
 
@@ -115,6 +137,7 @@ impl<S: Service> EventLoop<S> {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
+            let start = Instant::now();
             let now = self.clock.now();
             for event in &events {
                 self.dispatch(event, &mut housekeeping, now);
@@ -124,6 +147,8 @@ impl<S: Service> EventLoop<S> {
                 next_tick = tick_after(now.monotonic, &housekeeping);
             }
             self.turn(now);
+            self.figures.reloads = housekeeping.reloads();
+            self.figures.turns.observe(start.elapsed());
             if self.stage == Stage::Closing && self.server.peers.is_empty() {
                 return Ok(());
             }
@@ -150,6 +175,16 @@ impl<S: Service> EventLoop<S> {
             }
             Source::PeerListener => self.peers.listener_ready(),
             Source::ProducerListener => self.producers_wait = true,
+            Source::MetricsListener => {
+                if let Some(metrics) = &mut self.metrics {
+                    metrics.http.listener_ready();
+                }
+            }
+            Source::Metrics(scraper) => {
+                if let Some(metrics) = &mut self.metrics {
+                    metrics.http.ready(scraper);
+                }
+            }
             Source::Signals => {
                 for request in self.signals.pending().collect::<Vec<_>>() {
                     match request {
@@ -185,11 +220,40 @@ impl<S: Service> EventLoop<S> {
         self.accept(now);
         self.producers.read(&mut self.server, &mut self.buffer, now);
         self.peers.read(&mut self.server, &mut self.buffer, now);
-        self.server.advance(now);
+        if self.fan_out.is_none() && self.server.is_ahead() {
+            self.fan_out = Some(Instant::now());
+        }
+        self.advance(now);
         self.drain(now);
         self.server.flush(&mut self.peers, now);
+        if !self.server.is_ahead()
+            && let Some(start) = self.fan_out.take()
+        {
+            self.figures.fan_outs.observe(start.elapsed());
+        }
         self.producers.write_answers(&mut self.server);
         self.server.reap(|peer| self.peers.close(peer));
+        self.serve_metrics(now);
+    }
+
+    /// Does what is due, and measures it if signatures are to be checked: that is nearly all of it then.
+    fn advance(&mut self, now: Now) {
+        let start = self.server.service.has_work().then(Instant::now);
+        self.server.advance(now);
+        if let Some(start) = start {
+            self.figures.verification += start.elapsed();
+        }
+    }
+
+    fn serve_metrics(&mut self, now: Now) {
+        let Self { metrics: Some(Metrics { http, render }), server, figures, .. } = self else { return };
+        figures.draining = self.stage != Stage::Serving;
+        http.turn(self.poll.registry(), &mut self.buffer, now.monotonic, |page| match page {
+            Page::Metrics => Answer::Metrics(render(server, figures)),
+            Page::Health => Answer::Alive,
+            Page::Ready if figures.draining => Answer::Stopping,
+            Page::Ready => Answer::Ready,
+        });
     }
 
     fn accept(&mut self, now: Now) {
@@ -199,6 +263,7 @@ impl<S: Service> EventLoop<S> {
         self.accept_again = None;
         if let Accepted::PauseFor(pause) = self.peers.accept(&mut self.server, self.poll.registry(), now) {
             self.accept_again = Some(now.monotonic + pause);
+            self.figures.accept_pauses += 1;
         }
         if let Some(listener) = self.events_socket.as_ref().filter(|_| self.producers_wait) {
             match self.producers.accept(listener, &mut self.server, self.poll.registry()) {
@@ -206,6 +271,7 @@ impl<S: Service> EventLoop<S> {
                 Err(error) => {
                     log::warn!(error:%; "cannot accept producers, trying again shortly");
                     self.accept_again = Some(now.monotonic + ACCEPT_PAUSE);
+                    self.figures.accept_pauses += 1;
                 }
             }
         }
@@ -237,7 +303,8 @@ impl<S: Service> EventLoop<S> {
         {
             return Some(Duration::ZERO);
         }
-        let deadlines = [self.server.next_deadline(now), self.accept_again, next_tick];
+        let metrics = self.metrics.as_ref().and_then(|metrics| metrics.http.next_deadline());
+        let deadlines = [self.server.next_deadline(now), self.accept_again, next_tick, metrics];
         // A millisecond more, for the clock counts whole ones and a wait must not end just before its time.
         let until = |due: Monotonic| (due - now.monotonic) + Duration::from_millis(1);
         deadlines.into_iter().flatten().min().map(until)

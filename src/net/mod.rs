@@ -11,6 +11,7 @@
 mod clock;
 mod event_loop;
 mod events_socket;
+mod metrics_http;
 mod peer_sockets;
 mod producer_sockets;
 mod reload;
@@ -20,14 +21,16 @@ mod token;
 use crate::access::{self, Access, ServiceSettings};
 use crate::config::{self, AccessMode, Config, FileError, read_access_file};
 use crate::hub::{Admission, Hub, HubLimits};
+use crate::metrics::{self, Facts};
 use crate::peers::{PeerLimits, Peers};
 use crate::producers::{ProducerLimits, Producers};
 use crate::server::Server;
 use crate::token::{KeySet, Tokens};
 use crate::websocket::message::Limits;
-use event_loop::{EventLoop, NoHousekeeping};
+use event_loop::{EventLoop, Metrics, NoHousekeeping};
 use events_socket::{Allowed, EventsSocket};
-use mio::Poll;
+use metrics_http::{MetricsHttp, ScraperLimits};
+use mio::{Poll, Registry};
 use peer_sockets::PeerSockets;
 use reload::Reload;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -49,6 +52,7 @@ pub struct Listening {
     /// The files to read again; a server that was given all it knows has none.
     reload: Option<Reload>,
     address: SocketAddr,
+    metrics_address: Option<SocketAddr>,
 }
 
 /// What a server decides by, and a page that it has.
@@ -68,6 +72,14 @@ pub enum ServeError {
     /// The address for clients is taken, or not this machine's.
     #[error("cannot listen on {address} ([webSocketEvents] address and port): {error}")]
     Address {
+        /// What was to be listened on.
+        address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The address for the metrics is taken, or not this machine's.
+    #[error("cannot listen on {address} ([metrics] address): {error}")]
+    Metrics {
         /// What was to be listened on.
         address: SocketAddr,
         /// Why not.
@@ -117,14 +129,23 @@ impl Listening {
                 .map_err(|error| ServeError::EventsSocket(error.to_string()))?;
         let address = peers.address()?;
         let server = server(config, embedded)?;
-        let event_loop = EventLoop::new(poll, server, peers, Some(events))?;
-        Ok(Self { event_loop, reload, address })
+        let metrics = config.metrics.address.map(|address| metrics(address, &config.metrics, poll.registry()));
+        let metrics = metrics.transpose()?;
+        let metrics_address = metrics.as_ref().map(|metrics| metrics.http.address()).transpose()?;
+        let event_loop = EventLoop::new(poll, server, peers, Some(events), metrics)?;
+        Ok(Self { event_loop, reload, address, metrics_address })
     }
 
     /// The address clients connect to.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address of the metrics' endpoint, if there is one.
+    #[must_use]
+    pub const fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// Serves until a signal ends it.
@@ -152,6 +173,22 @@ fn access(config: &config::Access) -> Result<Access, FileError> {
             timeout: config.timeout_ms,
         }))),
     })
+}
+
+/// The metrics' endpoint at `address`.
+fn metrics(
+    address: SocketAddr,
+    config: &config::Metrics,
+    registry: &Registry,
+) -> Result<Metrics<Hub>, ServeError> {
+    let limits = ScraperLimits {
+        connections: config.connections,
+        head_bytes: config.head_bytes,
+        time: config.seconds,
+    };
+    let http = MetricsHttp::bind(address, limits, registry)
+        .map_err(|error| ServeError::Metrics { address, error })?;
+    Ok(Metrics { http, render: |server, figures| metrics::render(Facts { server, figures }) })
 }
 
 /// The core as the configuration wants it.

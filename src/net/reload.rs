@@ -6,6 +6,7 @@ use super::event_loop::Housekeeping;
 use crate::access::Access;
 use crate::config::{AccessMode, Config, read_access_file};
 use crate::hub::Hub;
+use crate::metrics::Reloads;
 use crate::server::Server;
 use crate::time::Now;
 use std::fs;
@@ -17,6 +18,7 @@ use std::time::Duration;
 pub(super) struct Reload {
     config: Config,
     access_file: Option<Version>,
+    reloads: Reloads,
 }
 
 /// What tells that a file is another, or has been written to: device, inode, length, and the times of its last changes.
@@ -30,7 +32,7 @@ struct Version {
 
 impl Reload {
     pub(super) fn new(config: Config) -> Self {
-        let mut reload = Self { config, access_file: None };
+        let mut reload = Self { config, access_file: None, reloads: Reloads::default() };
         reload.access_file = reload.access_file_version();
         reload
     }
@@ -46,27 +48,33 @@ impl Reload {
         })
     }
 
-    fn reload_access(&self, server: &mut Server<Hub>, now: Now) {
+    fn reload_access(&mut self, server: &mut Server<Hub>, now: Now) {
         if let AccessMode::File(path) = &self.config.access.mode {
             match read_access_file(path) {
                 Ok(file) => {
                     let dataset_events = self.config.access.dataset_events.clone();
                     let access = Access::File { dataset_events, file };
                     server.service.replace_access(&mut server.peers, access, now);
+                    self.reloads.access_taken += 1;
                     log::info!("access file read again");
                 }
-                Err(error) => log::error!(error:%; "access file not taken, the old one stays in force"),
+                Err(error) => {
+                    self.reloads.access_refused += 1;
+                    log::error!(error:%; "access file not taken, the old one stays in force");
+                }
             }
         }
     }
 
-    fn reload_keys(&self, server: &mut Server<Hub>, now: Now) {
+    fn reload_keys(&mut self, server: &mut Server<Hub>, now: Now) {
         match self.config.token.read_keys() {
             Ok(keys) => {
                 server.service.replace_keys(&mut server.peers, keys, now);
+                self.reloads.keys_taken += 1;
                 log::info!("keys read again");
             }
             Err(errors) => {
+                self.reloads.keys_refused += 1;
                 for error in errors {
                     log::error!(error:%; "keys not taken, the old ones stay in force");
                 }
@@ -93,5 +101,9 @@ impl Housekeeping<Hub> for Reload {
         self.reload_keys(server, now);
         server.peers.settle(&mut server.service);
         true
+    }
+
+    fn reloads(&self) -> Reloads {
+        self.reloads
     }
 }

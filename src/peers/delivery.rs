@@ -137,6 +137,20 @@ impl Peers {
         self.delivery.dirty.iter().any(|lane| !lane.is_empty())
     }
 
+    /// Bytes queued for all peers, those of shared frames counted for each; and the number of peers that wait for some.
+    #[must_use]
+    pub fn queued(&self) -> (usize, usize) {
+        // Whoever has something queued is to be written to or blocked; some are in several of the lists.
+        let [prompt, bulk] = &self.delivery.dirty;
+        let mut slots: Vec<usize> = prompt.iter().chain(bulk).map(|&slot| slot as usize).collect();
+        slots.extend(self.delivery.blocked.keys());
+        slots.sort_unstable();
+        slots.dedup();
+        let queued = slots.iter().filter_map(|&slot| self.slab.get(slot)).map(|peer| peer.outgoing.queued());
+        let queued = queued.filter(|&bytes| bytes > 0);
+        queued.fold((0, 0), |(bytes, peers), more| (bytes + more, peers + 1))
+    }
+
     /// Writes what is queued to as many peers as a turn's budget allows: first those who are to be written to at
     /// once, then those in bulk.
     pub fn flush<S: Sockets>(&mut self, sockets: &mut S, now: Monotonic) {
