@@ -42,7 +42,8 @@ impl Run {
             let lane = lane(subscribers.len());
             let slots = subscribers.iter().map(|subscriber| subscriber.slot());
             let queued = slots.filter(|&slot| peers.deliver(slot, &frames, lane, now)).count();
-            counts.deliveries[topic.subject().kind as usize] += queued as u64 * std::mem::take(&mut self.events);
+            counts.deliveries[topic.subject().kind as usize] +=
+                queued as u64 * std::mem::take(&mut self.events);
         }
     }
 
@@ -99,7 +100,8 @@ impl Hub {
             self.run.encode(event);
             let frames = Frames::new(std::mem::take(&mut self.run.frames));
             let lane = lane(slots.len());
-            let queued = slots.iter().filter(|&&slot| peers.deliver(slot, &frames, lane, now.monotonic)).count();
+            let queued =
+                slots.iter().filter(|&&slot| peers.deliver(slot, &frames, lane, now.monotonic)).count();
             self.counts.deliveries[EventType::Notification as usize] += queued as u64;
         }
         slots.len()

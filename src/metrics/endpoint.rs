@@ -196,7 +196,8 @@ mod tests {
                 let mut response = httparse::Response::new(&mut headers);
                 let head = response.parse(&bytes).unwrap().unwrap();
                 let header = |name| response.headers.iter().find(|it| it.name == name).map(|it| it.value);
-                let length: usize = str::from_utf8(header("Content-Length").unwrap()).unwrap().parse().unwrap();
+                let length: usize =
+                    str::from_utf8(header("Content-Length").unwrap()).unwrap().parse().unwrap();
                 assert_eq!(bytes.len() - head, if head_only { 0 } else { length }, "{answer:?}");
                 assert_eq!(header("Connection"), Some(&b"close"[..]));
                 assert_eq!(header("Allow").is_some(), answer == Answer::Refused(405));

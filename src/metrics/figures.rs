@@ -39,7 +39,7 @@ pub struct Reloads {
 #[derive(Clone, Debug, Default)]
 pub struct Histogram {
     /// By [`Histogram::BOUNDS`]; the last one counts what is longer than all of them.
-    counts: [u64; Histogram::BOUNDS.len() + 1],
+    counts: [u64; Self::BOUNDS.len() + 1],
     sum: Duration,
 }
 

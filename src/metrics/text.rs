@@ -31,7 +31,8 @@ fn family(metric: &Metric, facts: Facts<'_>) -> MetricFamily {
 }
 
 fn series(kind: Kind, sample: &Sample<'_>) -> Series {
-    let mut series = Series::from_label(sample.labels.iter().map(|&(name, value)| label(name, value)).collect());
+    let mut series =
+        Series::from_label(sample.labels.iter().map(|&(name, value)| label(name, value)).collect());
     match &sample.value {
         Value::Number(number) if kind == Kind::Counter => {
             let mut counter = Counter::default();

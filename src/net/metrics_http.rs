@@ -64,9 +64,14 @@ struct Scraper {
 enum Stage {
     Reading(RequestReader),
     /// `bytes[sent..]` is still to be written.
-    Writing { bytes: Vec<u8>, sent: usize },
+    Writing {
+        bytes: Vec<u8>,
+        sent: usize,
+    },
     /// The end of the stream is awaited.
-    Shut { thrown_away: usize },
+    Shut {
+        thrown_away: usize,
+    },
 }
 
 /// What became of a connection's turn.
@@ -121,13 +126,10 @@ impl MetricsHttp {
         now: Monotonic,
         mut answer: impl FnMut(Page) -> Answer,
     ) {
+        // Those who go make room for those who come, who may have sent their request already.
+        self.serve_ready(buffer, &mut answer);
         self.accept(registry, now);
-        for id in std::mem::take(&mut self.ready) {
-            let Some(scraper) = self.scrapers.get_mut(id.index as usize) else { continue };
-            if scraper.generation == id.generation && scraper.advance(buffer, &mut answer) == Progress::Over {
-                self.scrapers.remove(id.index as usize);
-            }
-        }
+        self.serve_ready(buffer, &mut answer);
         self.scrapers.retain(|_, scraper| {
             let is_late = scraper.due <= now;
             if is_late && matches!(scraper.stage, Stage::Reading(_)) {
@@ -136,6 +138,15 @@ impl MetricsHttp {
             }
             !is_late
         });
+    }
+
+    fn serve_ready(&mut self, buffer: &mut [u8], answer: &mut impl FnMut(Page) -> Answer) {
+        for id in std::mem::take(&mut self.ready) {
+            let Some(scraper) = self.scrapers.get_mut(id.index as usize) else { continue };
+            if scraper.generation == id.generation && scraper.advance(buffer, answer) == Progress::Over {
+                self.scrapers.remove(id.index as usize);
+            }
+        }
     }
 
     fn accept(&mut self, registry: &Registry, now: Monotonic) {

@@ -129,7 +129,8 @@ impl Listening {
                 .map_err(|error| ServeError::EventsSocket(error.to_string()))?;
         let address = peers.address()?;
         let server = server(config, embedded)?;
-        let metrics = config.metrics.address.map(|address| metrics(address, &config.metrics, poll.registry()));
+        let metrics =
+            config.metrics.address.map(|address| metrics(address, &config.metrics, poll.registry()));
         let metrics = metrics.transpose()?;
         let metrics_address = metrics.as_ref().map(|metrics| metrics.http.address()).transpose()?;
         let event_loop = EventLoop::new(poll, server, peers, Some(events), metrics)?;

@@ -79,12 +79,8 @@ mod tests {
         let peers = ids.map(|(index, generation)| Source::Peer(PeerId::new(index, generation)));
         let producers = ids.map(|(index, generation)| Source::Producer(ProducerId::new(index, generation)));
         let scrapers = ids.map(|(index, generation)| Source::Metrics(ScraperId { index, generation }));
-        let singles = [
-            Source::PeerListener,
-            Source::ProducerListener,
-            Source::MetricsListener,
-            Source::Signals,
-        ];
+        let singles =
+            [Source::PeerListener, Source::ProducerListener, Source::MetricsListener, Source::Signals];
         for source in singles.into_iter().chain(peers).chain(producers).chain(scrapers) {
             assert_eq!(Source::from(Token::from(source)), source);
         }

@@ -194,8 +194,7 @@ impl From<Violation> for Ending {
 
 impl Slowness {
     /// Every limit, in the order of its number.
-    pub const ALL: [Self; 4] =
-        [Self::QueueFull, Self::OverSoftLimit, Self::NothingRead, Self::AllQueuesFull];
+    pub const ALL: [Self; 4] = [Self::QueueFull, Self::OverSoftLimit, Self::NothingRead, Self::AllQueuesFull];
 
     /// What it is called in the log.
     #[must_use]

@@ -10,6 +10,7 @@ mod access_file;
 mod command_line;
 mod delivery;
 mod demo;
+mod metrics;
 mod notifications;
 mod producers;
 mod requests;

@@ -14,12 +14,14 @@
 
 pub mod client;
 pub mod http;
+pub mod metrics;
 pub mod process;
 pub mod producer;
 pub mod server;
 pub mod token;
 
 pub use client::Client;
+pub use metrics::Metrics;
 pub use producer::Producer;
 pub use server::{Server, Setup};
 pub use token::{good_token, token_until};
