@@ -46,6 +46,7 @@ const OUTSIDE: [(&str, &[&str]); 4] = [
     (
         "sockets",
         &[
+            "listenfd",
             "mio",
             "signal_hook",
             "signal_hook_mio",

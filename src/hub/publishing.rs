@@ -1,11 +1,12 @@
-//! From a producer's event to its subscribers' queues: encoded once, shared by all.
+//! From a producer's event to its subscribers' queues: encoded once, shared by all (compressed once for those who inflate
+//! with the same window).
 //!
 //! Events that follow each other and go to the same subscribers are joined: a burst costs each subscriber one entry in its
 //! queue and one write, however many events it has.
 
 use super::{Hub, HubCounts, OpCode, encode};
 use crate::api::{Audience, Event, EventType, encode_taken};
-use crate::peers::{Lane, Peers};
+use crate::peers::{Lane, Peers, Shared};
 use crate::subscriptions::{Subscriptions, Topic};
 use crate::time::{Monotonic, Now};
 use crate::websocket::frame::Frames;
@@ -37,14 +38,19 @@ impl Run {
         now: Monotonic,
     ) {
         if let Some(topic) = self.topic.take() {
-            let frames = Frames::new(std::mem::take(&mut self.frames));
+            let mut messages = self.take();
             let subscribers = subscriptions.subscribers(&topic);
             let lane = lane(subscribers.len());
             let slots = subscribers.iter().map(|subscriber| subscriber.slot());
-            let queued = slots.filter(|&slot| peers.deliver(slot, &frames, lane, now)).count();
+            let queued = slots.filter(|&slot| peers.deliver(slot, &mut messages, lane, now)).count();
             counts.deliveries[topic.subject().kind as usize] +=
                 queued as u64 * std::mem::take(&mut self.events);
         }
+    }
+
+    /// What has been encoded, to be shared.
+    fn take(&mut self) -> Shared {
+        Shared::new(Frames::new(std::mem::take(&mut self.frames)))
     }
 
     /// Appends the frame of an event.
@@ -98,10 +104,10 @@ impl Hub {
         slots.dedup();
         if !slots.is_empty() {
             self.run.encode(event);
-            let frames = Frames::new(std::mem::take(&mut self.run.frames));
+            let mut messages = self.run.take();
             let lane = lane(slots.len());
             let queued =
-                slots.iter().filter(|&&slot| peers.deliver(slot, &frames, lane, now.monotonic)).count();
+                slots.iter().filter(|&&slot| peers.deliver(slot, &mut messages, lane, now.monotonic)).count();
             self.counts.deliveries[EventType::Notification as usize] += queued as u64;
         }
         slots.len()

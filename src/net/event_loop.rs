@@ -9,6 +9,7 @@ use super::events_socket::EventsSocket;
 use super::metrics_http::MetricsHttp;
 use super::peer_sockets::{Accepted, PeerSockets};
 use super::producer_sockets::ProducerSockets;
+use super::service_manager::{Counts, ServiceManager};
 use super::signals::{Request, SignalPipe};
 use super::token::Source;
 use crate::metrics::{Answer, LoopFigures, Page, Reloads};
@@ -16,7 +17,8 @@ use crate::peers::CloseReason;
 use crate::server::{Server, Service};
 use crate::time::{Monotonic, Now};
 use crate::websocket::handshake::Rejection;
-use mio::{Events, Poll};
+use mio::event::Event;
+use mio::{Events, Poll, Registry};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -38,6 +40,7 @@ pub(super) struct EventLoop<S> {
     producers: ProducerSockets,
     events_socket: Option<EventsSocket>,
     signals: SignalPipe,
+    manager: ServiceManager,
     buffer: Box<[u8]>,
     producers_wait: bool,
     /// Until when nobody is accepted, for want of descriptors.
@@ -81,6 +84,23 @@ pub(super) trait Housekeeping<S> {
     fn reloads(&self) -> Reloads {
         Reloads::default()
     }
+
+    /// A socket of the housekeeping's own is ready for something.
+    fn ready(&mut self, _event: &Event) {}
+
+    /// Does a turn's share with these sockets: after the traffic has been read, and before answers are written. `buffer`
+    /// is the loop's.
+    fn turn(&mut self, _server: &mut Server<S>, _registry: &Registry, _buffer: &mut [u8], _now: Now) {}
+
+    /// Whether the next turn has something to do even if nothing comes and nothing is due.
+    fn has_work(&self) -> bool {
+        false
+    }
+
+    /// When the next turn is due at the latest.
+    fn next_deadline(&self, _server: &Server<S>) -> Option<Monotonic> {
+        None
+    }
 }
 
 /// Nothing happens beside the traffic.
@@ -102,6 +122,7 @@ impl<S: Service> EventLoop<S> {
         server: Server<S>,
         peers: PeerSockets,
         events_socket: Option<EventsSocket>,
+        manager: ServiceManager,
         metrics: Option<Metrics<S>>,
     ) -> io::Result<Self> {
         let clock = Clock::new();
@@ -115,6 +136,7 @@ impl<S: Service> EventLoop<S> {
             producers: ProducerSockets::default(),
             events_socket,
             signals,
+            manager,
             buffer: vec![0; BUFFER].into(),
             producers_wait: false,
             accept_again: None,
@@ -130,9 +152,11 @@ impl<S: Service> EventLoop<S> {
     /// The system cannot wait for readiness.
     pub(super) fn run(mut self, mut housekeeping: impl Housekeeping<S>) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
-        let mut next_tick = tick_after(self.clock.now().monotonic, &housekeeping);
+        let start = self.clock.now().monotonic;
+        let mut next_tick = tick_after(start, &housekeeping);
+        self.manager.ready(self.counts(), start);
         loop {
-            let timeout = self.timeout(next_tick);
+            let timeout = self.timeout(&housekeeping, next_tick);
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
@@ -146,7 +170,8 @@ impl<S: Service> EventLoop<S> {
                 housekeeping.tick(&mut self.server, now);
                 next_tick = tick_after(now.monotonic, &housekeeping);
             }
-            self.turn(now);
+            self.turn(&mut housekeeping, now);
+            self.manager.turned(self.counts(), now.monotonic);
             self.figures.reloads = housekeeping.reloads();
             self.figures.turns.observe(start.elapsed());
             if self.stage == Stage::Closing && self.server.peers.is_empty() {
@@ -155,7 +180,7 @@ impl<S: Service> EventLoop<S> {
         }
     }
 
-    fn dispatch(&mut self, event: &mio::event::Event, housekeeping: &mut impl Housekeeping<S>, now: Now) {
+    fn dispatch(&mut self, event: &Event, housekeeping: &mut impl Housekeeping<S>, now: Now) {
         match event.token().into() {
             Source::Peer(peer) => {
                 if event.is_readable() || event.is_read_closed() || event.is_error() {
@@ -175,6 +200,7 @@ impl<S: Service> EventLoop<S> {
             }
             Source::PeerListener => self.peers.listener_ready(),
             Source::ProducerListener => self.producers_wait = true,
+            Source::AccessService => housekeeping.ready(event),
             Source::MetricsListener => {
                 if let Some(metrics) = &mut self.metrics {
                     metrics.http.listener_ready();
@@ -188,7 +214,7 @@ impl<S: Service> EventLoop<S> {
             Source::Signals => {
                 for request in self.signals.pending().collect::<Vec<_>>() {
                     match request {
-                        Request::Reload if housekeeping.reload(&mut self.server, now) => {}
+                        Request::Reload if self.reload(housekeeping, now) => {}
                         Request::Reload | Request::Stop => self.stop(),
                     }
                 }
@@ -196,12 +222,21 @@ impl<S: Service> EventLoop<S> {
         }
     }
 
+    /// Reads again what may have changed; `false` if there is nothing to read.
+    fn reload(&mut self, housekeeping: &mut impl Housekeeping<S>, now: Now) -> bool {
+        self.manager.reloading();
+        let reloaded = housekeeping.reload(&mut self.server, now);
+        self.manager.reloaded();
+        reloaded
+    }
+
     /// One step further towards the end: the first signal drains, a second one closes at once.
     fn stop(&mut self) {
         log::info!("stopping");
-        self.peers.close_listener();
+        self.peers.close_listener(self.poll.registry());
         self.stage = match self.stage {
             Stage::Serving => {
+                self.manager.stopping();
                 // Whoever has connected and written before the signal is read, whether its readiness has been told or not.
                 self.producers_wait = true;
                 self.producers.all_readable();
@@ -216,7 +251,7 @@ impl<S: Service> EventLoop<S> {
         };
     }
 
-    fn turn(&mut self, now: Now) {
+    fn turn(&mut self, housekeeping: &mut impl Housekeeping<S>, now: Now) {
         self.accept(now);
         self.producers.read(&mut self.server, &mut self.buffer, now);
         self.peers.read(&mut self.server, &mut self.buffer, now);
@@ -224,6 +259,7 @@ impl<S: Service> EventLoop<S> {
             self.fan_out = Some(Instant::now());
         }
         self.advance(now);
+        housekeeping.turn(&mut self.server, self.poll.registry(), &mut self.buffer, now);
         self.drain(now);
         self.server.flush(&mut self.peers, now);
         if !self.server.is_ahead()
@@ -281,7 +317,9 @@ impl<S: Service> EventLoop<S> {
     fn drain(&mut self, now: Now) {
         if self.stage == Stage::Draining && self.producers.is_drained() {
             self.stage = Stage::Closing;
-            self.events_socket = None;
+            if let Some(socket) = self.events_socket.take() {
+                socket.close(self.poll.registry());
+            }
             self.server.service.queue_held_back(&mut self.server.peers, now);
             for peer in self.server.peers.ids().collect::<Vec<_>>() {
                 self.server.peers.close(peer, CloseReason::Stopping, now.monotonic);
@@ -291,20 +329,32 @@ impl<S: Service> EventLoop<S> {
         }
     }
 
+    fn counts(&self) -> Counts {
+        Counts { connections: self.server.peers.len(), producers: self.server.producers.len() }
+    }
+
     /// How long to wait for readiness: not at all while there is something to do.
-    fn timeout(&self, next_tick: Option<Monotonic>) -> Option<Duration> {
+    fn timeout(&self, housekeeping: &impl Housekeeping<S>, next_tick: Option<Monotonic>) -> Option<Duration> {
         let now = self.clock.now();
         let may_accept = self.accept_again.is_none() && (self.peers.may_accept() || self.producers_wait);
         if may_accept
             || self.peers.has_readable()
+            || self.server.peers.has_resumed()
             || self.producers.has_readable(&self.server)
             || self.server.has_work()
+            || housekeeping.has_work()
             || self.stage == Stage::Draining
         {
             return Some(Duration::ZERO);
         }
-        let metrics = self.metrics.as_ref().and_then(|metrics| metrics.http.next_deadline());
-        let deadlines = [self.server.next_deadline(now), self.accept_again, next_tick, metrics];
+        let deadlines = [
+            self.server.next_deadline(now),
+            housekeeping.next_deadline(&self.server),
+            self.accept_again,
+            next_tick,
+            self.manager.next_deadline(now.monotonic),
+            self.metrics.as_ref().and_then(|metrics| metrics.http.next_deadline()),
+        ];
         // A millisecond more, for the clock counts whole ones and a wait must not end just before its time.
         let until = |due: Monotonic| (due - now.monotonic) + Duration::from_millis(1);
         deadlines.into_iter().flatten().min().map(until)

@@ -16,6 +16,8 @@ pub(super) enum Source {
     MetricsListener,
     /// The pipe of signals.
     Signals,
+    /// The connection to the access service.
+    AccessService,
     /// A WebSocket client.
     Peer(PeerId),
     /// A producer.
@@ -43,6 +45,7 @@ impl From<Source> for Token {
             Source::PeerListener => pack(SINGLE, 0, 0),
             Source::ProducerListener => pack(SINGLE, 1, 0),
             Source::Signals => pack(SINGLE, 2, 0),
+            Source::AccessService => pack(SINGLE, 3, 0),
             Source::MetricsListener => pack(SINGLE, 4, 0),
             Source::Peer(id) => pack(PEER, id.index(), id.generation()),
             Source::Producer(id) => pack(PRODUCER, id.index(), id.generation()),
@@ -63,8 +66,9 @@ impl From<Token> for Source {
             (METRICS, _) => Self::Metrics(ScraperId { index, generation }),
             (_, 0) => Self::PeerListener,
             (_, 1) => Self::ProducerListener,
-            (_, 4) => Self::MetricsListener,
-            _ => Self::Signals,
+            (_, 2) => Self::Signals,
+            (_, 3) => Self::AccessService,
+            _ => Self::MetricsListener,
         }
     }
 }
@@ -79,8 +83,13 @@ mod tests {
         let peers = ids.map(|(index, generation)| Source::Peer(PeerId::new(index, generation)));
         let producers = ids.map(|(index, generation)| Source::Producer(ProducerId::new(index, generation)));
         let scrapers = ids.map(|(index, generation)| Source::Metrics(ScraperId { index, generation }));
-        let singles =
-            [Source::PeerListener, Source::ProducerListener, Source::MetricsListener, Source::Signals];
+        let singles = [
+            Source::PeerListener,
+            Source::ProducerListener,
+            Source::Signals,
+            Source::AccessService,
+            Source::MetricsListener,
+        ];
         for source in singles.into_iter().chain(peers).chain(producers).chain(scrapers) {
             assert_eq!(Source::from(Token::from(source)), source);
         }

@@ -1,8 +1,7 @@
 //! What is queued for the peers and how it gets to them: bounds, the order of writing, and those who do not read.
 
-use super::{CloseReason, PeerId, Peers, Slowness, Stage, id_of};
+use super::{CloseReason, PeerId, Peers, Shared, Slowness, Stage, id_of};
 use crate::time::Monotonic;
-use crate::websocket::frame::Frames;
 use crate::websocket::outgoing::Flush;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
@@ -62,7 +61,7 @@ impl Delivery {
 }
 
 impl Peers {
-    /// Queues whole encoded frames of this peer's own.
+    /// Queues whole encoded frames of this peer's own; they are not compressed.
     pub fn send(&mut self, id: PeerId, frames: &[u8], now: Monotonic) {
         if self.get(id).is_some_and(|peer| peer.marks.open) && self.has_room(id.index(), frames.len(), now) {
             self.slab[id.index()].outgoing.push_bytes(frames);
@@ -70,10 +69,15 @@ impl Peers {
         }
     }
 
-    /// Queues shared frames for the peer in `slot`, if its connection is open. Returns whether they are queued.
-    pub fn deliver(&mut self, slot: usize, frames: &Frames, lane: Lane, now: Monotonic) -> bool {
-        let queued = self.slab.get(slot).is_some_and(|peer| peer.marks.open)
-            && self.has_room(slot, frames.as_bytes().len(), now);
+    /// Queues shared messages for the peer in `slot`, in the form it has negotiated, if its connection is open. Returns
+    /// whether they are queued.
+    pub fn deliver(&mut self, slot: usize, messages: &mut Shared, lane: Lane, now: Monotonic) -> bool {
+        let Some(peer) = self.slab.get(slot).filter(|peer| peer.marks.open) else { return false };
+        let frames = match (peer.connection.deflate(), self.compress_from) {
+            (Some(bits), Some(min_bytes)) => messages.compressed(bits, min_bytes, &mut self.codec),
+            _ => messages.plain(),
+        };
+        let queued = self.has_room(slot, frames.as_bytes().len(), now);
         if queued {
             self.slab[slot].outgoing.push(frames.clone());
             self.mark_dirty(slot, lane);

@@ -12,7 +12,9 @@
     reason = "each test program uses its own part of this; tests speak over real sockets on real clocks"
 )]
 
+pub mod access_service;
 pub mod client;
+pub mod deflate;
 pub mod http;
 pub mod metrics;
 pub mod process;
@@ -20,7 +22,9 @@ pub mod producer;
 pub mod server;
 pub mod token;
 
+pub use access_service::{AccessService, Consultation};
 pub use client::Client;
+pub use deflate::DeflateClient;
 pub use metrics::Metrics;
 pub use producer::Producer;
 pub use server::{Server, Setup};
