@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import yaml
+from test_metrics import scrape
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RULES = ROOT / "deploy" / "prometheus" / "airlay.rules.yml"
@@ -36,8 +37,9 @@ def selectors(expressions):
 def samples(server):
     """The labels of each sample at /metrics, by its name."""
     found = {}
-    for sample in server.metrics():
-        found.setdefault(sample.name, []).append(sample.labels)
+    for family in scrape(server).values():
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append(sample.labels)
     return found
 
 
