@@ -318,6 +318,12 @@ impl Peers {
         self.resumed.drain(..)
     }
 
+    /// Whether there are peers to read from again.
+    #[must_use]
+    pub const fn has_resumed(&self) -> bool {
+        !self.resumed.is_empty()
+    }
+
     /// Whether the driver should read from this peer's socket.
     #[must_use]
     pub fn wants_input(&self, id: PeerId) -> bool {

@@ -7,6 +7,7 @@
 )]
 
 mod access_file;
+mod access_service;
 mod command_line;
 mod compression;
 mod delivery;

@@ -12,6 +12,7 @@
     reason = "each test program uses its own part of this; tests speak over real sockets on real clocks"
 )]
 
+pub mod access_service;
 pub mod client;
 pub mod deflate;
 pub mod http;
@@ -20,6 +21,7 @@ pub mod producer;
 pub mod server;
 pub mod token;
 
+pub use access_service::{AccessService, Consultation};
 pub use client::Client;
 pub use deflate::DeflateClient;
 pub use producer::Producer;
