@@ -29,6 +29,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     warn_of(&config);
     let failed = |error: ServeError| Failure::new(Exit::Failed, format!("The server cannot run: {error}."));
     let listening = Listening::bind(&config).map_err(failed)?;
+    if let Some(address) = listening.metrics_address() {
+        ::log::info!(address:%; "metrics");
+    }
     ::log::info!(address:% = listening.address(), socket:% = listening.events_path().display(); "ready");
     if config.web_socket_events.port == 0 {
         // Whoever left the choice to the system may want to read it.
@@ -41,8 +44,5 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 fn warn_of(config: &Config) {
     if config.web_socket_events.origins.admit_any() {
         ::log::warn!("[webSocketEvents] origins is not set: pages of any origin may connect");
-    }
-    if config.metrics.address.is_some() {
-        ::log::warn!("[metrics] address has no effect yet");
     }
 }

@@ -175,6 +175,12 @@ section! {
     pub struct Metrics = "metrics" {
         /// Where the metrics are served over HTTP. Anyone who can connect can read them.
         address: Option<SocketAddr> = "", ip_and_port().or_none();
+        /// The most connections there may be at that address; a further one is answered with 503.
+        connections: usize = "16", count(1..=1024);
+        /// The longest head of a request there; a longer one is answered with 431.
+        head_bytes: usize = "8192", bytes(256..=1 << 20);
+        /// How long a connection there may take, from accept to the end of the answer.
+        seconds: Duration = "5", seconds(1..=3600);
     }
 }
 

@@ -6,12 +6,14 @@
 mod admission;
 mod clients;
 mod consulting;
+mod counts;
 mod publishing;
 mod rate;
 mod requests;
 mod taking_back;
 
 pub use admission::Admission;
+pub use counts::HubCounts;
 
 use crate::access::Access;
 use crate::api::{Code, Line, LineError, encode_refused};
@@ -61,6 +63,7 @@ pub struct Hub {
     run: Run,
     /// The frame of each reply, by its code.
     replies: [Vec<u8>; Code::ALL.len()],
+    counts: HubCounts,
 }
 
 impl Hub {
@@ -90,6 +93,7 @@ impl Hub {
             enforce_expiry,
             run: Run::default(),
             replies: Code::ALL.map(reply),
+            counts: HubCounts::default(),
         }
     }
 }
@@ -138,10 +142,14 @@ impl Service for Hub {
         match line {
             Ok(Line::Event(event)) => self.publish(peers, &event, answers, now),
             Ok(Line::Revoke { user, subject, ack }) => {
+                self.counts.revocations += 1;
                 let ended = self.revoke(peers, user, subject, now);
                 publishing::acknowledge(ack, ended, answers);
             }
-            Err(error) => encode_refused(number, &error, answers),
+            Err(error) => {
+                self.counts.refused_lines += 1;
+                encode_refused(number, &error, answers);
+            }
         }
     }
 
@@ -166,6 +174,6 @@ impl Service for Hub {
     }
 
     fn queue_held_back(&mut self, peers: &mut Peers, now: Now) {
-        self.run.queue(&self.subscriptions, peers, now.monotonic);
+        self.run.queue(&self.subscriptions, peers, &mut self.counts, now.monotonic);
     }
 }

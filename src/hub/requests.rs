@@ -7,11 +7,10 @@ use super::Hub;
 use super::clients::{Waiting, Wish};
 use crate::access::Decision;
 use crate::api::{Action, Code, Request};
-use crate::peers::{PeerId, Peers};
+use crate::peers::{CloseReason, PeerId, Peers};
 use crate::subscriptions::{Lease, Topic};
 use crate::time::{Now, Wall};
 use crate::token::{Claims, Lookup};
-use crate::websocket::close::CloseCode;
 use crate::websocket::message::Message;
 
 /// Signatures checked in one turn: about two milliseconds with RSA-4096.
@@ -41,7 +40,7 @@ impl Hub {
             // What has been read already is still taken; the rest stays where it is.
             peers.pause(peer);
             if self.clients.waiting(peer) > self.limits.request_burst as usize + WAITING_OVER_BURST {
-                peers.close(peer, CloseCode::POLICY_VIOLATION, "too many requests", now.monotonic);
+                peers.close(peer, CloseReason::TooManyRequests, now.monotonic);
             }
         }
     }
@@ -176,13 +175,14 @@ impl Hub {
     /// Replies to one request, and closes the connection of a client that goes on asking in vain.
     fn reply(&mut self, peers: &mut Peers, peer: PeerId, code: Code, now: Now) {
         peers.send(peer, &self.replies[usize::from(code.number())], now.monotonic);
+        self.counts.replies[usize::from(code.number())] += 1;
         let client = self.clients.get_mut(peer);
         client.bad_tokens += u8::from(code == Code::InvalidToken);
         client.over_rate = if code == Code::TooManyRequests { client.over_rate + 1 } else { 0 };
         if client.bad_tokens >= BAD_TOKENS {
-            peers.close(peer, CloseCode::POLICY_VIOLATION, "too many bad tokens", now.monotonic);
+            peers.close(peer, CloseReason::TooManyBadTokens, now.monotonic);
         } else if client.over_rate >= OVER_RATE {
-            peers.close(peer, CloseCode::POLICY_VIOLATION, "too many requests", now.monotonic);
+            peers.close(peer, CloseReason::TooManyRequests, now.monotonic);
         }
     }
 }
