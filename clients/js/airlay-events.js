@@ -222,7 +222,7 @@ export class AirlayEvents extends EventTarget {
       // One request tries a token: five bad ones in a row would end the connection.
       if (!this.#isProven && this.#unanswered.length) return;
       const now = performance.now();
-      const wait = this.#takenUp - now - BURST * INTERVAL;
+      const wait = this.#takenUp - now - (BURST - 1) * INTERVAL;
       if (wait > 0) return this.#after("rate", wait, () => this.#ask());
       this.#takenUp = Math.max(this.#takenUp, now) + INTERVAL;
       this.#changed.delete(topic);
