@@ -72,8 +72,8 @@ export class AirlayEvents extends EventTarget {
    * Calls `handler` with every event of a topic, from when the server has taken the subscription until the function
    * that is returned is called. Any number of handlers of a topic cost the server one subscription.
    *
-   * @param {{type: string, id?: string | null}} topic without an id: every notification of the token's user
-   * @param {(event: {type: string, id: string, data: any}) => void} handler
+   * @param {import("./airlay-events.js").Topic} topic without an id: every notification of the token's user
+   * @param {(event: import("./airlay-events.js").AirlayEvent) => void} handler
    * @param {object} [callbacks]
    * @param {(missed: boolean) => void} [callbacks.onAttached] called when events begin to come; with `true` after a
    *   gap, in which events may have been missed: fetch again what they would have told
