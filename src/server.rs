@@ -108,6 +108,8 @@ impl<S: Service> Server<S> {
 
     /// Does what is due, and a turn's share of what waits.
     pub fn advance(&mut self, now: Now) {
+        // A peer that is closed now still gets what was read before.
+        self.service.queue_held_back(&mut self.peers, now);
         self.peers.advance(now.monotonic);
         self.peers.settle(&mut self.service);
         self.service.work(&mut self.peers, now);

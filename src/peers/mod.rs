@@ -344,6 +344,10 @@ impl Peers {
 
     /// Tells the application of the peers whose connections have ended.
     pub fn settle<A: Application>(&mut self, application: &mut A) {
+        if self.ended.is_empty() {
+            return;
+        }
+        self.log_slow(application);
         while let Some(id) = self.ended.pop() {
             application.closed(id);
         }

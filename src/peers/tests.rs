@@ -216,6 +216,30 @@ fn s23_what_peers_share_is_counted_once() {
 }
 
 #[test]
+fn s24_what_few_get_is_written_in_its_turn_however_many_wait_in_bulk() {
+    let mut world = World::new(limits());
+    let many: Vec<PeerId> = (0..5000).map(|_| world.open_trusted()).collect();
+    let one = world.open_trusted();
+    let mut shared = Shared::new(Frames::new(frame(100)));
+    for id in &many {
+        world.peers.deliver(id.index(), &mut shared, Lane::Bulk, world.now.monotonic);
+    }
+    let written = |world: &World| many.iter().filter(|&&id| !world.written(id).is_empty()).count();
+    let mut turns = 0;
+    while written(&world) < many.len() {
+        // One more in each turn, while the fan-out goes on.
+        world.sockets.written.remove(&one);
+        world.peers.send(one, &frame(10), world.now.monotonic);
+        let before = written(&world);
+        world.peers.flush(&mut world.sockets, world.now.monotonic);
+        assert_eq!(world.written(one), frame(10), "turn {turns}");
+        assert!(written(&world) > before, "neither waits for the other");
+        turns += 1;
+    }
+    assert!(turns > 10, "a fan-out takes many turns: {turns}");
+}
+
+#[test]
 fn s27_a_drain_closes_everybody_in_time_and_nobody_misses_what_comes_before() {
     let mut world = World::new(limits());
     let connecting = world.connect();
