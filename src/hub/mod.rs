@@ -120,6 +120,12 @@ impl Application for Hub {
         self.request(peers, peer, message, now);
     }
 
+    fn user(&self, peer: PeerId) -> Option<String> {
+        let users: Vec<String> =
+            self.subscriptions.users_of_peer(peer).map(|user| user.to_string()).collect();
+        (!users.is_empty()).then(|| users.join(","))
+    }
+
     fn closed(&mut self, peer: PeerId) {
         self.subscriptions.disconnect(peer);
         self.clients.disconnect(peer);

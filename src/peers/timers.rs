@@ -1,6 +1,7 @@
 //! What a peer must do in time, and what happens when it does not.
 
 use super::deadlines::Deadlines;
+use super::drain::Drain;
 use super::{CloseReason, Ending, Lane, PeerId, PeerLimits, Peers};
 use crate::time::Monotonic;
 use crate::websocket::handshake::Rejection;
@@ -45,7 +46,8 @@ impl Peers {
     pub fn next_deadline(&self) -> Option<Monotonic> {
         let Timers { handshake, ping, pong, close, unfinished, next_sweep } = &self.timers;
         let sweep = (!unfinished.is_empty() || self.has_blocked()).then_some(*next_sweep);
-        [handshake.next(), ping.next(), pong.next(), close.next(), sweep].into_iter().flatten().min()
+        let drain = self.drain.as_ref().and_then(Drain::next);
+        [handshake.next(), ping.next(), pong.next(), close.next(), sweep, drain].into_iter().flatten().min()
     }
 
     /// Does what is due: pings the quiet, drops the dead and the late.
@@ -73,6 +75,7 @@ impl Peers {
         while let Some(id) = self.timers.close.pop(now) {
             self.disconnect(id);
         }
+        self.close_drained(now);
         if self.timers.next_sweep <= now || self.is_sweep_due() {
             self.timers.next_sweep = now + SWEEP;
             self.sweep_messages(now);

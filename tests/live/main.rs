@@ -12,6 +12,7 @@ mod command_line;
 mod compression;
 mod delivery;
 mod demo;
+mod limits;
 mod metrics;
 mod notifications;
 mod producers;
