@@ -58,7 +58,7 @@ section! {
         /// The users whose processes may write events. None listed, here and in allowGroups, means whoever the
         /// socket's permissions let in; the server's own user always may.
         allow_users: Vec<u32> = "", user().list();
-        /// The groups whose processes may write events.
+        /// The groups whose processes may write events, by the primary group of each process.
         allow_groups: Vec<u32> = "", group().list();
     }
 }

@@ -319,7 +319,12 @@ impl Peers {
     /// Nothing more is expected of a peer but the end of its stream.
     fn finish(&mut self, id: PeerId, ended: &Ended, now: Monotonic) {
         let peer = &mut self.slab[id.index()];
-        log::debug!(peer:% = self.addresses.get(peer.address), why:? = ended; "connection ended");
+        // The reason that a client gave stays out of it: it may hold anything, even a token.
+        let why: &dyn std::fmt::Debug = match ended {
+            Ended::Closed { code, .. } => code,
+            other => other,
+        };
+        log::debug!(peer:% = self.addresses.get(peer.address), why:?; "connection ended");
         peer.stage = Stage::Finishing;
         let ending = match *ended {
             Ended::Rejected(rejection) => {

@@ -67,7 +67,13 @@ impl Peers {
             }
         }
         while let Some(id) = self.timers.pong.pop(now) {
-            if self.get(id).is_some_and(|peer| peer.marks.awaits_pong && peer.marks.open) {
+            let Some(peer) = self.get(id).filter(|peer| peer.marks.awaits_pong && peer.marks.open) else {
+                continue;
+            };
+            if peer.marks.paused {
+                // Its pong may have come and is not read.
+                self.timers.pong.set(id, now);
+            } else {
                 log::info!(peer:% = self.addresses.get(self.slab[id.index()].address); "no pong, connection dropped");
                 self.drop_peer(id, Ending::NoPong);
             }
@@ -83,9 +89,14 @@ impl Peers {
         }
     }
 
-    /// Closes those who take too long for a message.
+    /// Closes those who take too long for a message. While a peer is not read from, that is not its fault.
     fn sweep_messages(&mut self, now: Monotonic) {
         let limit = self.limits.message;
+        for (&slot, since) in &mut self.timers.unfinished {
+            if self.slab[slot].marks.paused {
+                *since = now;
+            }
+        }
         let late = |(&slot, &since): (&usize, &Monotonic)| (now - since >= limit).then_some(slot);
         for slot in self.timers.unfinished.iter().filter_map(late).collect::<Vec<_>>() {
             self.timers.unfinished.remove(&slot);

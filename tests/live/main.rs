@@ -17,10 +17,12 @@ mod metrics;
 mod notifications;
 mod producers;
 mod requests;
+mod rotation;
 mod shutdown;
 mod startup;
 #[path = "../support/mod.rs"]
 mod support;
+mod taking_back;
 mod token_end;
 mod tokens;
 mod upgrade;
