@@ -13,6 +13,7 @@ mod demo;
 mod notifications;
 mod producers;
 mod requests;
+mod service_manager;
 mod shutdown;
 mod startup;
 #[path = "../support/mod.rs"]

@@ -25,17 +25,11 @@ ISSUE = "610217e481f6fc54736209e0"
 class Server:
     """A running server: `url` for clients, `events` for producers."""
 
-    def __init__(self, folder: Path) -> None:
-        config = folder / "config.ini"
-        config.write_text(
-            "[webSocketEvents]\naddress = 127.0.0.1\nport = 0\n"
-            "[events]\nsocket = events.sock\n"
-            f"[token]\npublicKey = {FIXTURES / 'live-2048.pub.pem'}\nissuer = dev.airlay.ru\n"
-            "[access]\nmode = token\n"
-            "[limits]\ndrainSeconds = 1\n"
-        )
-        command = [os.environ["AIRLAY_CLI"], "web_socket", "server", "--config", str(config)]
-        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    def __init__(self, folder: Path, settings: str = "", prefix: tuple = (), **options) -> None:
+        """`settings` are added to the configuration, `prefix` is a command that runs the binary, `options` are Popen's."""
+        config = self.write_config(folder, settings)
+        command = [*prefix, os.environ["AIRLAY_CLI"], "web_socket", "server", "--config", str(config)]
+        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
         self.log: list[str] = []
         self._ready = threading.Event()
         self._reader = threading.Thread(target=self._read_log)
@@ -44,6 +38,19 @@ class Server:
         (ready,) = [line for line in self.log if "msg=ready" in line]
         self.url = "ws://" + re.search(r"address=(\S+)", ready)[1] + "/ws"
         self.events = folder / "events.sock"
+
+    @staticmethod
+    def write_config(folder: Path, settings: str = "") -> Path:
+        """Writes the configuration of such a server."""
+        config = folder / "config.ini"
+        config.write_text(
+            "[webSocketEvents]\naddress = 127.0.0.1\nport = 0\n"
+            "[events]\nsocket = events.sock\n"
+            f"[token]\npublicKey = {FIXTURES / 'live-2048.pub.pem'}\nissuer = dev.airlay.ru\n"
+            "[access]\nmode = token\n"
+            f"[limits]\ndrainSeconds = 1\n{settings}"
+        )
+        return config
 
     def _read_log(self) -> None:
         for line in self._process.stderr:
@@ -61,6 +68,12 @@ class Server:
             self._process.kill()
             self._reader.join()
 
+    def kill(self) -> None:
+        """Ends the server as a power cut would."""
+        self._process.kill()
+        self._process.wait(DEADLINE)
+        self._reader.join()
+
     def publish(self, *lines: str) -> None:
         """Writes these lines to the events socket as a producer."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as producer:
@@ -76,6 +89,21 @@ def server(tmp_path):
     code = running.stop()
     print("".join(running.log))
     assert code == 0
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts servers; those that the test has not stopped are killed at its end."""
+    started = []
+
+    def start(**options) -> Server:
+        started.append(Server(tmp_path, **options))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.kill()
+        print("".join(running.log))
 
 
 @pytest.fixture(scope="session")
