@@ -22,11 +22,22 @@ USER = "5dad615eae019570fb4647ed"
 ISSUE = "610217e481f6fc54736209e0"
 
 
+def until(condition, what: str):
+    """The first value of `condition` that counts."""
+    end = time.monotonic() + DEADLINE
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"waited in vain for {what}")
+
+
 class Server:
     """A running server: `url` for clients, `events` for producers."""
 
-    def __init__(self, folder: Path, settings: str = "", prefix: tuple = (), **options) -> None:
-        """`settings` are added to the configuration, `prefix` is a command that runs the binary, `options` are Popen's."""
+    def __init__(self, folder: Path, settings: dict | None = None, prefix: tuple = (), **options) -> None:
+        """`settings` are keys of the configuration, as `{"log.level": "debug"}`; `prefix` is a command that runs the binary,
+        and `options` are those of Popen."""
         config = self.write_config(folder, settings)
         command = [*prefix, os.environ["AIRLAY_CLI"], "web_socket", "server", "--config", str(config)]
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
@@ -36,20 +47,31 @@ class Server:
         self._reader.start()
         assert self._ready.wait(DEADLINE) and self._process.poll() is None, "".join(self.log)
         (ready,) = [line for line in self.log if "msg=ready" in line]
-        self.url = "ws://" + re.search(r"address=(\S+)", ready)[1] + "/ws"
+        address = re.search(r"address=(\S+)", ready)[1]
+        self.url = f"ws://{address}/ws"
+        host, port = address.rsplit(":", 1)
+        self.address = host, int(port)
+        self.pid = self._process.pid
         self.events = folder / "events.sock"
 
     @staticmethod
-    def write_config(folder: Path, settings: str = "") -> Path:
+    def write_config(folder: Path, settings: dict | None = None) -> Path:
         """Writes the configuration of such a server."""
+        defaults = {
+            "webSocketEvents.address": "127.0.0.1",
+            "webSocketEvents.port": 0,
+            "events.socket": "events.sock",
+            "token.publicKey": FIXTURES / "live-2048.pub.pem",
+            "token.issuer": "dev.airlay.ru",
+            "access.mode": "token",
+            "limits.drainSeconds": 1,
+        }
+        sections = {}
+        for name, value in {**defaults, **(settings or {})}.items():
+            section, key = name.split(".")
+            sections.setdefault(section, []).append(f"{key} = {value}\n")
         config = folder / "config.ini"
-        config.write_text(
-            "[webSocketEvents]\naddress = 127.0.0.1\nport = 0\n"
-            "[events]\nsocket = events.sock\n"
-            f"[token]\npublicKey = {FIXTURES / 'live-2048.pub.pem'}\nissuer = dev.airlay.ru\n"
-            "[access]\nmode = token\n"
-            f"[limits]\ndrainSeconds = 1\n{settings}"
-        )
+        config.write_text("".join(f"[{section}]\n{''.join(keys)}" for section, keys in sections.items()))
         return config
 
     def _read_log(self) -> None:

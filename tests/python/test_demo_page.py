@@ -7,14 +7,13 @@ import json
 import os
 import signal
 import subprocess
-import time
 import urllib.request
 from pathlib import Path
 
 import pytest
 from websockets.sync.client import connect
 
-from conftest import DEADLINE, ISSUE
+from conftest import DEADLINE, ISSUE, until
 
 
 class Browser:
@@ -55,16 +54,6 @@ class Browser:
         self._open.close()
         self._process.terminate()
         self._process.wait(DEADLINE)
-
-
-def until(condition, what: str):
-    """The first value of `condition` that counts."""
-    end = time.monotonic() + DEADLINE
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    raise AssertionError(f"waited in vain for {what}")
 
 
 def read(path: Path) -> str:
