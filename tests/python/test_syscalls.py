@@ -194,7 +194,7 @@ STARTING = {
     "bind": "EADDRINUSE",
     "listen": "EADDRINUSE",
     "getsockname": "ENOBUFS",
-    "flock": "EWOULDBLOCK",
+    "flock": "EAGAIN",
     "chmod": "EPERM",
     "rename": "EACCES",
     "unlink": "EACCES",
@@ -211,8 +211,8 @@ def test_s48_an_error_at_the_start_is_an_exit_that_says_why_or_no_hindrance(tmp_
     trace, reached = tmp_path / "trace", 0
     for number in range(1, 100):
         inject = f"inject={call}:error={errno}:when={number}"
-        command = ["strace", "-f", "-o", str(trace), "-e", f"trace={call}", "-e", inject, os.environ["AIRLAY_CLI"]]
-        code, log = run(command + ["web_socket", "server", "--config", str(config)])
+        strace = ["strace", "-f", "-y", "-o", str(trace), "-e", f"trace={call}", "-e", inject]
+        code, log = run(strace, config)
         made = trace.read_text()
         if "(INJECTED)" not in made:
             break
@@ -224,17 +224,31 @@ def test_s48_an_error_at_the_start_is_an_exit_that_says_why_or_no_hindrance(tmp_
         assert code in (0, 1, 2), f"{failed}\n{log}"
         assert code == 0 or log.strip(), f"{failed}: it ended without a word"
         assert "panicked" not in log, f"{failed}\n{log}"
-        assert not (tmp_path / "events.sock").exists() or code == 1, failed
     assert reached > 0
 
 
-def run(command: list) -> tuple:
-    """Starts the server; when it is ready it is stopped. Its exit code and log."""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        log = ""
-        for said in process.stderr:
-            log += said
-            if "msg=ready" in said:
+def run(prefix: list, config: Path) -> tuple:
+    """Starts the server; if it comes to serve, it is stopped. Its exit code and log."""
+    command = [*prefix, os.environ["AIRLAY_CLI"], "web_socket", "server", "--config", str(config)]
+    log = config.with_name("log")
+    with log.open("w") as output:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=output) as process:
+            # The log does not say whether it serves: its lines may be what cannot be written.
+            until(lambda: process.poll() is not None or serves(config.with_name("events.sock")), "start or end")
+            if process.poll() is None:
                 (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
                 os.kill(int(child), signal.SIGTERM)
-        return process.wait(DEADLINE), log
+            code = process.wait(DEADLINE)
+    return code, log.read_text()
+
+
+def serves(path: Path) -> bool:
+    """Whether a producer gets an answer."""
+    try:
+        producer = Producer(path)
+        producer.write('{"type":"notification","users":[],"ack":1}')
+        producer.answer()
+        producer.close()
+        return True
+    except (Gone, OSError):
+        return False
