@@ -56,7 +56,7 @@ def matrix(calls: dict) -> list:
 
 def numbers(call: str) -> list:
     last = CALLS.get(call, 50)
-    return list(range(1, last + 1)) if FULL else sorted({1, 2, 9, last})
+    return list(range(1, last + 1)) if FULL else [1, 9, last]
 
 
 @contextlib.contextmanager
@@ -137,9 +137,8 @@ def check(events: list, acknowledged: list) -> None:
 
 @pytest.mark.parametrize(("call", "errno"), matrix(SERVING))
 def test_s48_an_error_hurts_one_connection_at_most(start, tmp_path, token, call, errno):
-    server = start(
-        settings={"limits.requestsPerSecond": 0, "limits.connectionsPerUser": 0, "log.level": "debug"}
-    )
+    limits = {"limits.requestsPerSecond": 0, "limits.connectionsPerUser": 0, "limits.closeSeconds": 1}
+    server = start(settings={**limits, "log.level": "debug"})
     most = 1 if call in HURTING and errno != "EINTR" else 0
     before = descriptors(server.pid)
     for number in numbers(call):
