@@ -33,7 +33,7 @@ def until(condition, what: str):
 
 
 class Server:
-    """A running server: `url` for clients, `events` for producers."""
+    """A running server: `url` for clients, `events` for producers, `metrics` for operators."""
 
     def __init__(self, folder: Path, settings: dict | None = None, prefix: tuple = (), **options) -> None:
         """`settings` are keys of the configuration, as `{"log.level": "debug"}`; `prefix` is a command that runs the binary,
@@ -53,6 +53,8 @@ class Server:
         self.address = host, int(port)
         self.pid = self._process.pid
         self.events = folder / "events.sock"
+        (metrics,) = [line for line in self.log if "msg=metrics" in line]
+        self.metrics = "http://" + re.search(r"address=(\S+)", metrics)[1]
 
     @staticmethod
     def write_config(folder: Path, settings: dict | None = None) -> Path:
@@ -65,6 +67,7 @@ class Server:
             "token.issuer": "dev.airlay.ru",
             "access.mode": "token",
             "limits.drainSeconds": 1,
+            "metrics.address": "127.0.0.1:0",
         }
         sections = {}
         for name, value in {**defaults, **(settings or {})}.items():

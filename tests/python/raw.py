@@ -89,10 +89,10 @@ class Stream:
 
 
 class Client(Stream):
-    """A WebSocket client; `address` is where it connects to."""
+    """A WebSocket client, connected to an address or by a socket that is connected."""
 
-    def __init__(self, address: tuple) -> None:
-        super().__init__(socket.create_connection(address, DEADLINE))
+    def __init__(self, to: tuple | socket.socket) -> None:
+        super().__init__(socket.create_connection(to, DEADLINE) if isinstance(to, tuple) else to)
 
     def upgrade(self) -> None:
         self.send(UPGRADE)
