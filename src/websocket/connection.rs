@@ -570,7 +570,7 @@ mod tests {
     }
 
     #[test]
-    fn s5_frames_behind_the_head_are_messages() {
+    fn s05_frames_behind_the_head_are_messages() {
         let mut request = Outgoing::default();
         let target = UpgradeRequest { host: "example.com", target: "/ws", nonce: *b"the sample nonce" };
         let client = || {
@@ -596,7 +596,7 @@ mod tests {
     }
 
     #[test]
-    fn s1_s5_bad_heads_are_answered_and_what_follows_is_dropped() {
+    fn s01_s05_bad_heads_are_answered_and_what_follows_is_dropped() {
         let mut long = b"GET / HTTP/1.1\r\nA: ".to_vec();
         long.resize(2000, b'a');
         for (head, rejection) in [
@@ -625,7 +625,7 @@ mod tests {
     }
 
     #[test]
-    fn s5_frames_behind_a_refused_head_are_dropped() {
+    fn s05_frames_behind_a_refused_head_are_dropped() {
         let mut bytes = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
             .to_vec();

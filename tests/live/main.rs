@@ -18,6 +18,7 @@ mod notifications;
 mod producers;
 mod requests;
 mod rotation;
+mod service_manager;
 mod shutdown;
 mod startup;
 #[path = "../support/mod.rs"]

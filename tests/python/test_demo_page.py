@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from browsers import Chromium, until
-from conftest import DEADLINE, ISSUE
+from browsers import Chromium
+from conftest import DEADLINE, ISSUE, until
 
 
 @pytest.fixture

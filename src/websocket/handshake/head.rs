@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn s5_the_end_is_found_whole_byte_by_byte_and_at_every_split() {
+    fn s05_the_end_is_found_whole_byte_by_byte_and_at_every_split() {
         let head = b"GET / HTTP/1.1\r\nA: b\r\n\r\n";
         let with_frames = [&head[..], b"\x81\x80\r\n\r\nframe"].concat();
         for (bytes, expected, left) in [
