@@ -33,7 +33,10 @@ fn write_to(folder: &Path) -> io::Result<()> {
     let completions = folder.join("completions");
     fs::create_dir_all(&completions)?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        generate_to(shell, &mut airlay::cli::command(), "airlay-cli", &completions)?;
+        let path = generate_to(shell, &mut airlay::cli::command(), "airlay-cli", &completions)?;
+        // For bash, clap_complete 4.6 spells a program's name with a hyphen in two ways, and finds no subcommand.
+        let script = fs::read_to_string(&path)?.replace("airlay__subcmd__cli", "airlay__cli");
+        fs::write(&path, script)?;
     }
     Ok(())
 }

@@ -41,9 +41,9 @@ section! {
         origins: Origins = "", origins();
         /// The proxies whose X-Forwarded-For or Forwarded header is believed.
         trusted_proxies: TrustedProxies = "", proxies();
-        /// Whether messages are compressed for clients that offer it (permessage-deflate, RFC 7692).
+        /// Whether events are compressed for clients that offer it (permessage-deflate, RFC 7692).
         compression: bool = "off", switch();
-        /// A message shorter than this is never compressed.
+        /// An event shorter than this goes out plain, and so does every reply.
         compression_min_bytes: usize = "128", bytes(0..=1 << 30);
     }
 }
