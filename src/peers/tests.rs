@@ -89,6 +89,7 @@ fn s14_a_flood_of_frames_without_a_message_is_closed_with_1008() {
         assert_eq!(world.peers.counts().other_frames, 201);
         assert!(!world.peers.is_open(flooding) && world.peers.is_open(other));
         assert_eq!(world.endings(), [Ending::Told(CloseReason::TooManyFrames)]);
+        world.turn();
         assert!(world.written(flooding).ends_with(&close(1008, "too many frames without a message")));
     }
 }

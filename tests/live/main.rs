@@ -13,6 +13,7 @@ mod compression;
 mod delivery;
 mod demo;
 mod limits;
+mod log;
 mod metrics;
 mod notifications;
 mod producers;
