@@ -99,6 +99,7 @@ export class AirlayEvents extends EventTarget {
     if (this.#ended.signal.aborted) return;
     this.#ended.abort();
     this.#abandon(1000);
+    for (const { subscribers } of this.#topics.values()) subscribers.clear();
     this.#topics.clear();
     this.#tell("closed");
   }
@@ -256,7 +257,8 @@ export class AirlayEvents extends EventTarget {
     // Attached to without an id, notifications come whatever their id.
     if (type === "notification" && id) keys.push(keyOf(type, ""));
     for (const key of keys) {
-      for (const { handler } of [...(this.#topics.get(key)?.subscribers ?? [])]) call(handler, event);
+      const topic = this.#topics.get(key);
+      if (topic) callAll(topic, "handler", event);
     }
   }
 
@@ -302,7 +304,7 @@ export class AirlayEvents extends EventTarget {
     if (wasAttached || this.#topics.get(topic.key) !== topic) return;
     const { missed, event } = topic;
     topic.missed = false;
-    for (const { onAttached } of [...topic.subscribers]) call(onAttached, missed);
+    callAll(topic, "onAttached", missed);
     this.#dispatch("attached", { topic: event, missed });
   }
 
@@ -322,10 +324,9 @@ export class AirlayEvents extends EventTarget {
     this.#topics.delete(topic.key);
     this.#changed.delete(topic);
     const error = failure(message, { code, topic: topic.event });
-    const subscribers = [...topic.subscribers];
-    topic.subscribers.clear();
     topic.token = undefined;
-    for (const { onError } of subscribers) call(onError, error);
+    callAll(topic, "onError", error);
+    topic.subscribers.clear();
     this.#dispatch("error", error);
   }
 
@@ -430,6 +431,13 @@ function keyOf(type, id) {
 
 function failure(message, more) {
   return Object.assign(new Error(message), more);
+}
+
+/** Calls every subscriber that there is now, unless one of them has unsubscribed another. */
+function callAll({ subscribers }, name, argument) {
+  for (const subscriber of [...subscribers]) {
+    if (subscribers.has(subscriber)) call(subscriber[name], argument);
+  }
 }
 
 /** Calls what the page has given us. What it throws is the page's, and must not keep others from their events. */

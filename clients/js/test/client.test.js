@@ -428,6 +428,18 @@ test("a handler may unsubscribe and subscribe", async () => {
   assert.deepEqual(calls, ["first", "second"]);
 });
 
+test("who was unsubscribed by another handler, or by close(), is not called any more", async () => {
+  const first = subscribe();
+  stage.events.subscribe(ISSUE, () => second.unsubscribe());
+  const second = subscribe();
+  stage.events.subscribe(ISSUE, () => stage.events.close());
+  const last = subscribe();
+  await stage.open();
+  await stage.reply(0);
+  await stage.receive(event(ISSUE));
+  assert.deepEqual([first, second, last].map(({ events }) => events.length), [1, 0, 0]);
+});
+
 test("closed is closed", async () => {
   const kept = await attached();
   stage.events.close();

@@ -3,6 +3,8 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import fs from "node:fs";
+import net from "node:net";
+import readline from "node:readline";
 import { afterEach, test } from "node:test";
 import { WebSocket } from "ws";
 import { AirlayEvents } from "../airlay-events.js";
@@ -171,6 +173,31 @@ test("quicker than the server allows, all is attached in the end", TIMEOUT, asyn
   const subscribers = await Promise.all(topics.map((topic) => subscribe(events, topic)));
   for (const topic of topics) await server.publish(topic, topic.id);
   for (const [number, subscriber] of subscribers.entries()) assert.equal(await subscriber.next(), idOf(number));
+});
+
+test("while nobody says who may see what it is tried again", TIMEOUT, async () => {
+  const server = await start({ access: { mode: "socket", socket: "access.sock" } });
+  const codes = new EventTarget();
+  class Watched extends WebSocket {
+    constructor(url) {
+      super(url);
+      this.on("message", (text) => codes.dispatchEvent(new Event(JSON.parse(text).code)));
+    }
+  }
+  const unavailable = once(codes, "8");
+  const events = new AirlayEvents(server.url, { token: () => tokenFor(), WebSocket: Watched });
+  open.push(events);
+  const attached = subscribe(events);
+  await unavailable;
+  // The access service, which knows everybody.
+  const service = net.createServer((connection) => {
+    readline.createInterface({ input: connection }).on("line", (line) => {
+      connection.write(JSON.stringify({ ref: JSON.parse(line).ref, code: 0 }) + "\n");
+    });
+  });
+  await once(service.listen(server.path("access.sock")), "listening");
+  await attached;
+  service.close();
 });
 
 test("128 subscriptions come back in one go", TIMEOUT, async () => {
