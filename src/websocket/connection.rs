@@ -403,6 +403,23 @@ impl Connection {
     }
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+impl Connection {
+    /// A server's connection that is open already.
+    pub(super) const fn opened(compression: Option<WindowBits>) -> Self {
+        Self { phase: Phase::Open { compression, incoming: None }, role: Role::Server }
+    }
+
+    /// Bytes of heap held for a head or a message under way, not counting the fixed parts.
+    pub(super) fn held(&self) -> usize {
+        match &self.phase {
+            Phase::AwaitingRequest(Some(reader)) => reader.held(),
+            Phase::Open { incoming: Some(incoming), .. } => incoming.held(),
+            _ => 0,
+        }
+    }
+}
+
 impl Role {
     fn mask(self) -> Option<[u8; 4]> {
         match self {
@@ -451,8 +468,7 @@ mod tests {
 
         /// A server's connection that is open.
         fn server(compression: Option<WindowBits>) -> Self {
-            let phase = Phase::Open { compression, incoming: None };
-            Self::new(Connection { phase, role: Role::Server })
+            Self::new(Connection::opened(compression))
         }
 
         fn client() -> Self {

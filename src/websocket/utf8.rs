@@ -23,7 +23,7 @@ impl Text {
     }
 
     /// Bytes of heap held.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn capacity(&self) -> usize {
         self.whole.capacity()
     }
