@@ -4,12 +4,16 @@
 //! them over the committed corpus. None of it is in a build for use.
 
 pub(crate) mod cuts;
+pub(crate) mod json;
 
 /// Every target's name and body.
-pub const TARGETS: [(&str, fn(&[u8])); 3] = [
+pub const TARGETS: [(&str, fn(&[u8])); 6] = [
     ("request_head", crate::websocket::fuzzing::request_head),
     ("frame_decoder", crate::websocket::fuzzing::frame_decoder),
     ("messages", crate::websocket::fuzzing::messages),
+    ("request", crate::api::fuzzing::request),
+    ("producer_lines", crate::api::fuzzing::producer_lines),
+    ("token", crate::token::fuzzing::token),
 ];
 
 #[cfg(test)]
