@@ -7,13 +7,14 @@ pub(crate) mod cuts;
 pub(crate) mod json;
 
 /// Every target's name and body.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+pub const TARGETS: [(&str, fn(&[u8])); 7] = [
     ("request_head", crate::websocket::fuzzing::request_head),
     ("frame_decoder", crate::websocket::fuzzing::frame_decoder),
     ("messages", crate::websocket::fuzzing::messages),
     ("request", crate::api::fuzzing::request),
     ("producer_lines", crate::api::fuzzing::producer_lines),
     ("token", crate::token::fuzzing::token),
+    ("server", crate::hub::fuzzing::server),
 ];
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 
 mod admission;
 mod clients;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod publishing;
 mod rate;
 mod requests;
