@@ -5,6 +5,8 @@
 
 pub(crate) mod cuts;
 pub(crate) mod json;
+#[cfg(test)]
+mod seeds;
 
 /// Every target's name and body.
 pub const TARGETS: [(&str, fn(&[u8])); 7] = [
@@ -20,26 +22,49 @@ pub const TARGETS: [(&str, fn(&[u8])); 7] = [
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use super::*;
+
+    fn corpus(target: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
+    }
 
     /// Every input of the corpus through its body. A file's name is printed when it fails.
     #[test]
     fn the_corpus_holds() {
-        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
         for (target, body) in TARGETS {
-            let folder = corpus.join(target);
-            let mut files: Vec<_> = fs::read_dir(&folder)
-                .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
-                .map(|entry| entry.unwrap().path())
-                .collect();
+            let folder = corpus(target);
+            let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+            let mut files: Vec<PathBuf> = files.map(|entry| entry.unwrap().path()).collect();
             files.sort();
-            assert!(files.len() >= 10, "{} has hardly any input", folder.display());
             for file in files {
                 println!("{}", file.display());
                 body(&fs::read(&file).unwrap());
             }
         }
+    }
+
+    /// With `UPDATE_CORPUS=1` the seeds are written. What else is in the corpus stays.
+    #[test]
+    fn the_corpus_has_every_seed() {
+        let is_update = std::env::var_os("UPDATE_CORPUS").is_some();
+        for (target, name, bytes) in seeds::seeds() {
+            let file = corpus(target).join(name);
+            if is_update {
+                fs::create_dir_all(corpus(target)).unwrap();
+                fs::write(&file, &bytes).unwrap();
+            }
+            let is_there = fs::read(&file).is_ok_and(|found| found == bytes);
+            assert!(is_there, "{} is not its seed: write it with UPDATE_CORPUS=1", file.display());
+        }
+    }
+
+    #[test]
+    fn every_target_has_its_program() {
+        let manifest = include_str!("../../fuzz/Cargo.toml");
+        let programs: Vec<&str> =
+            manifest.lines().filter_map(|line| line.strip_prefix("path = \"fuzz_targets/")).collect();
+        assert_eq!(programs, TARGETS.map(|(target, _)| format!("{target}.rs\"")));
     }
 }

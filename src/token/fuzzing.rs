@@ -79,7 +79,11 @@ fn check_text(tokens: &mut Tokens, text: &str, signing: &SigningKey) {
         && let (Ok(header), Ok(payload)) = (String::from_utf8(header), String::from_utf8(payload))
     {
         let signed = [encode(header.as_bytes()), encode(payload.as_bytes())].join(".");
-        assert_eq!(Some(signed.as_str()), text.rsplit_once('.').map(|(signed, _)| signed), "one encoding for one text");
+        assert_eq!(
+            Some(signed.as_str()),
+            text.rsplit_once('.').map(|(signed, _)| signed),
+            "one encoding for one text"
+        );
     }
 }
 
@@ -99,7 +103,9 @@ fn check_claims(tokens: &mut Tokens, header: &str, payload: &str, signing: &Sign
         assert_eq!(outcome == Err(TokenError::BadSignature), is_good, "{outcome:?} of {wanted:?}");
         assert_eq!(tokens.explain(&unsigned, wall).outcome, outcome);
     }
-    let Some(wanted) = wanted.filter(|wanted| MOMENTS.iter().any(|wall| wanted.counts_at(*wall))) else { return };
+    let Some(wanted) = wanted.filter(|wanted| MOMENTS.iter().any(|wall| wanted.counts_at(*wall))) else {
+        return;
+    };
     let token = signing.sign_with_header(header, payload);
     // Twice, so that it is remembered from whichever moment it was first good at.
     for wall in MOMENTS.into_iter().chain(MOMENTS) {
@@ -201,7 +207,11 @@ fn moment(date: &Json<'_>) -> Option<Wall> {
         return None;
     }
     let seconds: f64 = date.text.parse().ok()?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is neither large nor negative")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is neither large nor negative"
+    )]
     let wall = |seconds: f64| Wall((seconds * 1000.0).trunc() as u64);
     (seconds < 253_402_300_800.0).then(|| wall(seconds.max(0.0)))
 }
@@ -225,7 +235,8 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 fn encode(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
-        let bits = chunk.iter().fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte)) << (8 * (3 - chunk.len()));
+        let bits = chunk.iter().fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte))
+            << (8 * (3 - chunk.len()));
         text.extend((0..=chunk.len()).map(|place| char::from(DIGITS[bits >> (18 - 6 * place) & 63])));
     }
     text
@@ -241,11 +252,5 @@ const LEEWAY: Duration = Duration::from_secs(30);
 const NOW: Wall = Wall(1_711_709_200_000);
 
 /// Before, at and after it; and the edges of the leeway of a token that ends or begins at it.
-const MOMENTS: [Wall; 6] = [
-    NOW,
-    Wall(0),
-    Wall(NOW.0 - 30_000),
-    Wall(NOW.0 - 30_001),
-    Wall(NOW.0 + 29_999),
-    Wall(NOW.0 + 30_000),
-];
+const MOMENTS: [Wall; 6] =
+    [NOW, Wall(0), Wall(NOW.0 - 30_000), Wall(NOW.0 - 30_001), Wall(NOW.0 + 29_999), Wall(NOW.0 + 30_000)];

@@ -88,7 +88,10 @@ fn check(number: u64, line: &[u8]) {
             let Ok(Line::Event(again)) = Line::parse(written) else {
                 panic!("{} is no event", written.escape_ascii())
             };
-            assert_eq!((again.subject, &again.audience, again.ack), (event.subject, &event.audience, event.ack));
+            assert_eq!(
+                (again.subject, &again.audience, again.ack),
+                (event.subject, &event.audience, event.ack)
+            );
             assert_eq!(again.data.get(), event.data.get().replace('\n', " "));
 
             let mut message = Vec::new();

@@ -26,7 +26,8 @@ fn subject(object: &Json<'_>) -> Result<Option<Subject>, NotJson> {
 
 /// The id that a string of 24 hex digits is.
 fn object_id(value: &Json<'_>) -> Option<ObjectId> {
-    let digits = value.string().filter(|text| text.len() == 24 && text.bytes().all(|b| b.is_ascii_hexdigit()))?;
+    let digits =
+        value.string().filter(|text| text.len() == 24 && text.bytes().all(|b| b.is_ascii_hexdigit()))?;
     let mut bytes = [0; 12];
     for (place, byte) in bytes.iter_mut().enumerate() {
         *byte = u8::from_str_radix(&digits[2 * place..][..2], 16).ok()?;

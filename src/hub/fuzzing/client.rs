@@ -84,10 +84,12 @@ impl Client {
                 Step::Message(Message::Binary(_)) => {
                     self.unanswered.push_back(Wanted::Refusal(Code::InvalidRequest))
                 }
-                Step::Message(Message::Text(text)) => self.unanswered.push_back(match Request::parse(&text) {
-                    Err(code) => Wanted::Refusal(code),
-                    Ok(request) => Wanted::Done(request.action, topic(&request.auth, request.subject)),
-                }),
+                Step::Message(Message::Text(text)) => {
+                    self.unanswered.push_back(match Request::parse(&text) {
+                        Err(code) => Wanted::Refusal(code),
+                        Ok(request) => Wanted::Done(request.action, topic(&request.auth, request.subject)),
+                    })
+                }
                 Step::Frame(_) | Step::Opened => {}
             }
         }
@@ -107,7 +109,8 @@ impl Client {
         }
         let rules = FrameRules { masked: false, compression: false };
         loop {
-            let decoded = FrameHeader::decode(&self.unread, rules).expect("the server writes whole, plain frames");
+            let decoded =
+                FrameHeader::decode(&self.unread, rules).expect("the server writes whole, plain frames");
             let Some((header, start)) = decoded else { return };
             let end = start + usize::try_from(header.length).expect("a short frame");
             if self.unread.len() < end {
@@ -136,7 +139,8 @@ impl Client {
         assert!(self.unread.is_empty(), "a frame is not all there");
         assert!(self.unanswered.is_empty(), "no reply to {:?}", self.unanswered);
         for subscribed in &self.subscribed {
-            let owed = events(published, subscribed.topic).filter(|number| *number >= subscribed.owed_from).last();
+            let owed =
+                events(published, subscribed.topic).filter(|number| *number >= subscribed.owed_from).last();
             assert!(subscribed.last >= owed, "{subscribed:?} lacks {owed:?}");
         }
     }
@@ -203,7 +207,8 @@ impl Client {
                     assert_eq!(Some(number), next, "a hole or a repetition in {subscribed:?}");
                 }
                 None => {
-                    let first = events(published, subscribed.topic).find(|number| *number >= subscribed.owed_from);
+                    let first =
+                        events(published, subscribed.topic).find(|number| *number >= subscribed.owed_from);
                     assert!(first.is_none_or(|first| number <= first), "a hole in {subscribed:?}");
                 }
             }

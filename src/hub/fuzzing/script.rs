@@ -388,7 +388,8 @@ impl World {
             let is_all = self.server.producers.write_answers(producer.id, &mut producer.answers);
             assert!(is_all.expect("memory takes every byte"));
         }
-        let shut: Vec<PeerId> = self.sockets.0.iter().filter(|(_, wire)| wire.is_shut).map(|(id, _)| *id).collect();
+        let shut: Vec<PeerId> =
+            self.sockets.0.iter().filter(|(_, wire)| wire.is_shut).map(|(id, _)| *id).collect();
         for id in shut {
             // The client closes its end too.
             self.server.disconnect(id);

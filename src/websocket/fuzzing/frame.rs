@@ -180,7 +180,8 @@ fn check_encoding(payload: &[u8], rules: FrameRules) {
     let mask = rules.masked.then_some(key);
     let mut bytes = Vec::new();
     frame::encode(OpCode::Binary, payload, mask, &mut bytes);
-    let header = FrameHeader { fin: true, rsv1: false, opcode: OpCode::Binary, mask, length: payload.len() as u64 };
+    let header =
+        FrameHeader { fin: true, rsv1: false, opcode: OpCode::Binary, mask, length: payload.len() as u64 };
     let decoded = frames(&bytes, rules);
     assert_eq!(decoded, (vec![Frame { header, payload: payload.to_vec() }], false));
 }

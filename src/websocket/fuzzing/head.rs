@@ -201,10 +201,10 @@ fn by_definition(bytes: &[u8]) -> Head {
         statuses.push(400);
     }
     let texts = |name| field(name).map(|value| str::from_utf8(value).ok().filter(|text| text.is_ascii()));
-    let (origins, forwarded, forwarded_for) =
-        (texts("origin"), texts("forwarded"), texts("x-forwarded-for"));
-    let [origins, forwarded, forwarded_for] = [origins.collect(), forwarded.collect(), forwarded_for.collect()]
-        .map(|texts: Vec<Option<&str>>| texts.into_iter().map(|text| text.map(str::to_owned)).collect());
+    let (origins, forwarded, forwarded_for) = (texts("origin"), texts("forwarded"), texts("x-forwarded-for"));
+    let [origins, forwarded, forwarded_for] =
+        [origins.collect(), forwarded.collect(), forwarded_for.collect()]
+            .map(|texts: Vec<Option<&str>>| texts.into_iter().map(|text| text.map(str::to_owned)).collect());
     let (origins, forwarded, forwarded_for): (Option<Vec<_>>, Option<Vec<_>>, Option<Vec<_>>) =
         (origins, forwarded, forwarded_for);
     let (Some(origins), Some(forwarded), Some(forwarded_for)) = (origins, forwarded, forwarded_for) else {

@@ -103,7 +103,10 @@ fn read(
         let most = limits.message_bytes + limits.message_bytes / 8 + 64;
         assert!(connection.held() <= 2 * come.min(most).max(8), "{} of {come}", connection.held());
     }
-    assert_eq!(outgoing.write_to(&mut seen.answers, usize::MAX).expect("memory takes every byte"), Flush::Done);
+    assert_eq!(
+        outgoing.write_to(&mut seen.answers, usize::MAX).expect("memory takes every byte"),
+        Flush::Done
+    );
     seen
 }
 
