@@ -157,6 +157,8 @@ fn messages() -> Named {
         ("deflate_window", [compressed, &masked(0xc1, b"\xf2\x00\x11\x00\x00")].concat()),
         ("deflate_broken", [compressed, &masked(0xc1, b"\xff\xff")].concat()),
         ("deflate_cut", [compressed, &masked(0xc2, b"\x00\x05\x00\xfa\xffH")].concat()),
+        // The bytes that are appended (§7.2.2) do not end the block.
+        ("deflate_cut_before_tail", [compressed, &masked(0xc2, b"\x01\x06\x00\xf9\xff")].concat()),
         ("deflate_bomb", [&[3][..], &masked(0xc2, &bomb())].concat()),
     ]
     .map(|(name, bytes)| (name.to_owned(), bytes))
