@@ -15,6 +15,7 @@ pub mod forwarded;
 pub mod fuzzing;
 pub mod hub;
 pub mod log;
+pub mod metrics;
 pub mod ndjson;
 pub mod net;
 pub mod origins;

@@ -6,8 +6,9 @@ use crate::api::{Action, Code, ObjectId, Request, Subject};
 use crate::fuzzing::json::{Content, Json};
 use crate::subscriptions::Topic;
 use crate::websocket::connection::{Connection, Step};
-use crate::websocket::deflate::Codec;
+use crate::websocket::deflate::{Codec, WindowBits};
 use crate::websocket::frame::{FrameHeader, FrameRules, OpCode};
+use crate::websocket::fuzzing::deflate::inflate;
 use crate::websocket::message::{Limits, Message};
 use crate::websocket::outgoing::Outgoing;
 
@@ -76,7 +77,7 @@ impl Client {
         loop {
             match self.mirror.receive(&mut input, &mut outgoing, limits, &mut codec) {
                 Step::Starved | Step::Ended(_) => return,
-                Step::Upgrade(upgrade) => self.mirror.accept(&upgrade, false, &mut outgoing),
+                Step::Upgrade(upgrade) => self.mirror.accept(&upgrade, true, &mut outgoing),
                 Step::Page(_) => {
                     self.mirror.respond(b"", &mut outgoing);
                     return;
@@ -107,7 +108,7 @@ impl Client {
         if self.stage == Stage::Refused {
             return;
         }
-        let rules = FrameRules { masked: false, compression: false };
+        let rules = FrameRules { masked: false, compression: true };
         loop {
             let decoded =
                 FrameHeader::decode(&self.unread, rules).expect("the server writes whole, plain frames");
@@ -117,8 +118,15 @@ impl Client {
                 return;
             }
             assert_eq!(self.stage, Stage::Open, "nothing comes behind a Close");
-            let payload: Vec<u8> = self.unread.drain(..end).skip(start).collect();
+            let mut payload: Vec<u8> = self.unread.drain(..end).skip(start).collect();
             assert!(header.fin);
+            if header.rsv1 {
+                let window_bits = self.mirror.deflate().map(WindowBits::get);
+                let window = 1 << window_bits.expect("compression only where it was negotiated");
+                let inflated = inflate(&payload, usize::MAX).expect("whole DEFLATE data");
+                assert!(inflated.farthest <= window, "{} is outside the window", inflated.farthest);
+                payload = inflated.bytes;
+            }
             match header.opcode {
                 OpCode::Text => self.takes(&payload, published),
                 OpCode::Ping => self.owes_pong = true,

@@ -118,8 +118,11 @@ impl World {
                 file: AccessFile::parse(ACCESS_FILE.as_bytes()).expect("a good file"),
             },
             _ => {
-                let settings =
-                    ServiceSettings { keep: Duration::from_secs(30), timeout: Duration::from_secs(2) };
+                let settings = ServiceSettings {
+                    keep: Duration::from_secs(30),
+                    timeout: Duration::from_secs(2),
+                    questions: 4,
+                };
                 let mut service = Service::new(settings);
                 service.handle_connected();
                 Access::Service(Box::new(service))
@@ -161,7 +164,12 @@ impl World {
         let producers = Producers::new(ProducerLimits { line: LINE_BYTES, answers: 1 << 20 });
         let queue = peers.queue;
         Self {
-            server: Server::new(Peers::new(peers, LIMITS), producers, hub, queue),
+            server: Server::new(
+                Peers::new(peers, LIMITS).with_compression_from(small(64, 1)),
+                producers,
+                hub,
+                queue,
+            ),
             sockets: Wires::default(),
             clients: BTreeMap::new(),
             producers: Vec::new(),
@@ -173,7 +181,10 @@ impl World {
     /// One step of the script.
     fn step(&mut self, script: &mut Unstructured<'_>) -> Result<()> {
         match script.int_in_range(0..=15)? {
-            0 => self.connect(),
+            0 => {
+                let offer = script.int_in_range(0..=2)?;
+                self.connect(OFFERS[offer]);
+            }
             1..=4 => {
                 let client = self.client(script)?;
                 let own = self.clients.keys().nth(client).map_or(0, |id| id.generation() as usize % 2);
@@ -230,6 +241,13 @@ impl World {
                     _ => self.now.wall.0 + milliseconds,
                 };
             }
+            14 if script.ratio(1, 8)? => {
+                let Server { service: hub, peers, .. } = &mut self.server;
+                match hub.access_attempt() {
+                    Some(_) => hub.access_connected(),
+                    None => hub.access_disconnected(peers, self.now, script.arbitrary()?),
+                }
+            }
             14 => {
                 let code = *script.choose(&[Code::Ok, Code::Ok, Code::UserNotExists, Code::NoAccess])?;
                 self.answer(code);
@@ -250,12 +268,12 @@ impl World {
         script.int_in_range(0..=self.clients.len().max(1) - 1)
     }
 
-    fn connect(&mut self) {
+    fn connect(&mut self, offer: &str) {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let Some(id) = self.server.peers.connect(address, self.now.monotonic) else { return };
         self.sockets.0.insert(id, Wire { room: 1000, ..Wire::default() });
         self.clients.insert(id, Client::new());
-        self.send_to(id, UPGRADE, 0);
+        self.send_to(id, format!("{UPGRADE}{offer}\r\n").as_bytes(), 0);
     }
 
     /// Sends to the server what a client writes, in two pieces cut at `cut`.
@@ -352,30 +370,14 @@ impl World {
     /// Lets the access service answer all its questions.
     fn answer(&mut self, code: Code) {
         let Server { service: hub, peers, .. } = &mut self.server;
-        while let Access::Service(service) = &mut hub.access
-            && let Some(question) = service.next_question()
-        {
+        while let Some(question) = hub.next_access_question() {
             let line = format!("{{\"ref\":{},\"code\":{}}}", question.reference, code.number());
-            let answered = service.handle_line(line.as_bytes(), self.now.monotonic);
-            if let Some((question, code)) = answered.expect("a good answer") {
-                hub.answered(peers, question, code, self.now);
-            }
-        }
-    }
-
-    /// Waits no longer for answers that have not come in time.
-    fn give_up(&mut self) {
-        let Server { service: hub, peers, .. } = &mut self.server;
-        while let Access::Service(service) = &mut hub.access
-            && let Some(question) = service.poll_unanswered(self.now.monotonic)
-        {
-            hub.answered(peers, question, Code::Unavailable, self.now);
+            hub.access_line(peers, line.as_bytes(), self.now).expect("a good answer");
         }
     }
 
     /// A turn of the event loop.
     fn turn(&mut self) {
-        self.give_up();
         self.server.advance(self.now);
         self.server.flush(&mut self.sockets, self.now);
         for (id, wire) in &mut self.sockets.0 {
@@ -517,8 +519,15 @@ const SUBJECTS: [Subject; 5] = [
 const ACCESS_FILE: &str =
     r#"{"users":{"5dad615eae019570fb4647ed":{"datasets":["010101010101010101010101"]}}}"#;
 
-const UPGRADE: &[u8] = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// What a client may offer besides.
+const OFFERS: [&str; 3] = [
+    "",
+    "Sec-WebSocket-Extensions: permessage-deflate\r\n",
+    "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=9\r\n",
+];
 
 const LIMITS: Limits = Limits { head_bytes: 1024, message_bytes: 4096, fragments: 4 };
 

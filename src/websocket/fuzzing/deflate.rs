@@ -1,26 +1,28 @@
 //! DEFLATE (RFC 1951), bit by bit, as slow as it is short: what the inflater in use is compared with.
 
-/// What the payload of a compressed message holds (RFC 7692 §7.2.2), and how many of its blocks are final.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Inflated {
-    pub(super) bytes: Vec<u8>,
-    pub(super) final_blocks: u32,
+/// What the payload of a compressed message holds (RFC 7692 §7.2.2).
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Inflated {
+    pub(crate) bytes: Vec<u8>,
+    /// How many blocks say that they are the last.
+    pub(crate) final_blocks: u32,
+    /// How far back a copy reaches at most.
+    pub(crate) farthest: usize,
 }
 
-/// Inflates a message's payload; `None` if it is broken, cut, or holds more than `limit` bytes.
-pub(super) fn inflate(payload: &[u8], limit: usize) -> Result<Inflated, Broken> {
+/// Inflates a message's payload, unless it is broken, cut, or holds more than `limit` bytes.
+pub(crate) fn inflate(payload: &[u8], limit: usize) -> Result<Inflated, Broken> {
     let data = [payload, &[0, 0, 0xff, 0xff]].concat();
     let mut bits = Bits { data: &data, at: 0 };
-    let mut inflated = Inflated { bytes: Vec::new(), final_blocks: 0 };
+    let mut inflated = Inflated::default();
     while bits.at < data.len() * 8 {
         let is_final = bits.take(1)? == 1;
-        let bytes = &mut inflated.bytes;
         match bits.take(2)? {
-            0 => stored(&mut bits, bytes)?,
-            1 => compressed(&mut bits, bytes, &fixed_lengths(), &[5; 30], limit)?,
+            0 => stored(&mut bits, &mut inflated.bytes)?,
+            1 => compressed(&mut bits, &mut inflated, &fixed_lengths(), &[5; 30], limit)?,
             2 => {
                 let (literals, distances) = dynamic_lengths(&mut bits)?;
-                compressed(&mut bits, bytes, &literals, &distances, limit)?;
+                compressed(&mut bits, &mut inflated, &literals, &distances, limit)?;
             }
             _ => return Err(Broken::Data),
         }
@@ -37,7 +39,7 @@ pub(super) fn inflate(payload: &[u8], limit: usize) -> Result<Inflated, Broken> 
 
 /// Why there is no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Broken {
+pub(crate) enum Broken {
     /// It is no DEFLATE data, or not all of it.
     Data,
     /// There is more in it than is wanted, whatever comes behind that.
@@ -80,11 +82,12 @@ fn stored(bits: &mut Bits<'_>, out: &mut Vec<u8>) -> Result<(), Broken> {
 
 fn compressed(
     bits: &mut Bits<'_>,
-    out: &mut Vec<u8>,
+    inflated: &mut Inflated,
     literals: &[u8],
     distances: &[u8],
     limit: usize,
 ) -> Result<(), Broken> {
+    let Inflated { bytes: out, farthest, .. } = inflated;
     let (literals, distances) = (Code::new(literals), Code::new(distances));
     loop {
         match literals.decode(bits)? {
@@ -95,6 +98,7 @@ fn compressed(
                 let length = base + bits.take(extra)?;
                 let (base, extra) = *DISTANCES.get(distances.decode(bits)?).ok_or(Broken::Data)?;
                 let distance = base + bits.take(extra)?;
+                *farthest = distance.max(*farthest);
                 for _ in 0..length {
                     let from = out.len().checked_sub(distance).ok_or(Broken::Data)?;
                     out.push(out[from]);

@@ -2,7 +2,7 @@
 //!
 //! Each compares the module with a reading of the RFC that is simple, slow and not used elsewhere.
 
-mod deflate;
+pub(crate) mod deflate;
 mod frame;
 mod head;
 mod message;
