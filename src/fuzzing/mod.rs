@@ -8,8 +8,11 @@ pub(crate) mod json;
 #[cfg(test)]
 mod seeds;
 
+/// What one input is given to.
+pub type Body = fn(&[u8]);
+
 /// Every target's name and body.
-pub const TARGETS: [(&str, fn(&[u8])); 7] = [
+pub const TARGETS: [(&str, Body); 7] = [
     ("request_head", crate::websocket::fuzzing::request_head),
     ("frame_decoder", crate::websocket::fuzzing::frame_decoder),
     ("messages", crate::websocket::fuzzing::messages),

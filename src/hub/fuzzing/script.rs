@@ -289,7 +289,7 @@ impl World {
         if !self.server.peers.wants_input(id) {
             return;
         }
-        client.sends(bytes, &LIMITS, |auth, subject| topic(auth, subject));
+        client.sends(bytes, &LIMITS, topic);
         let (head, tail) = bytes.split_at(cut.min(bytes.len()));
         for piece in [head, tail] {
             self.server.receive(id, &mut piece.to_vec(), self.now);
