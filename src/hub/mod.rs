@@ -7,6 +7,8 @@ mod admission;
 mod clients;
 mod consulting;
 mod counts;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod publishing;
 mod rate;
 mod requests;
