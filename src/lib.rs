@@ -13,6 +13,7 @@ pub mod config;
 pub mod forwarded;
 pub mod hub;
 pub mod log;
+pub mod metrics;
 pub mod ndjson;
 pub mod net;
 pub mod origins;

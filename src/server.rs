@@ -124,6 +124,12 @@ impl<S: Service> Server<S> {
         }
     }
 
+    /// Whether some of what producers have written has not been offered to every peer it concerns.
+    #[must_use]
+    pub const fn is_ahead(&self) -> bool {
+        self.taken > 0
+    }
+
     /// Frees the slots of the peers that are gone, telling `close` of each so that it closes the socket.
     pub fn reap(&mut self, close: impl FnMut(PeerId)) {
         self.peers.reap(close);

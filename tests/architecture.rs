@@ -34,8 +34,9 @@ const TABLE: &str = "
     producers             | ndjson                                                    |
     server                | ndjson peers producers time                               |
     hub                   | api access forwarded ndjson origins peers producers server subscriptions time token websocket |
+    metrics               | api hub log peers server time websocket                   |
     config                | api access forwarded log origins peers token              | system
-    net                   | access api config forwarded hub log ndjson origins peers producers server subscriptions time token websocket | sockets descriptors clocks system
+    net                   | access api config forwarded hub log metrics ndjson origins peers producers server subscriptions time token websocket | sockets descriptors clocks system
     cli                   | access api config log ndjson net time token websocket     | sockets descriptors clocks system
     main                  | cli                                                       | system
 ";
@@ -45,6 +46,7 @@ const OUTSIDE: [(&str, &[&str]); 4] = [
     (
         "sockets",
         &[
+            "listenfd",
             "mio",
             "signal_hook",
             "signal_hook_mio",

@@ -5,12 +5,15 @@
 
 mod admission;
 mod clients;
+mod consulting;
+mod counts;
 mod publishing;
 mod rate;
 mod requests;
 mod taking_back;
 
 pub use admission::Admission;
+pub use counts::HubCounts;
 
 use crate::access::Access;
 use crate::api::{Code, Line, LineError, encode_refused};
@@ -48,6 +51,8 @@ pub struct Hub {
     admission: Admission,
     tokens: Tokens,
     access: Access,
+    /// Counts how often something that `access` allowed may have been taken back.
+    rights: u64,
     subscriptions: Subscriptions,
     clients: Clients,
     limits: HubLimits,
@@ -58,6 +63,7 @@ pub struct Hub {
     run: Run,
     /// The frame of each reply, by its code.
     replies: [Vec<u8>; Code::ALL.len()],
+    counts: HubCounts,
 }
 
 impl Hub {
@@ -79,6 +85,7 @@ impl Hub {
             admission,
             tokens,
             access,
+            rights: 0,
             subscriptions: Subscriptions::new(),
             clients: Clients::default(),
             rate: RateLimit::new(limits.requests_per_second, limits.request_burst),
@@ -86,6 +93,7 @@ impl Hub {
             enforce_expiry,
             run: Run::default(),
             replies: Code::ALL.map(reply),
+            counts: HubCounts::default(),
         }
     }
 }
@@ -134,10 +142,14 @@ impl Service for Hub {
         match line {
             Ok(Line::Event(event)) => self.publish(peers, &event, answers, now),
             Ok(Line::Revoke { user, subject, ack }) => {
+                self.counts.revocations += 1;
                 let ended = self.revoke(peers, user, subject, now);
                 publishing::acknowledge(ack, ended, answers);
             }
-            Err(error) => encode_refused(number, &error, answers),
+            Err(error) => {
+                self.counts.refused_lines += 1;
+                encode_refused(number, &error, answers);
+            }
         }
     }
 
@@ -145,6 +157,7 @@ impl Service for Hub {
         if self.subscriptions.next_end().is_some_and(|end| end <= now.wall) {
             self.expire(peers, now);
         }
+        self.give_up_questions(peers, now);
         self.verify_some(peers, now);
     }
 
@@ -153,11 +166,14 @@ impl Service for Hub {
     }
 
     fn next_deadline(&self, now: Now) -> Option<Monotonic> {
-        let Wall(end) = self.subscriptions.next_end()?;
-        Some(Monotonic(now.monotonic.0.saturating_add(end.saturating_sub(now.wall.0))))
+        let end = self
+            .subscriptions
+            .next_end()
+            .map(|Wall(end)| Monotonic(now.monotonic.0.saturating_add(end.saturating_sub(now.wall.0))));
+        end.into_iter().chain(self.next_give_up()).min()
     }
 
     fn queue_held_back(&mut self, peers: &mut Peers, now: Now) {
-        self.run.queue(&self.subscriptions, peers, now.monotonic);
+        self.run.queue(&self.subscriptions, peers, &mut self.counts, now.monotonic);
     }
 }

@@ -5,14 +5,12 @@
 
 use super::Hub;
 use super::clients::{Waiting, Wish};
-use crate::access::{Decision, QuestionId};
+use crate::access::Decision;
 use crate::api::{Action, Code, Request};
-use crate::peers::{PeerId, Peers};
-use crate::server::Service as _;
+use crate::peers::{CloseReason, PeerId, Peers};
 use crate::subscriptions::{Lease, Topic};
 use crate::time::{Now, Wall};
 use crate::token::{Claims, Lookup};
-use crate::websocket::close::CloseCode;
 use crate::websocket::message::Message;
 
 /// Signatures checked in one turn: about two milliseconds with RSA-4096.
@@ -42,7 +40,7 @@ impl Hub {
             // What has been read already is still taken; the rest stays where it is.
             peers.pause(peer);
             if self.clients.waiting(peer) > self.limits.request_burst as usize + WAITING_OVER_BURST {
-                peers.close(peer, CloseCode::POLICY_VIOLATION, "too many requests", now.monotonic);
+                peers.close(peer, CloseReason::TooManyRequests, now.monotonic);
             }
         }
     }
@@ -71,7 +69,7 @@ impl Hub {
             Action::Detach => None,
         };
         match self.access.decide(claims.user, subject, now.monotonic) {
-            Decision::Now(code) => Waiting::Decided { code, wish, claims },
+            Decision::Now(code) => Waiting::Decided { code, as_of: self.rights, wish, claims },
             Decision::Later(question) => Waiting::Access { question, wish, claims },
         }
     }
@@ -98,24 +96,32 @@ impl Hub {
         }
     }
 
-    /// Takes the access service's answer to a question.
-    pub fn answered(&mut self, peers: &mut Peers, question: QuestionId, code: Code, now: Now) {
-        self.queue_held_back(peers, now);
-        if let Some(peer) = self.clients.answer(question, code) {
-            self.finish_ready(peers, peer, now);
-        }
-    }
-
     /// Finishes the requests at the front of which all is known, up to one that closes the connection: those behind it go
     /// with the client.
-    fn finish_ready(&mut self, peers: &mut Peers, peer: PeerId, now: Now) {
+    pub(super) fn finish_ready(&mut self, peers: &mut Peers, peer: PeerId, now: Now) {
         while peers.is_open(peer)
             && let Some(waiting) = self.clients.next_ready(peer)
         {
-            self.finish(peers, peer, waiting, now);
+            match self.renew(waiting, now) {
+                asked @ Waiting::Access { .. } => {
+                    self.clients.put_back(peer, asked);
+                    break;
+                }
+                known => self.finish(peers, peer, known, now),
+            }
         }
         if !self.clients.has_waiting(peer) {
             peers.resume(peer);
+        }
+    }
+
+    /// What is known of a request that has waited: if something was taken back meanwhile, its right is asked for again.
+    fn renew(&mut self, waiting: Waiting, now: Now) -> Waiting {
+        match waiting {
+            Waiting::Decided { as_of, wish, claims, .. } if as_of != self.rights => {
+                self.ask(claims, wish, now)
+            }
+            current => current,
         }
     }
 
@@ -123,7 +129,7 @@ impl Hub {
     fn finish(&mut self, peers: &mut Peers, peer: PeerId, waiting: Waiting, now: Now) {
         let code = match waiting {
             Waiting::Refused(code) => code,
-            Waiting::Decided { code, wish, claims } => {
+            Waiting::Decided { code, wish, claims, .. } => {
                 // Time may have passed since the token was looked at, and the keys may have changed.
                 if self.tokens.ends_at(&claims) <= now.wall || !self.tokens.knows_key(claims.key) {
                     Code::InvalidToken
@@ -169,13 +175,14 @@ impl Hub {
     /// Replies to one request, and closes the connection of a client that goes on asking in vain.
     fn reply(&mut self, peers: &mut Peers, peer: PeerId, code: Code, now: Now) {
         peers.send(peer, &self.replies[usize::from(code.number())], now.monotonic);
+        self.counts.replies[usize::from(code.number())] += 1;
         let client = self.clients.get_mut(peer);
         client.bad_tokens += u8::from(code == Code::InvalidToken);
         client.over_rate = if code == Code::TooManyRequests { client.over_rate + 1 } else { 0 };
         if client.bad_tokens >= BAD_TOKENS {
-            peers.close(peer, CloseCode::POLICY_VIOLATION, "too many bad tokens", now.monotonic);
+            peers.close(peer, CloseReason::TooManyBadTokens, now.monotonic);
         } else if client.over_rate >= OVER_RATE {
-            peers.close(peer, CloseCode::POLICY_VIOLATION, "too many requests", now.monotonic);
+            peers.close(peer, CloseReason::TooManyRequests, now.monotonic);
         }
     }
 }

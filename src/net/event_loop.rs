@@ -6,17 +6,21 @@
 
 use super::clock::Clock;
 use super::events_socket::EventsSocket;
+use super::metrics_http::MetricsHttp;
 use super::peer_sockets::{Accepted, PeerSockets};
 use super::producer_sockets::ProducerSockets;
+use super::service_manager::{Counts, ServiceManager};
 use super::signals::{Request, SignalPipe};
 use super::token::Source;
+use crate::metrics::{Answer, LoopFigures, Page, Reloads};
+use crate::peers::CloseReason;
 use crate::server::{Server, Service};
 use crate::time::{Monotonic, Now};
-use crate::websocket::close::CloseCode;
 use crate::websocket::handshake::Rejection;
-use mio::{Events, Poll};
+use mio::event::Event;
+use mio::{Events, Poll, Registry};
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes read at once, from whomever.
 const BUFFER: usize = 64 << 10;
@@ -36,11 +40,22 @@ pub(super) struct EventLoop<S> {
     producers: ProducerSockets,
     events_socket: Option<EventsSocket>,
     signals: SignalPipe,
+    manager: ServiceManager,
     buffer: Box<[u8]>,
     producers_wait: bool,
     /// Until when nobody is accepted, for want of descriptors.
     accept_again: Option<Monotonic>,
     stage: Stage,
+    metrics: Option<Metrics<S>>,
+    figures: LoopFigures,
+    /// When the producers' lines that have not reached every peer yet began to be read.
+    fan_out: Option<Instant>,
+}
+
+/// The metrics' endpoint, and who writes the metrics.
+pub(super) struct Metrics<S> {
+    pub(super) http: MetricsHttp,
+    pub(super) render: fn(&Server<S>, &LoopFigures) -> String,
 }
 
 /// How far stopping has come.
@@ -64,6 +79,28 @@ pub(super) trait Housekeeping<S> {
     /// SIGHUP has come: reads again what may have changed. `false` if there is nothing to read: then the signal means
     /// what it means to most programs, that their terminal is gone, and ends the server.
     fn reload(&mut self, server: &mut Server<S>, now: Now) -> bool;
+
+    /// What has been read again since the start.
+    fn reloads(&self) -> Reloads {
+        Reloads::default()
+    }
+
+    /// A socket of the housekeeping's own is ready for something.
+    fn ready(&mut self, _event: &Event) {}
+
+    /// Does a turn's share with these sockets: after the traffic has been read, and before answers are written. `buffer`
+    /// is the loop's.
+    fn turn(&mut self, _server: &mut Server<S>, _registry: &Registry, _buffer: &mut [u8], _now: Now) {}
+
+    /// Whether the next turn has something to do even if nothing comes and nothing is due.
+    fn has_work(&self) -> bool {
+        false
+    }
+
+    /// When the next turn is due at the latest.
+    fn next_deadline(&self, _server: &Server<S>) -> Option<Monotonic> {
+        None
+    }
 }
 
 /// Nothing happens beside the traffic.
@@ -85,20 +122,27 @@ impl<S: Service> EventLoop<S> {
         server: Server<S>,
         peers: PeerSockets,
         events_socket: Option<EventsSocket>,
+        manager: ServiceManager,
+        metrics: Option<Metrics<S>>,
     ) -> io::Result<Self> {
+        let clock = Clock::new();
         let signals = SignalPipe::new(poll.registry())?;
         Ok(Self {
             poll,
-            clock: Clock::new(),
+            figures: LoopFigures { started: clock.now().wall, ..LoopFigures::default() },
+            clock,
             server,
             peers,
             producers: ProducerSockets::default(),
             events_socket,
             signals,
+            manager,
             buffer: vec![0; BUFFER].into(),
             producers_wait: false,
             accept_again: None,
             stage: Stage::Serving,
+            metrics,
+            fan_out: None,
         })
     }
 
@@ -108,13 +152,16 @@ impl<S: Service> EventLoop<S> {
     /// The system cannot wait for readiness.
     pub(super) fn run(mut self, mut housekeeping: impl Housekeeping<S>) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
-        let mut next_tick = tick_after(self.clock.now().monotonic, &housekeeping);
+        let start = self.clock.now().monotonic;
+        let mut next_tick = tick_after(start, &housekeeping);
+        self.manager.ready(self.counts(), start);
         loop {
-            let timeout = self.timeout(next_tick);
+            let timeout = self.timeout(&housekeeping, next_tick);
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
+            let start = Instant::now();
             let now = self.clock.now();
             for event in &events {
                 self.dispatch(event, &mut housekeeping, now);
@@ -123,14 +170,17 @@ impl<S: Service> EventLoop<S> {
                 housekeeping.tick(&mut self.server, now);
                 next_tick = tick_after(now.monotonic, &housekeeping);
             }
-            self.turn(now);
+            self.turn(&mut housekeeping, now);
+            self.manager.turned(self.counts(), now.monotonic);
+            self.figures.reloads = housekeeping.reloads();
+            self.figures.turns.observe(start.elapsed());
             if self.stage == Stage::Closing && self.server.peers.is_empty() {
                 return Ok(());
             }
         }
     }
 
-    fn dispatch(&mut self, event: &mio::event::Event, housekeeping: &mut impl Housekeeping<S>, now: Now) {
+    fn dispatch(&mut self, event: &Event, housekeeping: &mut impl Housekeeping<S>, now: Now) {
         match event.token().into() {
             Source::Peer(peer) => {
                 if event.is_readable() || event.is_read_closed() || event.is_error() {
@@ -150,10 +200,21 @@ impl<S: Service> EventLoop<S> {
             }
             Source::PeerListener => self.peers.listener_ready(),
             Source::ProducerListener => self.producers_wait = true,
+            Source::AccessService => housekeeping.ready(event),
+            Source::MetricsListener => {
+                if let Some(metrics) = &mut self.metrics {
+                    metrics.http.listener_ready();
+                }
+            }
+            Source::Metrics(scraper) => {
+                if let Some(metrics) = &mut self.metrics {
+                    metrics.http.ready(scraper);
+                }
+            }
             Source::Signals => {
                 for request in self.signals.pending().collect::<Vec<_>>() {
                     match request {
-                        Request::Reload if housekeeping.reload(&mut self.server, now) => {}
+                        Request::Reload if self.reload(housekeeping, now) => {}
                         Request::Reload | Request::Stop => self.stop(),
                     }
                 }
@@ -161,12 +222,21 @@ impl<S: Service> EventLoop<S> {
         }
     }
 
+    /// Reads again what may have changed; `false` if there is nothing to read.
+    fn reload(&mut self, housekeeping: &mut impl Housekeeping<S>, now: Now) -> bool {
+        self.manager.reloading();
+        let reloaded = housekeeping.reload(&mut self.server, now);
+        self.manager.reloaded();
+        reloaded
+    }
+
     /// One step further towards the end: the first signal drains, a second one closes at once.
     fn stop(&mut self) {
         log::info!("stopping");
-        self.peers.close_listener();
+        self.peers.close_listener(self.poll.registry());
         self.stage = match self.stage {
             Stage::Serving => {
+                self.manager.stopping();
                 // Whoever has connected and written before the signal is read, whether its readiness has been told or not.
                 self.producers_wait = true;
                 self.producers.all_readable();
@@ -181,15 +251,45 @@ impl<S: Service> EventLoop<S> {
         };
     }
 
-    fn turn(&mut self, now: Now) {
+    fn turn(&mut self, housekeeping: &mut impl Housekeeping<S>, now: Now) {
         self.accept(now);
         self.producers.read(&mut self.server, &mut self.buffer, now);
         self.peers.read(&mut self.server, &mut self.buffer, now);
-        self.server.advance(now);
+        if self.fan_out.is_none() && self.server.is_ahead() {
+            self.fan_out = Some(Instant::now());
+        }
+        self.advance(now);
+        housekeeping.turn(&mut self.server, self.poll.registry(), &mut self.buffer, now);
         self.drain(now);
         self.server.flush(&mut self.peers, now);
+        if !self.server.is_ahead()
+            && let Some(start) = self.fan_out.take()
+        {
+            self.figures.fan_outs.observe(start.elapsed());
+        }
         self.producers.write_answers(&mut self.server);
         self.server.reap(|peer| self.peers.close(peer));
+        self.serve_metrics(now);
+    }
+
+    /// Does what is due, and measures it if signatures are to be checked: that is nearly all of it then.
+    fn advance(&mut self, now: Now) {
+        let start = self.server.service.has_work().then(Instant::now);
+        self.server.advance(now);
+        if let Some(start) = start {
+            self.figures.verification += start.elapsed();
+        }
+    }
+
+    fn serve_metrics(&mut self, now: Now) {
+        let Self { metrics: Some(Metrics { http, render }), server, figures, .. } = self else { return };
+        figures.draining = self.stage != Stage::Serving;
+        http.turn(self.poll.registry(), &mut self.buffer, now.monotonic, |page| match page {
+            Page::Metrics => Answer::Metrics(render(server, figures)),
+            Page::Health => Answer::Alive,
+            Page::Ready if figures.draining => Answer::Stopping,
+            Page::Ready => Answer::Ready,
+        });
     }
 
     fn accept(&mut self, now: Now) {
@@ -199,6 +299,7 @@ impl<S: Service> EventLoop<S> {
         self.accept_again = None;
         if let Accepted::PauseFor(pause) = self.peers.accept(&mut self.server, self.poll.registry(), now) {
             self.accept_again = Some(now.monotonic + pause);
+            self.figures.accept_pauses += 1;
         }
         if let Some(listener) = self.events_socket.as_ref().filter(|_| self.producers_wait) {
             match self.producers.accept(listener, &mut self.server, self.poll.registry()) {
@@ -206,6 +307,7 @@ impl<S: Service> EventLoop<S> {
                 Err(error) => {
                     log::warn!(error:%; "cannot accept producers, trying again shortly");
                     self.accept_again = Some(now.monotonic + ACCEPT_PAUSE);
+                    self.figures.accept_pauses += 1;
                 }
             }
         }
@@ -215,29 +317,44 @@ impl<S: Service> EventLoop<S> {
     fn drain(&mut self, now: Now) {
         if self.stage == Stage::Draining && self.producers.is_drained() {
             self.stage = Stage::Closing;
-            self.events_socket = None;
+            if let Some(socket) = self.events_socket.take() {
+                socket.close(self.poll.registry());
+            }
             self.server.service.queue_held_back(&mut self.server.peers, now);
             for peer in self.server.peers.ids().collect::<Vec<_>>() {
-                self.server.peers.close(peer, CloseCode::GOING_AWAY, "server is stopping", now.monotonic);
+                self.server.peers.close(peer, CloseReason::Stopping, now.monotonic);
                 self.server.peers.reject(peer, Rejection::Unavailable { retry_after: 1 }, now.monotonic);
             }
             self.server.peers.settle(&mut self.server.service);
         }
     }
 
+    fn counts(&self) -> Counts {
+        Counts { connections: self.server.peers.len(), producers: self.server.producers.len() }
+    }
+
     /// How long to wait for readiness: not at all while there is something to do.
-    fn timeout(&self, next_tick: Option<Monotonic>) -> Option<Duration> {
+    fn timeout(&self, housekeeping: &impl Housekeeping<S>, next_tick: Option<Monotonic>) -> Option<Duration> {
         let now = self.clock.now();
         let may_accept = self.accept_again.is_none() && (self.peers.may_accept() || self.producers_wait);
         if may_accept
             || self.peers.has_readable()
+            || self.server.peers.has_resumed()
             || self.producers.has_readable(&self.server)
             || self.server.has_work()
+            || housekeeping.has_work()
             || self.stage == Stage::Draining
         {
             return Some(Duration::ZERO);
         }
-        let deadlines = [self.server.next_deadline(now), self.accept_again, next_tick];
+        let deadlines = [
+            self.server.next_deadline(now),
+            housekeeping.next_deadline(&self.server),
+            self.accept_again,
+            next_tick,
+            self.manager.next_deadline(now.monotonic),
+            self.metrics.as_ref().and_then(|metrics| metrics.http.next_deadline()),
+        ];
         // A millisecond more, for the clock counts whole ones and a wait must not end just before its time.
         let until = |due: Monotonic| (due - now.monotonic) + Duration::from_millis(1);
         deadlines.into_iter().flatten().min().map(until)

@@ -2,21 +2,21 @@
 //!
 //! What cannot be read, or is not as it should be, is reported, and what was in force stays so.
 
-use super::event_loop::Housekeeping;
 use crate::access::Access;
 use crate::config::{AccessMode, Config, read_access_file};
 use crate::hub::Hub;
+use crate::metrics::Reloads;
 use crate::server::Server;
 use crate::time::Now;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::time::Duration;
 
 /// The files the configuration names, watched.
 #[derive(Debug)]
 pub(super) struct Reload {
     config: Config,
     access_file: Option<Version>,
+    reloads: Reloads,
 }
 
 /// What tells that a file is another, or has been written to: device, inode, length, and the times of its last changes.
@@ -30,9 +30,28 @@ struct Version {
 
 impl Reload {
     pub(super) fn new(config: Config) -> Self {
-        let mut reload = Self { config, access_file: None };
+        let mut reload = Self { config, access_file: None, reloads: Reloads::default() };
         reload.access_file = reload.access_file_version();
         reload
+    }
+
+    /// Reads the access file again if it is another than before.
+    pub(super) fn look(&mut self, server: &mut Server<Hub>, now: Now) {
+        let version = self.access_file_version();
+        // A file that is gone for a moment, while another takes its place, is no change yet.
+        if version.is_some() && version != self.access_file {
+            self.access_file = version;
+            self.reload_access(server, now);
+            server.peers.settle(&mut server.service);
+        }
+    }
+
+    /// Reads again whatever may have changed.
+    pub(super) fn reload(&mut self, server: &mut Server<Hub>, now: Now) {
+        self.access_file = self.access_file_version();
+        self.reload_access(server, now);
+        self.reload_keys(server, now);
+        server.peers.settle(&mut server.service);
     }
 
     fn access_file_version(&self) -> Option<Version> {
@@ -46,52 +65,42 @@ impl Reload {
         })
     }
 
-    fn reload_access(&self, server: &mut Server<Hub>, now: Now) {
+    /// What has been read again since the start.
+    pub(super) const fn counts(&self) -> Reloads {
+        self.reloads
+    }
+
+    fn reload_access(&mut self, server: &mut Server<Hub>, now: Now) {
         if let AccessMode::File(path) = &self.config.access.mode {
             match read_access_file(path) {
                 Ok(file) => {
                     let dataset_events = self.config.access.dataset_events.clone();
                     let access = Access::File { dataset_events, file };
                     server.service.replace_access(&mut server.peers, access, now);
+                    self.reloads.access_taken += 1;
                     log::info!("access file read again");
                 }
-                Err(error) => log::error!(error:%; "access file not taken, the old one stays in force"),
+                Err(error) => {
+                    self.reloads.access_refused += 1;
+                    log::error!(error:%; "access file not taken, the old one stays in force");
+                }
             }
         }
     }
 
-    fn reload_keys(&self, server: &mut Server<Hub>, now: Now) {
+    fn reload_keys(&mut self, server: &mut Server<Hub>, now: Now) {
         match self.config.token.read_keys() {
             Ok(keys) => {
                 server.service.replace_keys(&mut server.peers, keys, now);
+                self.reloads.keys_taken += 1;
                 log::info!("keys read again");
             }
             Err(errors) => {
+                self.reloads.keys_refused += 1;
                 for error in errors {
                     log::error!(error:%; "keys not taken, the old ones stay in force");
                 }
             }
         }
-    }
-}
-
-impl Housekeeping<Hub> for Reload {
-    const EVERY: Option<Duration> = Some(Duration::from_secs(1));
-
-    fn tick(&mut self, server: &mut Server<Hub>, now: Now) {
-        let version = self.access_file_version();
-        // A file that is gone for a moment, while another takes its place, is no change yet.
-        if version.is_some() && version != self.access_file {
-            self.access_file = version;
-            self.reload_access(server, now);
-        }
-    }
-
-    fn reload(&mut self, server: &mut Server<Hub>, now: Now) -> bool {
-        self.access_file = self.access_file_version();
-        self.reload_access(server, now);
-        self.reload_keys(server, now);
-        server.peers.settle(&mut server.service);
-        true
     }
 }

@@ -10,19 +10,22 @@
 
 mod addresses;
 mod application;
+mod counts;
 mod deadlines;
 mod delivery;
 mod id;
 mod settings;
+mod shared;
 mod timers;
 
 pub use application::Application;
+pub use counts::{CloseReason, Ending, PeerCounts, Slowness};
 pub use delivery::{Lane, Sockets};
 pub use id::PeerId;
 pub use settings::PeerLimits;
+pub use shared::Shared;
 
 use crate::time::{Monotonic, Now};
-use crate::websocket::close::CloseCode;
 use crate::websocket::connection::{Connection, Ended, Step};
 use crate::websocket::deflate::Codec;
 use crate::websocket::handshake::Rejection;
@@ -43,9 +46,13 @@ pub struct Peers {
     addresses: Addresses,
     limits: PeerLimits,
     message_limits: Limits,
+    /// Whether compression is negotiated with peers that offer it: then shared messages of so many bytes and more are
+    /// compressed for them.
+    compress_from: Option<usize>,
     codec: Codec,
     delivery: Delivery,
     timers: Timers,
+    counts: PeerCounts,
     /// Peers that were open and are not, of which the application has not been told.
     ended: Vec<PeerId>,
     /// Peers whose sockets are to be given back.
@@ -111,19 +118,30 @@ impl Peers {
             open: 0,
             addresses: Addresses::default(),
             message_limits,
+            compress_from: None,
             codec: Codec::new(),
             delivery: Delivery::default(),
             timers: Timers::new(&limits),
             limits,
+            counts: PeerCounts::default(),
             ended: Vec::new(),
             gone: Vec::new(),
             resumed: Vec::new(),
         }
     }
 
+    /// The same peers, with compression (permessage-deflate) for those of them that offer it: messages to them of `bytes` and
+    /// more are compressed if they are [`Shared`].
+    #[must_use]
+    pub const fn with_compression_from(mut self, bytes: usize) -> Self {
+        self.compress_from = Some(bytes);
+        self
+    }
+
     /// A peer has connected from `address`. `None` when there are as many as there may be.
     pub fn connect(&mut self, address: IpAddr, now: Monotonic) -> Option<PeerId> {
         if self.slab.len() >= self.limits.peers {
+            self.counts.turned_away += 1;
             return None;
         }
         // As many bits as a driver can put beside the slot and a kind of its own into 64.
@@ -139,6 +157,7 @@ impl Peers {
         let index = u32::try_from(self.slab.insert(peer)).expect("fewer than 2^32 peers");
         let id = PeerId::new(index, self.generations);
         self.timers.handshake.set(id, now);
+        self.counts.accepted += 1;
         Some(id)
     }
 
@@ -150,6 +169,7 @@ impl Peers {
         mut input: &mut [u8],
         now: Now,
     ) {
+        self.counts.bytes_received += input.len() as u64;
         if let Some(peer) = self.get_mut(id) {
             peer.marks.awaits_pong = false;
         }
@@ -162,23 +182,27 @@ impl Peers {
             match connection.receive(&mut input, outgoing, &self.message_limits, &mut self.codec) {
                 Step::Starved => break,
                 Step::Message(message) => {
+                    self.counts.messages += 1;
                     self.message_finished(id);
                     application.message(self, id, message, now);
                 }
-                Step::Frame(_) => {}
+                Step::Frame(_) => self.counts.other_frames += 1,
                 Step::Upgrade(upgrade) => match application.upgrade(self, id, &upgrade, now) {
                     Ok(()) => {
                         let Peer { connection, outgoing, marks, .. } = &mut self.slab[id.index()];
-                        connection.accept(&upgrade, false, outgoing);
+                        connection.accept(&upgrade, self.compress_from.is_some(), outgoing);
                         marks.open = true;
                         self.open += 1;
+                        self.counts.opened += 1;
                         self.timers.ping.set(id, now.monotonic);
                     }
                     Err(rejection) => self.reject(id, rejection, now.monotonic),
                 },
                 Step::Page(request) => match application.page(&request) {
                     Ok(page) => {
-                        self.answer(id, now.monotonic, |connection, out| connection.respond(page, out))
+                        let sent =
+                            self.answer(id, now.monotonic, |connection, out| connection.respond(page, out));
+                        self.counts.pages += u64::from(sent);
                     }
                     Err(rejection) => self.reject(id, rejection, now.monotonic),
                 },
@@ -192,59 +216,70 @@ impl Peers {
 
     /// The peer's stream has ended, or its socket failed: no more is read or written.
     pub fn disconnect(&mut self, id: PeerId) {
+        self.drop_peer(id, Ending::Lost);
+    }
+
+    /// No more is read from this peer or written to it.
+    fn drop_peer(&mut self, id: PeerId, ending: Ending) {
         if let Some(peer) = self.get_mut(id)
             && peer.stage != Stage::Gone
         {
+            let was_connecting = peer.is_connecting();
             peer.stage = Stage::Gone;
             peer.outgoing.clear();
+            self.counts.abandoned += u64::from(was_connecting);
             self.gone.push(id);
-            self.end(id);
+            self.end(id, ending);
         }
     }
 
-    /// Begins to close an open connection with this code, after all that is queued for it.
-    pub fn close(&mut self, id: PeerId, code: CloseCode, reason: &str, now: Monotonic) {
+    /// Begins to close an open connection, after all that is queued for it.
+    pub fn close(&mut self, id: PeerId, reason: CloseReason, now: Monotonic) {
         if let Some(peer) = self.get_mut(id)
             && peer.marks.open
         {
-            peer.connection.close(code, reason, &mut peer.outgoing);
-            self.closing(id, now);
+            peer.connection.close(reason.code(), reason.text(), &mut peer.outgoing);
+            self.closing(id, Ending::Told(reason), now);
         }
     }
 
     /// Begins to close an open connection, in place of what is queued for it.
-    fn close_now(&mut self, id: PeerId, code: CloseCode, reason: &str, now: Monotonic) {
+    fn close_now(&mut self, id: PeerId, reason: CloseReason, now: Monotonic) {
         if let Some(peer) = self.get_mut(id)
             && peer.marks.open
         {
-            peer.connection.close_now(code, reason, &mut peer.outgoing);
-            self.closing(id, now);
+            peer.connection.close_now(reason.code(), reason.text(), &mut peer.outgoing);
+            self.closing(id, Ending::Told(reason), now);
         }
     }
 
     /// Something last has been queued for a peer whose connection is over for the application.
-    fn closing(&mut self, id: PeerId, now: Monotonic) {
+    fn closing(&mut self, id: PeerId, ending: Ending, now: Monotonic) {
         self.timers.close.set(id, now);
         self.mark_dirty(id.index(), Lane::Prompt);
-        self.end(id);
+        self.end(id, ending);
     }
 
     /// Refuses a peer that is still connecting.
     pub fn reject(&mut self, id: PeerId, rejection: Rejection, now: Monotonic) {
-        self.answer(id, now, |connection, outgoing| connection.reject(rejection, outgoing));
+        if self.answer(id, now, |connection, outgoing| connection.reject(rejection, outgoing)) {
+            self.counts.count_refusal(rejection);
+        }
     }
 
-    /// Gives a peer that is still connecting the HTTP answer that is all it gets.
-    fn answer(&mut self, id: PeerId, now: Monotonic, answer: impl FnOnce(&mut Connection, &mut Outgoing)) {
-        if let Some(peer) = self.get_mut(id)
-            && peer.stage == Stage::Live
-            && !(peer.connection.is_open() || peer.connection.is_closing())
-        {
-            answer(&mut peer.connection, &mut peer.outgoing);
-            peer.stage = Stage::Finishing;
-            self.timers.close.set(id, now);
-            self.mark_dirty(id.index(), Lane::Prompt);
-        }
+    /// Gives a peer that is still connecting the HTTP answer that is all it gets. Returns whether it was connecting.
+    fn answer(
+        &mut self,
+        id: PeerId,
+        now: Monotonic,
+        answer: impl FnOnce(&mut Connection, &mut Outgoing),
+    ) -> bool {
+        let Some(peer) = self.get_mut(id).filter(|peer| peer.is_connecting()) else { return false };
+        answer(&mut peer.connection, &mut peer.outgoing);
+        peer.stage = Stage::Finishing;
+        self.timers.close.set(id, now);
+        self.mark_dirty(id.index(), Lane::Prompt);
+        true
     }
 
     /// Nothing more is expected of a peer but the end of its stream.
@@ -252,14 +287,23 @@ impl Peers {
         let peer = &mut self.slab[id.index()];
         log::debug!(peer:% = self.addresses.get(peer.address), why:? = ended; "connection ended");
         peer.stage = Stage::Finishing;
-        self.closing(id, now);
+        let ending = match *ended {
+            Ended::Rejected(rejection) => {
+                self.counts.count_refusal(rejection);
+                Ending::Lost
+            }
+            Ended::Failed(violation) => violation.into(),
+            Ended::Closed { .. } | Ended::Refused(_) => Ending::Client,
+        };
+        self.closing(id, ending, now);
     }
 
     /// Notes that the application is to be told of a peer's end, once.
-    fn end(&mut self, id: PeerId) {
+    fn end(&mut self, id: PeerId, ending: Ending) {
         let marks = &mut self.slab[id.index()].marks;
         if std::mem::take(&mut marks.open) {
             self.open -= 1;
+            self.counts.count_ending(ending);
             self.ended.push(id);
         }
     }
@@ -302,6 +346,12 @@ impl Peers {
     /// The peers to read from again since the last call.
     pub fn take_resumed(&mut self) -> impl Iterator<Item = PeerId> {
         self.resumed.drain(..)
+    }
+
+    /// Whether there are peers to read from again.
+    #[must_use]
+    pub const fn has_resumed(&self) -> bool {
+        !self.resumed.is_empty()
     }
 
     /// Whether the driver should read from this peer's socket.
@@ -361,6 +411,12 @@ impl Peers {
         self.open
     }
 
+    /// What has become of the peers since the start.
+    #[must_use]
+    pub const fn counts(&self) -> &PeerCounts {
+        &self.counts
+    }
+
     /// All peers, in no order.
     pub fn ids(&self) -> impl Iterator<Item = PeerId> {
         self.slab.iter().map(|(index, peer)| id_of(index, peer))
@@ -378,6 +434,11 @@ impl Peers {
 impl Peer {
     const fn is(&self, id: PeerId) -> bool {
         self.generation == id.generation()
+    }
+
+    /// Whether its request has not been answered yet.
+    const fn is_connecting(&self) -> bool {
+        matches!(self.stage, Stage::Live) && !(self.connection.is_open() || self.connection.is_closing())
     }
 }
 

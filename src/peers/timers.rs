@@ -1,9 +1,8 @@
 //! What a peer must do in time, and what happens when it does not.
 
 use super::deadlines::Deadlines;
-use super::{Lane, PeerId, PeerLimits, Peers};
+use super::{CloseReason, Ending, Lane, PeerId, PeerLimits, Peers};
 use crate::time::Monotonic;
-use crate::websocket::close::CloseCode;
 use crate::websocket::handshake::Rejection;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -68,7 +67,7 @@ impl Peers {
         while let Some(id) = self.timers.pong.pop(now) {
             if self.get(id).is_some_and(|peer| peer.marks.awaits_pong && peer.marks.open) {
                 log::info!(peer:% = self.addresses.get(self.slab[id.index()].address); "no pong, connection dropped");
-                self.disconnect(id);
+                self.drop_peer(id, Ending::NoPong);
             }
         }
         while let Some(id) = self.timers.close.pop(now) {
@@ -88,7 +87,7 @@ impl Peers {
         for slot in self.timers.unfinished.iter().filter_map(late).collect::<Vec<_>>() {
             self.timers.unfinished.remove(&slot);
             let id = super::id_of(slot, &self.slab[slot]);
-            self.close_now(id, CloseCode::POLICY_VIOLATION, "message not finished in time", now);
+            self.close_now(id, CloseReason::MessageNotFinished, now);
         }
     }
 

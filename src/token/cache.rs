@@ -67,6 +67,11 @@ impl Cache {
         self.index.insert_unique(hash(&digest), position, |&at| hash(&entries[at as usize].digest));
     }
 
+    /// How many tokens are remembered.
+    pub(super) const fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Forgets everything and gives the memory back.
     pub(super) fn clear(&mut self) {
         *self = Self::new(self.capacity);

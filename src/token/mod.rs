@@ -91,13 +91,27 @@ pub struct Tokens {
     keys: KeySet,
     rules: Rules,
     cache: Cache,
+    counts: TokenCounts,
+}
+
+/// What has been found out about tokens since the start, in numbers that only grow.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TokenCounts {
+    /// Looked up and found in the cache.
+    pub cached: u64,
+    /// Looked up and refused without a signature check: malformed, expired, of another issuer …
+    pub refused: u64,
+    /// Signatures checked and found good.
+    pub verified: u64,
+    /// Signatures checked and found bad.
+    pub bad_signatures: u64,
 }
 
 impl Tokens {
     /// Remembers up to `cache_entries` verified tokens, in about 90 bytes each; none if it is 0.
     #[must_use]
     pub fn new(keys: KeySet, rules: Rules, cache_entries: usize) -> Self {
-        Self { keys, rules, cache: Cache::new(cache_entries) }
+        Self { keys, rules, cache: Cache::new(cache_entries), counts: TokenCounts::default() }
     }
 
     /// What can be said of `token` at the moment `wall` without checking a signature. What comes of a token in the end
@@ -106,15 +120,22 @@ impl Tokens {
         // Nothing more is spent on what is too long or has the wrong form, not even a digest.
         let compact = match Compact::split(token, self.rules.token_bytes) {
             Ok(compact) => compact,
-            Err(error) => return Lookup::Known(Err(error)),
+            Err(error) => {
+                self.counts.refused += 1;
+                return Lookup::Known(Err(error));
+            }
         };
         let digest = digest(token);
         if let Some((claims, payload)) = self.cache.get(&digest) {
+            self.counts.cached += 1;
             return Lookup::Known(payload.check_validity(wall, self.rules.leeway).map(|()| claims));
         }
         match self.examine(&compact, digest, wall, |_| {}) {
             Ok(unverified) => Lookup::Unverified(unverified),
-            Err(error) => Lookup::Known(Err(error)),
+            Err(error) => {
+                self.counts.refused += 1;
+                Lookup::Known(Err(error))
+            }
         }
     }
 
@@ -125,9 +146,26 @@ impl Tokens {
     ///
     /// [`TokenError::BadSignature`], or [`TokenError::UnknownKey`] if the keys were replaced since.
     pub fn verify(&mut self, unverified: Unverified<'_>) -> Result<Claims, TokenError> {
-        let claims = self.check_signature(&unverified)?;
+        let checked = self.check_signature(&unverified);
+        match checked {
+            Ok(_) => self.counts.verified += 1,
+            Err(_) => self.counts.bad_signatures += 1,
+        }
+        let claims = checked?;
         self.cache.insert(unverified.digest, claims, unverified.payload);
         Ok(claims)
+    }
+
+    /// What has been found out since the start.
+    #[must_use]
+    pub const fn counts(&self) -> TokenCounts {
+        self.counts
+    }
+
+    /// How many verified tokens are remembered.
+    #[must_use]
+    pub const fn cached(&self) -> usize {
+        self.cache.len()
     }
 
     /// The moment from which the claims count no more: `exp` and the leeway.

@@ -7,9 +7,12 @@
 )]
 
 mod access_file;
+mod access_service;
 mod command_line;
+mod compression;
 mod delivery;
 mod demo;
+mod metrics;
 mod notifications;
 mod producers;
 mod requests;

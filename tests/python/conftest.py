@@ -23,7 +23,7 @@ ISSUE = "610217e481f6fc54736209e0"
 
 
 class Server:
-    """A running server: `url` for clients, `events` for producers."""
+    """A running server: `url` for clients, `events` for producers, `metrics` for operators."""
 
     def __init__(self, folder: Path) -> None:
         config = folder / "config.ini"
@@ -33,6 +33,7 @@ class Server:
             f"[token]\npublicKey = {FIXTURES / 'live-2048.pub.pem'}\nissuer = dev.airlay.ru\n"
             "[access]\nmode = token\n"
             "[limits]\ndrainSeconds = 1\n"
+            "[metrics]\naddress = 127.0.0.1:0\n"
         )
         command = [os.environ["AIRLAY_CLI"], "web_socket", "server", "--config", str(config)]
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -44,6 +45,8 @@ class Server:
         (ready,) = [line for line in self.log if "msg=ready" in line]
         self.url = "ws://" + re.search(r"address=(\S+)", ready)[1] + "/ws"
         self.events = folder / "events.sock"
+        (metrics,) = [line for line in self.log if "msg=metrics" in line]
+        self.metrics = "http://" + re.search(r"address=(\S+)", metrics)[1]
 
     def _read_log(self) -> None:
         for line in self._process.stderr:
