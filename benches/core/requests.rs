@@ -64,7 +64,7 @@ fn real_tokens(remembered: usize) -> (Tokens, String) {
 
 fn verify(tokens: &mut Tokens, token: &str) -> Claims {
     let Lookup::Unverified(unverified) = tokens.lookup(token, NOW) else { panic!("it is new") };
-    tokens.verify(unverified).expect("a good signature")
+    tokens.verify(&unverified).expect("a good signature")
 }
 
 /// A producer's line of 128 bytes: found, read, and encoded for its subscribers.

@@ -4,7 +4,7 @@ use super::rate::Account;
 use crate::access::QuestionId;
 use crate::api::{Action, Code, Subject};
 use crate::peers::PeerId;
-use crate::token::Claims;
+use crate::token::{Claims, Unverified};
 use std::collections::{HashMap, VecDeque};
 
 /// All clients.
@@ -34,7 +34,7 @@ pub(super) struct Client {
 #[derive(Debug)]
 pub(super) enum Waiting {
     /// The token's signature is to be checked.
-    Token { auth: Box<str>, wish: Wish },
+    Token { token: Box<Unverified>, wish: Wish },
     /// The access service has been asked.
     Access { question: QuestionId, wish: Wish, claims: Claims },
     /// All is known, as of this state of the rights: the hub's count.
@@ -110,13 +110,13 @@ impl Clients {
     }
 
     /// The next request whose token's signature is to be checked.
-    pub(super) fn next_unverified(&mut self) -> Option<(PeerId, Box<str>, Wish)> {
+    pub(super) fn next_unverified(&mut self) -> Option<(PeerId, Box<Unverified>, Wish)> {
         while let Some(peer) = self.unverified.pop_front() {
             let Some(queue) = self.waiting.get_mut(&peer) else { continue };
-            if let Some(Waiting::Token { auth, wish }) =
+            if let Some(Waiting::Token { token, wish }) =
                 queue.pop_front_if(|it| matches!(it, Waiting::Token { .. }))
             {
-                return Some((peer, auth, wish));
+                return Some((peer, token, wish));
             }
         }
         None

@@ -58,7 +58,7 @@ impl Hub {
         match self.tokens.lookup(&auth, now.wall) {
             Lookup::Known(Ok(claims)) => self.ask(claims, wish, now),
             Lookup::Known(Err(_)) => Waiting::Refused(Code::InvalidToken),
-            Lookup::Unverified(_) => Waiting::Token { auth: auth.into(), wish },
+            Lookup::Unverified(token) => Waiting::Token { token, wish },
         }
     }
 
@@ -78,15 +78,11 @@ impl Hub {
     pub(super) fn verify_some(&mut self, peers: &mut Peers, now: Now) {
         let mut budget = SIGNATURES_A_TURN;
         while budget > 0 {
-            let Some((peer, auth, wish)) = self.clients.next_unverified() else { break };
-            // It may have been verified for another request meanwhile, and it may have expired.
-            let verified = match self.tokens.lookup(&auth, now.wall) {
-                Lookup::Known(known) => known,
-                Lookup::Unverified(unverified) => {
-                    budget = budget.saturating_sub(unverified.cost());
-                    self.tokens.verify(unverified)
-                }
-            };
+            let Some((peer, token, wish)) = self.clients.next_unverified() else { break };
+            let verified = self.tokens.settle(&token, now.wall).unwrap_or_else(|| {
+                budget = budget.saturating_sub(token.cost());
+                self.tokens.verify(&token)
+            });
             let waiting = match verified {
                 Ok(claims) => self.ask(claims, wish, now),
                 Err(_) => Waiting::Refused(Code::InvalidToken),
