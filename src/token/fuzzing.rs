@@ -124,7 +124,7 @@ fn check_claims(tokens: &mut Tokens, header: &str, payload: &str, signing: &Sign
 fn outcome(tokens: &mut Tokens, token: &str, wall: Wall) -> Result<Claims, TokenError> {
     match tokens.lookup(token, wall) {
         Lookup::Known(outcome) => outcome,
-        Lookup::Unverified(unverified) => tokens.verify(unverified),
+        Lookup::Unverified(unverified) => tokens.verify(&unverified),
     }
 }
 
