@@ -268,8 +268,8 @@ impl<S: Service> EventLoop<S> {
         }
         self.advance(now);
         housekeeping.turn(&mut self.server, self.poll.registry(), &mut self.buffer, now);
-        self.drain(now);
         self.server.flush(&mut self.peers, now);
+        self.drain(now);
         if !self.server.is_ahead()
             && let Some(start) = self.fan_out.take()
         {
@@ -321,11 +321,12 @@ impl<S: Service> EventLoop<S> {
         }
     }
 
-    /// Once all that producers had written is read, begins to close the peers. What producers still write reaches those who
-    /// are still connected.
+    /// Once all that producers had written is read, and has been offered to every peer, begins to close the peers. What
+    /// producers still write reaches those who are still connected.
     fn drain(&mut self, now: Now) {
         let Stage::Draining { accept_until } = self.stage else { return };
-        if self.producers_wait && now.monotonic < accept_until || self.producers.owe_lines() {
+        let may_accept = self.producers_wait && now.monotonic < accept_until;
+        if may_accept || self.producers.owe_lines() || self.server.is_ahead() {
             return;
         }
         if self.producers_wait {

@@ -479,6 +479,12 @@ impl Peer {
         self.generation == id.generation()
     }
 
+    /// Whether something is queued for it that its socket would perhaps take.
+    const fn waits_for_us(&self) -> bool {
+        let Marks { dirty: [prompt, bulk], blocked, .. } = self.marks;
+        (prompt || bulk) && !blocked && !self.outgoing.is_empty()
+    }
+
     /// Whether its request has not been answered yet.
     const fn is_connecting(&self) -> bool {
         matches!(self.stage, Stage::Live) && !(self.connection.is_open() || self.connection.is_closing())

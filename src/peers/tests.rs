@@ -74,6 +74,24 @@ fn who_does_not_answer_a_close_is_gone_in_time() {
 }
 
 #[test]
+fn who_was_not_offered_the_close_is_not_late_with_its_answer() {
+    let mut world = World::new(limits());
+    let id = world.open();
+    world.peers.send(id, &frame(100), world.now.monotonic);
+    world.peers.close(id, CloseReason::Stopping, world.now.monotonic);
+    // Turns that never come to this peer.
+    for second in 1..=10 {
+        world.peers.advance(Monotonic(START + second * 1000));
+    }
+    assert_eq!(world.peers.len(), 1);
+    world.now.monotonic = Monotonic(START + 10_000);
+    world.turn();
+    assert_eq!(world.written(id), [frame(100), close(1001, "server is stopping")].concat());
+    world.until(14_000);
+    assert_eq!(world.peers.len(), 0);
+}
+
+#[test]
 fn s14_a_flood_of_frames_without_a_message_is_closed_with_1008() {
     for frame in [masked(0x89, b""), masked(0x8a, b"unasked")] {
         let mut world = World::new(limits());

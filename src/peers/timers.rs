@@ -2,7 +2,7 @@
 
 use super::deadlines::Deadlines;
 use super::drain::Drain;
-use super::{CloseReason, Ending, Lane, PeerId, PeerLimits, Peers};
+use super::{CloseReason, Ending, Lane, Peer, PeerId, PeerLimits, Peers};
 use crate::time::Monotonic;
 use crate::websocket::handshake::Rejection;
 use std::collections::BTreeMap;
@@ -79,7 +79,11 @@ impl Peers {
             }
         }
         while let Some(id) = self.timers.close.pop(now) {
-            self.disconnect(id);
+            // It is not late as long as it is us who are: what is queued for it has not been offered to it.
+            match self.get(id).is_some_and(Peer::waits_for_us) {
+                true => self.timers.close.set(id, now),
+                false => self.disconnect(id),
+            }
         }
         self.close_drained(now);
         if self.timers.next_sweep <= now || self.is_sweep_due() {

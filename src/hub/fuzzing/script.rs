@@ -135,7 +135,7 @@ impl World {
             peers: 8,
             handshake: seconds(5),
             message: seconds(10),
-            frames_per_second: pick(0, 20),
+            frames_per_second: pick(1000, 3),
             ping: seconds(25),
             pong: seconds(10),
             close: seconds(5),
