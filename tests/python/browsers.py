@@ -10,7 +10,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from conftest import DEADLINE
+from conftest import DEADLINE, until
 from websockets.sync.client import connect
 
 
@@ -95,16 +95,6 @@ class Firefox:
         self._open.close()
         self._process.terminate()
         self._process.wait(DEADLINE)
-
-
-def until(condition, what: str):
-    """The first value of `condition` that counts."""
-    end = time.monotonic() + DEADLINE
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    raise AssertionError(f"waited in vain for {what}")
 
 
 def read(path: Path) -> str:

@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from browsers import Chromium, Firefox, until
-from conftest import DEADLINE, ISSUE
+from browsers import Chromium, Firefox
+from conftest import DEADLINE, ISSUE, until
 from websockets.sync.client import connect
 
 OK = '{"status":200,"message":"Ok","code":0}'
