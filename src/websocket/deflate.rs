@@ -97,8 +97,9 @@ impl Codec {
 
     /// Sets `compressed` to the payload of a compressed message.
     fn deflate(&mut self, payload: &[u8], bits: WindowBits, compressed: &mut Vec<u8>) {
-        let compressor = self.compressors[usize::from(bits.get() - 9)]
-            .get_or_insert_with(|| Compress::new_with_window_bits(Compression::default(), false, bits.get()));
+        let compressor = self.compressors[usize::from(bits.get() - 9)].get_or_insert_with(|| {
+            Compress::new_with_window_bits(Compression::new(LEVEL), false, bits.get())
+        });
         compressor.reset();
         compressed.clear();
         compressed.reserve(payload.len() + payload.len() / 8 + 64);
@@ -221,6 +222,10 @@ fn encode(opcode: OpCode, compressed: &[u8], out: &mut Vec<u8>) {
     header.encode(out);
     out.extend_from_slice(compressed);
 }
+
+/// How hard messages are compressed, 1 to 9. Events of JSON come out up to a tenth longer than with zlib's usual 6, but those
+/// of many kilobytes, which keep the loop from others, in a third to two thirds of the time.
+const LEVEL: u32 = 2;
 
 /// The end of an empty stored block: what a flush ends with, and what a message's payload leaves out (§7.2.2).
 const FLUSH_END: &[u8] = &[0x00, 0x00, 0xff, 0xff];
