@@ -19,6 +19,8 @@ pub(super) type Published = Vec<Vec<Topic>>;
 pub(super) struct Client {
     /// What the server makes of the bytes that this client sends: a connection beside the one in the server.
     mirror: Connection,
+    /// The window that was negotiated; known for longer than the mirror is open.
+    window_bits: Option<WindowBits>,
     /// The requests that have no reply yet.
     unanswered: VecDeque<Wanted>,
     /// What the server has written and was not read yet: a part of a frame or of the head.
@@ -61,6 +63,7 @@ impl Client {
     pub(super) fn new() -> Self {
         Self {
             mirror: Connection::server(),
+            window_bits: None,
             unanswered: VecDeque::new(),
             unread: Vec::new(),
             stage: Stage::Connecting,
@@ -77,7 +80,10 @@ impl Client {
         loop {
             match self.mirror.receive(&mut input, &mut outgoing, limits, &mut codec) {
                 Step::Starved | Step::Ended(_) => return,
-                Step::Upgrade(upgrade) => self.mirror.accept(&upgrade, true, &mut outgoing),
+                Step::Upgrade(upgrade) => {
+                    self.mirror.accept(&upgrade, true, &mut outgoing);
+                    self.window_bits = self.mirror.deflate();
+                }
                 Step::Page(_) => {
                     self.mirror.respond(b"", &mut outgoing);
                     return;
@@ -121,8 +127,8 @@ impl Client {
             let mut payload: Vec<u8> = self.unread.drain(..end).skip(start).collect();
             assert!(header.fin);
             if header.rsv1 {
-                let window_bits = self.mirror.deflate().map(WindowBits::get);
-                let window = 1 << window_bits.expect("compression only where it was negotiated");
+                let bits = self.window_bits.expect("compression only where it was negotiated");
+                let window = 1 << bits.get();
                 let inflated = inflate(&payload, usize::MAX).expect("whole DEFLATE data");
                 assert!(inflated.farthest <= window, "{} is outside the window", inflated.farthest);
                 payload = inflated.bytes;
