@@ -1,6 +1,5 @@
-"""The demo's page in a real browser: headless Chromium, driven over its own protocol (CDP)."""
+"""The demo's page in a real browser."""
 
-import base64
 import contextlib
 import itertools
 import json
@@ -10,73 +9,16 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
-from websockets.sync.client import connect
-
-from conftest import DEADLINE, ISSUE
-
-
-class Browser:
-    """A page of a headless Chromium with a profile of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        profile = folder / "profile"
-        flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-        flags += " --disable-component-update --disable-sync --window-size=1000,800 --remote-debugging-port=0"
-        command = ["chromium", *flags.split(), f"--user-data-dir={profile}", "about:blank"]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        port = until(lambda: read(profile / "DevToolsActivePort"), "Chromium to start").split()[0]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=DEADLINE) as answer:
-            (page,) = [target for target in json.load(answer) if target["type"] == "page"]
-        self._open = contextlib.ExitStack()
-        url = page["webSocketDebuggerUrl"]
-        self._socket = self._open.enter_context(connect(url, max_size=None, open_timeout=DEADLINE))
-        self._numbers = itertools.count(1)
-
-    def command(self, method: str, **parameters):
-        number = next(self._numbers)
-        self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
-        while True:
-            answer = json.loads(self._socket.recv(timeout=DEADLINE))
-            if answer.get("id") == number:
-                return answer["result"]
-
-    def evaluate(self, expression: str):
-        """What the page's script says to this expression."""
-        answer = self.command("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
-
-    def screenshot(self, path: Path) -> None:
-        path.write_bytes(base64.b64decode(self.command("Page.captureScreenshot", format="png")["data"]))
-
-    def close(self) -> None:
-        self._open.close()
-        self._process.terminate()
-        self._process.wait(DEADLINE)
-
-
-def until(condition, what: str):
-    """The first value of `condition` that counts."""
-    end = time.monotonic() + DEADLINE
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    raise AssertionError(f"waited in vain for {what}")
-
-
-def read(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
+from browsers import Chromium
+from conftest import DEADLINE, ISSUE, until
 
 
 @pytest.fixture
 def browser(tmp_path):
-    browser = Browser(tmp_path)
+    browser = Chromium(tmp_path)
     yield browser
     browser.close()
 
@@ -129,7 +71,7 @@ def demo():
 class Page:
     """The demo's page as somebody uses it."""
 
-    def __init__(self, browser: Browser, url: str) -> None:
+    def __init__(self, browser: Chromium, url: str) -> None:
         self._browser = browser
         # What the page's policy forbids is kept from its first line on.
         browser.command("Page.enable")
@@ -255,7 +197,7 @@ def test_the_page_outlives_the_demo(demo, page, number):
     page.until_counted(events=1)
 
 
-def screenshots(browser: Browser, folder: Path) -> None:
+def screenshots(browser: Chromium, folder: Path) -> None:
     """The page as it is now, light and dark, on a desk and in a hand; for people to look at."""
     for scheme, width, height in [("light", 1180, 790), ("dark", 1180, 790), ("light", 400, 1250)]:
         browser.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
