@@ -21,6 +21,7 @@ use linked::{Head, Key, Links, push_front, unlink};
 use slab::Slab;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::iter;
 use topic::{Removed, Subscribers};
 
 /// What a subscription rests on: the token that made or last renewed it.
@@ -252,6 +253,13 @@ impl Subscriptions {
     #[must_use]
     pub fn count_of_peer(&self, peer: PeerId) -> usize {
         self.peers.get(peer.index()).map_or(0, |peer| peer.subscriptions as usize)
+    }
+
+    /// In whose name `peer` is subscribed to anything: nearly always one user.
+    pub fn users_of_peer(&self, peer: PeerId) -> impl Iterator<Item = UserId> {
+        let first = self.peers.get(peer.index()).and_then(|peer| peer.sessions);
+        let sessions = iter::successors(first, |key| self.sessions[key.index()].of_peer.next);
+        sessions.map(|key| self.users[self.sessions[key.index()].user.index()].id)
     }
 
     /// On how many connections `user` has a subscription.

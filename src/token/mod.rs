@@ -12,6 +12,8 @@ mod cache;
 mod check;
 mod claims;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod jws;
 mod keys;
 mod rsa;

@@ -157,7 +157,10 @@ impl Inflater {
         let mut ends = 0;
         for (mut input, is_tail) in [(payload, false), (FLUSH_END, false), (FINAL_BLOCK, true)] {
             while !input.is_empty() {
-                let status = self.step(&mut input, &mut take)?;
+                let status = self.step(&mut input, &mut |bytes: &[u8]| {
+                    // Behind a cut block the tail would be taken for what the peer has not sent.
+                    if is_tail && !bytes.is_empty() { Err(Violation::BrokenDeflate) } else { take(bytes) }
+                })?;
                 if status == Status::StreamEnd {
                     if is_tail && input.is_empty() {
                         return Ok(());
@@ -355,6 +358,8 @@ mod tests {
             b"\x00\x05\x00\xfa\xfe\x48",
             b"\x03\x00\xff",
             b"\xf3\x48\xcd\xc9\xc9\x07\x00\xff",
+            // A final block of six bytes that holds none: what is appended would make it whole.
+            b"\x01\x06\x00\xf9\xff",
         ] {
             assert_eq!(inflate(&mut codec, broken), Err(Violation::BrokenDeflate), "{broken:x?}");
         }

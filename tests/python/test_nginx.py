@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import raw
-from conftest import DEADLINE, ISSUE, Server
+from conftest import DEADLINE, ISSUE, Server, until
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -51,7 +51,7 @@ class Nginx:
         self.error_log = folder / "error.log"
         program = shutil.which("nginx") or "/usr/sbin/nginx"
         self._process = subprocess.Popen([program, "-c", str(config), "-p", str(folder), "-e", str(self.error_log)])
-        wait_until(lambda: self._process.poll() is not None or answers(port))
+        until(lambda: self._process.poll() is not None or answers(port), "nginx to answer")
         assert self._process.poll() is None, self.error_log.read_text()
 
     def open(self, source: str = "127.0.0.1", **options):
@@ -68,7 +68,10 @@ class Nginx:
         """Has nginx read its configuration again, and waits until new workers are there and the old ones take nobody new."""
         before = self._worker_starts()
         self._process.send_signal(signal.SIGHUP)
-        wait_until(lambda: self._worker_starts() > before and "gracefully shutting down" in self.error_log.read_text())
+        until(
+            lambda: self._worker_starts() > before and "gracefully shutting down" in self.error_log.read_text(),
+            "nginx to have new workers",
+        )
 
     def _worker_starts(self) -> int:
         return self.error_log.read_text().count("start worker process ")
@@ -110,13 +113,6 @@ def free_port() -> int:
 def answers(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def wait_until(holds) -> None:
-    end = time.monotonic() + DEADLINE
-    while not holds():
-        assert time.monotonic() < end, f"not so within {DEADLINE} seconds"
-        time.sleep(0.02)
 
 
 def attach(client, token) -> None:
@@ -229,7 +225,7 @@ def test_s04_nothing_is_smuggled_through_a_proxy_behind_an_upgrade_that_is_none(
     answer = attacker.take_until(b"\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 %d " % status), answer
     attacker.close()
-    wait_until(lambda: raw.descriptors(server.pid) <= before)
+    until(lambda: raw.descriptors(server.pid) <= before, "the descriptors to be closed")
     # Nobody but the one who is attached gets an event.
     producer = raw.Producer(server.events)
     producer.write(EVENT[:-1] + ',"ack":1}')

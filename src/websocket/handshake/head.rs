@@ -48,6 +48,12 @@ impl HeadReader {
         Ok(Some(Cow::Owned(std::mem::take(&mut self.held))))
     }
 
+    /// Bytes of heap held.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(in super::super) fn held(&self) -> usize {
+        self.held.capacity()
+    }
+
     /// How many bytes of `piece` belong to the head, if it ends there.
     fn find_end(&mut self, piece: &[u8]) -> Result<Option<usize>, HeadError> {
         let mut start = 0;

@@ -1,0 +1,7 @@
+//! The body of the fuzz target for the whole server without its sockets: clients, producers, the access service and both
+//! clocks, driven by a script.
+
+mod client;
+mod script;
+
+pub use script::server;
