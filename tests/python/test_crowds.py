@@ -127,6 +127,8 @@ def test_s11_a_declared_length_takes_no_memory(start):
     assert last.next_frame() == (PONG, b"")
     grown = resident_bytes(server.pid) - before
     assert grown < 1024 * DECLARERS, f"{grown} bytes more for {DECLARERS} lengths"
+    for client in clients:
+        client.close()
     assert server.stop() == 0
 
 
