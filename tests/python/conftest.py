@@ -45,9 +45,10 @@ class Server:
         self._ready = threading.Event()
         self._reader = threading.Thread(target=self._read_log)
         self._reader.start()
-        assert self._ready.wait(DEADLINE) and self._process.poll() is None, "".join(self.log)
-        (ready,) = [line for line in self.log if "msg=ready" in line]
-        address = re.search(r"address=(\S+)", ready)[1]
+        self._ready.wait(DEADLINE)
+        ready = [line for line in self.log if "msg=ready" in line]
+        assert len(ready) == 1, "".join(self.log)
+        address = re.search(r"address=(\S+)", ready[0])[1]
         self.url = f"ws://{address}/ws"
         host, port = address.rsplit(":", 1)
         self.address = host, int(port)

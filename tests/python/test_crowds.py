@@ -1,15 +1,15 @@
 """Many connections that mean no good, and too few descriptors for them."""
 
-import json
 import os
 import resource
 import threading
 import time
+from pathlib import Path
 
-import pytest
 from conftest import DEADLINE, ISSUE, until
-from raw import UPGRADE, Client, Gone, Producer, attach, cpu_seconds, descriptors
+from raw import PING, PONG, UPGRADE, Client, Gone, Producer, attach, cpu_seconds, descriptors, frame
 
+DECLARERS = 9000  # a descriptor each
 DRIPPERS = 5000
 ABORTS = 100_000
 KILLS = 100
@@ -109,6 +109,32 @@ def abort(server, token: str, kind: int) -> None:
         client.upgrade()
         assert client.ask(attach(token, "issueUpdate", ISSUE)) == 0
     client.abort()
+
+
+def test_s11_a_declared_length_takes_no_memory(start):
+    server = start(settings={"limits.pingSeconds": 3600})
+    clients = [Client(server.address) for _ in range(DECLARERS)]
+    for client in clients:
+        client.upgrade()
+    before = resident_bytes(server.pid)
+    for client in clients:
+        # The header of a masked text frame of as many bytes as are allowed, and nothing of it.
+        client.send(bytes([0x81, 0x80 | 126]) + (16384).to_bytes(2, "big") + bytes(4))
+    # Each has been read when a ping behind the last has its pong.
+    last = Client(server.address)
+    last.upgrade()
+    last.send(frame(PING))
+    assert last.next_frame() == (PONG, b"")
+    grown = resident_bytes(server.pid) - before
+    assert grown < 1024 * DECLARERS, f"{grown} bytes more for {DECLARERS} lengths"
+    for client in clients:
+        client.close()
+    assert server.stop() == 0
+
+
+def resident_bytes(pid: int) -> int:
+    """What the process has in memory (proc(5): statm)."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_s47_out_of_descriptors_accepting_pauses_and_recovers(start, token):

@@ -44,6 +44,7 @@ def network():
         for name, addresses in [(server, [LOST, KEPT]), (clients, ["10.0.0.2"])]:
             for address in addresses:
                 ip("-n", name, "address", "add", f"{address}/24", "dev", "veth0")
+            ip("-n", name, "link", "set", "lo", "up")
             ip("-n", name, "link", "set", "veth0", "up")
         yield server, clients
 
