@@ -39,8 +39,11 @@ impl Hub {
         count
     }
 
-    /// Ends the subscriptions whose token is over.
+    /// Ends the subscriptions whose token is over: before each event, since it may be what has woken the server.
     pub(super) fn expire(&mut self, peers: &mut Peers, now: Now) {
+        if self.subscriptions.next_end().is_none_or(|end| end > now.wall) {
+            return;
+        }
         self.queue_held_back(peers, now);
         self.subscriptions
             .expire(now.wall, |subscription| tell(peers, subscription, Code::InvalidToken, now.monotonic));

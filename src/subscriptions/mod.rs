@@ -126,7 +126,7 @@ impl Subscriptions {
         };
         let Entry { session, lease: standing, .. } = self.subscriptions[key.index()];
         let same_owner = self.users[self.sessions[session.index()].user.index()].id == user;
-        if same_owner && standing.ends >= lease.ends {
+        if same_owner && standing.ends > lease.ends {
             return false;
         }
         self.unschedule(key);

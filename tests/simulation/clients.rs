@@ -43,6 +43,10 @@ pub(crate) struct Client {
     pub(crate) connected_at: u64,
     /// Since when, by the monotonic clock, its connection is being closed.
     pub(crate) closing_since: Option<u64>,
+    /// Where in `out` nothing has begun that has not ended; and since when, by the monotonic clock, something has.
+    boundaries: VecDeque<usize>,
+    is_inside_message: bool,
+    pub(crate) unfinished_since: Option<u64>,
     /// When the server last asked for a sign of life.
     pinged_at: Option<u64>,
     pings: u32,
@@ -93,6 +97,9 @@ impl Client {
             heard_of: now,
             connected_at: now,
             closing_since: None,
+            boundaries: VecDeque::new(),
+            is_inside_message: false,
+            unfinished_since: None,
             pinged_at: None,
             pings: 0,
             random,
@@ -412,5 +419,25 @@ impl Client {
 
     fn frame(&mut self, first: u8, payload: &[u8]) {
         frame(first, payload, &mut self.random, &mut self.out);
+        if first & CLOSE == 0 {
+            self.is_inside_message = first & FIN == 0;
+        }
+        if !self.is_inside_message {
+            self.boundaries.push_back(self.out.len());
+        }
+    }
+
+    /// The server has been given a piece: notes since when something has begun and not ended.
+    pub(crate) fn note_unfinished(&mut self, now: u64) {
+        let mut passed = None;
+        while let Some(boundary) = self.boundaries.pop_front_if(|boundary| *boundary <= self.given) {
+            passed = Some(boundary);
+        }
+        if passed.is_some() {
+            self.unfinished_since = None;
+        }
+        if passed != Some(self.given) && self.unfinished_since.is_none() {
+            self.unfinished_since = Some(now);
+        }
     }
 }

@@ -71,6 +71,8 @@ pub(crate) struct Ledger {
     lists: Vec<Vec<usize>>,
     /// Tokens whose signature is known to be good with the keys in force, so that nothing is waited for.
     verified: Vec<bool>,
+    /// Since when these are the keys.
+    keys_since: Stamp,
     /// Whether what is verified is remembered.
     pub(crate) remembers: bool,
 }
@@ -89,6 +91,7 @@ impl Ledger {
             revocations: Vec::new(),
             lists: vec![Vec::new(); TOPICS],
             verified: vec![false; tokens],
+            keys_since: 0,
             remembers: true,
         }
     }
@@ -119,6 +122,7 @@ impl Ledger {
         let stamp = self.next();
         self.epochs.push(Epoch { stamp, keys, ..*self.epoch() });
         self.verified.fill(false);
+        self.keys_since = stamp;
     }
 
     pub(crate) fn change_access(&mut self, table: AccessTable) {
@@ -180,8 +184,11 @@ impl Ledger {
         list.iter().skip(place).map(|&event| self.events[event].message.len() + 2).sum()
     }
 
-    pub(crate) fn note_verified(&mut self, token: usize) {
-        self.verified[token] = self.remembers;
+    /// A request given at `stamp` has shown that the token's signature is good.
+    pub(crate) fn note_verified(&mut self, token: usize, stamp: Stamp) {
+        if stamp > self.keys_since {
+            self.verified[token] = self.remembers;
+        }
     }
 
     /// Whether what comes of this token now needs no signature check.

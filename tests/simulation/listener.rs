@@ -325,7 +325,7 @@ impl Listener {
         self.must_close = self.bad_tokens >= 5 || self.over_rate >= 256;
         match asked.request {
             Request::Attach { token, .. } | Request::Detach { token, .. } if [0, 3, 4, 6].contains(&code) => {
-                ledger.note_verified(token);
+                ledger.note_verified(token, asked.stamp);
             }
             _ => {}
         }

@@ -104,6 +104,9 @@ impl Producer {
                 }
             }
             self.misbehave(ledger, faults);
+            if self.end.is_some() {
+                return;
+            }
         }
     }
 

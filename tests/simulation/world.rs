@@ -678,6 +678,7 @@ impl World {
                 self.buffer[..piece].copy_from_slice(&client.out[client.given..client.given + piece]);
                 client.given += piece;
                 client.heard_of = self.now.monotonic.0;
+                client.note_unfinished(self.now.monotonic.0);
                 self.give(at, blocked);
                 self.server.receive(peer, &mut self.buffer[..piece], self.now);
                 if self.marks[peer.index()].1 || piece == self.buffer.len() {
@@ -749,6 +750,9 @@ impl World {
             let client = &mut self.clients[at];
             if self.now.monotonic.0 - client.connected_at >= HANDSHAKE {
                 client.listener.statuses.push(408);
+            }
+            if client.unfinished_since.is_some_and(|since| self.now.monotonic.0 - since >= MESSAGE) {
+                client.listener.sins.push(1008);
             }
             client.unread += bytes.len();
             let events = client.listener.events;
@@ -875,7 +879,7 @@ impl World {
             if !peers.is_open(client.peer) {
                 continue;
             }
-            let about = |error| format!("client {}: {error}", client.number);
+            let about = |error| format!("client {}: {error}; {:?}", client.number, (wire.room, wire.blocks, wire.owes_event, wire.is_blocked, wire.shorts, client.unread, client.stalled));
             if wire.is_blocked {
                 let owed = client.listener.owed(&self.ledger);
                 if owed > QUEUE + LINE {
