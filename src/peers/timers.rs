@@ -54,6 +54,13 @@ impl Peers {
         while let Some(id) = self.timers.handshake.pop(now) {
             self.reject(id, Rejection::RequestTimeout, now);
         }
+        // Before the next pings: a deadline of one that was answered must not be taken for theirs.
+        while let Some(id) = self.timers.pong.pop(now) {
+            if self.get(id).is_some_and(|peer| peer.marks.awaits_pong && peer.marks.open) {
+                log::info!(peer:% = self.addresses.get(self.slab[id.index()].address); "no pong, connection dropped");
+                self.disconnect(id);
+            }
+        }
         while let Some(id) = self.timers.ping.pop(now) {
             if let Some(peer) = self.get_mut(id)
                 && peer.marks.open
@@ -63,12 +70,6 @@ impl Peers {
                 self.timers.pong.set(id, now);
                 self.timers.ping.set(id, now);
                 self.mark_dirty(id.index(), Lane::Prompt);
-            }
-        }
-        while let Some(id) = self.timers.pong.pop(now) {
-            if self.get(id).is_some_and(|peer| peer.marks.awaits_pong && peer.marks.open) {
-                log::info!(peer:% = self.addresses.get(self.slab[id.index()].address); "no pong, connection dropped");
-                self.disconnect(id);
             }
         }
         while let Some(id) = self.timers.close.pop(now) {

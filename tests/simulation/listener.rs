@@ -425,20 +425,22 @@ impl Listener {
         Err(format!("loss of {} {} with code {code}: {why:?}", KINDS[subject.0], object_id(subject.1)))
     }
 
+    /// While the writer is blocked only the latest pong is kept, and goes before what waits (§5.5.3); all others come.
     fn pong(&mut self, payload: &[u8]) -> Verdict {
-        while let Some((ping, behind)) = self.pings.pop_front() {
-            if ping == payload {
-                if behind.is_some() && behind == self.pong_behind {
-                    return Err("more than the latest pong was kept while the writer was blocked".into());
-                }
-                self.pong_behind = behind;
-                return Ok(());
+        let Some(at) = self.pings.iter().position(|(ping, _)| ping == payload) else {
+            return Err(format!("a pong of {:?}, which was not asked for", String::from_utf8_lossy(payload)));
+        };
+        let (_, behind) = self.pings.remove(at).expect("found just now");
+        if behind.is_some() {
+            if behind <= self.pong_behind {
+                return Err("more than the latest pong was kept while the writer was blocked".into());
             }
-            if behind.is_none() && self.sins.is_empty() {
-                return Err(format!("the ping {ping:?} has no pong of its own"));
-            }
+            self.pong_behind = behind;
+            self.pings.retain(|(_, other)| other.is_none() || *other > behind);
+        } else if self.pings.iter().take(at).any(|(_, behind)| behind.is_none()) {
+            return Err("a pong overtakes another".into());
         }
-        Err(format!("a pong of {payload:?}, which was not asked for"))
+        Ok(())
     }
 
     fn close(&mut self, payload: &[u8], ledger: &Ledger, was_blocked: bool) -> Verdict {
@@ -492,6 +494,9 @@ impl Listener {
         }
         if self.must_close {
             return Err("the close that is due has not come".into());
+        }
+        if let Some((ping, _)) = self.pings.iter().find(|(_, behind)| behind.is_none()) {
+            return Err(format!("no pong to {:?}", String::from_utf8_lossy(ping)));
         }
         for subscription in &mut self.subscriptions {
             subscription.look_for_end(ledger);
