@@ -45,6 +45,7 @@ const OUTSIDE: [(&str, &[&str]); 4] = [
     (
         "sockets",
         &[
+            "listenfd",
             "mio",
             "signal_hook",
             "signal_hook_mio",

@@ -18,13 +18,15 @@ use super::answers::{About, Answers, Revocations};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QuestionId(u64);
 
-/// `[access] cacheSeconds` and `timeoutMs`.
+/// `[access] cacheSeconds`, `timeoutMs` and `questions`.
 #[derive(Clone, Copy, Debug)]
 pub struct ServiceSettings {
     /// How long an answer counts for the same question; zero: not at all.
     pub keep: Duration,
     /// How long to wait for an answer.
     pub timeout: Duration,
+    /// How many questions may wait for their answers; one more is unavailable at once.
+    pub questions: usize,
 }
 
 /// The questions to the service and its answers.
@@ -106,7 +108,9 @@ impl Service {
         {
             return Decision::Now(code);
         }
-        if matches!(self.connection, Connection::Down { .. }) {
+        if matches!(self.connection, Connection::Down { .. })
+            || self.in_flight.len() >= self.settings.questions
+        {
             return Decision::Now(Code::Unavailable);
         }
         let id = self.next_id();

@@ -2,7 +2,7 @@
 
 use super::failure::{Exit, Failure};
 use super::settings::Settings;
-use crate::config::{AccessMode, Config};
+use crate::config::Config;
 use crate::log;
 use crate::net::{Listening, ServeError};
 
@@ -29,7 +29,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     warn_of(&config);
     let failed = |error: ServeError| Failure::new(Exit::Failed, format!("The server cannot run: {error}."));
     let listening = Listening::bind(&config).map_err(failed)?;
-    ::log::info!(address:% = listening.address(), socket:% = config.events.socket.display(); "ready");
+    ::log::info!(address:% = listening.address(), socket:% = listening.events_path().display(); "ready");
     if config.web_socket_events.port == 0 {
         // Whoever left the choice to the system may want to read it.
         println!("{}", listening.address());
@@ -41,14 +41,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 fn warn_of(config: &Config) {
     if config.web_socket_events.origins.admit_any() {
         ::log::warn!("[webSocketEvents] origins is not set: pages of any origin may connect");
-    }
-    if matches!(config.access.mode, AccessMode::Socket(_)) {
-        ::log::warn!(
-            "[access] mode = socket: the service is not asked yet, every good token is answered with code 8"
-        );
-    }
-    if config.web_socket_events.compression {
-        ::log::warn!("[webSocketEvents] compression = on has no effect yet");
     }
     if config.metrics.address.is_some() {
         ::log::warn!("[metrics] address has no effect yet");

@@ -43,6 +43,7 @@ impl AccessKeys {
             mode,
             cache_seconds: keys.cache_seconds,
             timeout_ms: keys.timeout_ms,
+            questions: keys.questions,
             dataset_events: keys.dataset_events,
         })
     }

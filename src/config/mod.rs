@@ -53,6 +53,8 @@ pub struct Access {
     pub cache_seconds: Duration,
     /// How long an answer of the access service may take.
     pub timeout_ms: Duration,
+    /// How many questions to the access service may wait for their answers.
+    pub questions: usize,
     /// The event types whose id is that of a dataset, which the user has to have access to.
     pub dataset_events: Vec<EventType>,
 }

@@ -94,10 +94,13 @@ section! {
         file: Option<PathBuf> = "", path().or_none();
         /// For mode socket: the Unix-domain stream socket of the access service.
         socket: Option<PathBuf> = "", path().or_none();
-        /// For mode socket: how long an answer is remembered; 0 asks each time.
+        /// For mode socket: how long an answer counts for further requests; 0 asks each time. A subscription once
+        /// granted does not end with it: what the service no longer allows it takes back by a revoke line.
         cache_seconds: Duration = "30", seconds(0..=86_400);
-        /// For mode socket: how long an answer may take.
+        /// For mode socket: how long an answer may take; then the request gets code 8.
         timeout_ms: Duration = "2000", millis(1..=60_000);
+        /// For mode socket: how many questions may wait for their answers; requests beyond get code 8.
+        questions: usize = "100000", count(1..=10_000_000);
         /// The event types whose id is that of a dataset, which the user has to have access to.
         dataset_events: Vec<EventType> = "datasetUpdate, uploadFile, downloadFile", choice(&[
             ("issueUpdate", EventType::IssueUpdate),

@@ -118,14 +118,16 @@ mod tests {
         }
     }
 
-    /// The shipped file is this text to the letter; `UPDATE_CONFIG_INI=1 cargo test config_ini` writes it anew.
+    /// `UPDATE_CONFIG_INI=1 cargo test config_ini` writes the shipped file and its page in the documentation anew.
     #[test]
-    fn config_ini_is_the_table() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config.ini");
-        if std::env::var_os("UPDATE_CONFIG_INI").is_some() {
-            std::fs::write(path, config_ini()).unwrap();
+    fn config_ini_and_its_page_are_the_table() {
+        for (path, text) in [("config.ini", config_ini()), ("docs/configuration.md", page())] {
+            let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
+            if std::env::var_os("UPDATE_CONFIG_INI").is_some() {
+                std::fs::write(&path, &text).unwrap();
+            }
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "{path}");
         }
-        assert_eq!(std::fs::read_to_string(path).unwrap(), config_ini());
     }
 
     fn config_ini() -> String {
@@ -151,6 +153,25 @@ mod tests {
         text
     }
 
+    fn page() -> String {
+        let mut text = PAGE_HEAD.to_owned();
+        let mut section = "";
+        for key in keys() {
+            if key.section != section {
+                section = key.section;
+                text += &format!(
+                    "\n## [{section}]\n\n| key | default | allowed | what it is |\n|---|---|---|---|\n"
+                );
+            }
+            let default =
+                if key.default.is_empty() { "none".to_owned() } else { format!("`{}`", key.default) };
+            let about = key.about.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+            assert!(!format!("{about}{}", key.allowed).contains('|'), "a bar would end the cell: {key:?}");
+            text += &format!("| `{}` | {default} | {} | {about} |\n", key.name, key.allowed);
+        }
+        text
+    }
+
     const HEAD: &str = "\
 # Settings of the Airlay event service (airlay-cli web_socket server).
 #
@@ -159,5 +180,20 @@ mod tests {
 # this file. A comment has a line of its own. An environment variable AIRLAY_<SECTION>_<KEY>, all in upper case,
 # overrides the key: AIRLAY_WEBSOCKETEVENTS_PORT=8082.
 # `airlay-cli web_socket check-config` says everything that is wrong with this file.
+";
+    const PAGE_HEAD: &str = "\
+# Configuration
+
+The server reads one INI file: the one that `--config` names, else `./config.ini`, else `/etc/airlay/config.ini`. The shipped
+[`config.ini`](../config.ini) holds every key with its default. Two have no default and must be set: `[access] mode`, and `[token] publicKey` or
+`jwks`.
+
+- Names are in camelCase; sizes are in bytes, times in the unit the name ends with.
+- A relative path is relative to the file.
+- A comment has a line of its own.
+- An environment variable `AIRLAY_<SECTION>_<KEY>`, all in upper case, overrides the key: `AIRLAY_WEBSOCKETEVENTS_PORT=8082`.
+- `airlay-cli web_socket check-config` says everything that is wrong, all at once, with section, key and line; so does the server before it
+  starts anything, and exits with 2.
+- SIGHUP reads the keys and the access file that are named here again, not this file: for that, restart the server.
 ";
 }

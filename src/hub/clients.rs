@@ -37,8 +37,8 @@ pub(super) enum Waiting {
     Token { auth: Box<str>, wish: Wish },
     /// The access service has been asked.
     Access { question: QuestionId, wish: Wish, claims: Claims },
-    /// All is known.
-    Decided { code: Code, wish: Wish, claims: Claims },
+    /// All is known, as of this state of the rights: the hub's count.
+    Decided { code: Code, as_of: u64, wish: Wish, claims: Claims },
     /// It is refused, whatever else is to be known.
     Refused(Code),
 }
@@ -130,14 +130,14 @@ impl Clients {
         self.waiting.entry(peer).or_default().push_front(waiting);
     }
 
-    /// Notes the answer to a question. Returns whose request it was.
-    pub(super) fn answer(&mut self, question: QuestionId, code: Code) -> Option<PeerId> {
+    /// Notes the answer to a question, true as of this state of the rights. Returns whose request it was.
+    pub(super) fn answer(&mut self, question: QuestionId, code: Code, as_of: u64) -> Option<PeerId> {
         let peer = self.questions.remove(&question)?;
         for waiting in self.waiting.get_mut(&peer)? {
             if let Waiting::Access { question: asked, wish, claims } = *waiting
                 && asked == question
             {
-                *waiting = Waiting::Decided { code, wish, claims };
+                *waiting = Waiting::Decided { code, as_of, wish, claims };
             }
         }
         Some(peer)

@@ -5,6 +5,7 @@
 
 mod admission;
 mod clients;
+mod consulting;
 mod publishing;
 mod rate;
 mod requests;
@@ -48,6 +49,8 @@ pub struct Hub {
     admission: Admission,
     tokens: Tokens,
     access: Access,
+    /// Counts how often something that `access` allowed may have been taken back.
+    rights: u64,
     subscriptions: Subscriptions,
     clients: Clients,
     limits: HubLimits,
@@ -79,6 +82,7 @@ impl Hub {
             admission,
             tokens,
             access,
+            rights: 0,
             subscriptions: Subscriptions::new(),
             clients: Clients::default(),
             rate: RateLimit::new(limits.requests_per_second, limits.request_burst),
@@ -144,6 +148,7 @@ impl Service for Hub {
 
     fn work(&mut self, peers: &mut Peers, now: Now) {
         self.expire(peers, now);
+        self.give_up_questions(peers, now);
         self.verify_some(peers, now);
     }
 
@@ -152,8 +157,11 @@ impl Service for Hub {
     }
 
     fn next_deadline(&self, now: Now) -> Option<Monotonic> {
-        let Wall(end) = self.subscriptions.next_end()?;
-        Some(Monotonic(now.monotonic.0.saturating_add(end.saturating_sub(now.wall.0))))
+        let end = self
+            .subscriptions
+            .next_end()
+            .map(|Wall(end)| Monotonic(now.monotonic.0.saturating_add(end.saturating_sub(now.wall.0))));
+        end.into_iter().chain(self.next_give_up()).min()
     }
 
     fn queue_held_back(&mut self, peers: &mut Peers, now: Now) {

@@ -1,11 +1,12 @@
-//! From a producer's event to its subscribers' queues: encoded once, shared by all.
+//! From a producer's event to its subscribers' queues: encoded once, shared by all (compressed once for those who inflate
+//! with the same window).
 //!
 //! Events that follow each other and go to the same subscribers are joined: a burst costs each subscriber one entry in its
 //! queue and one write, however many events it has.
 
 use super::{Hub, OpCode, encode};
 use crate::api::{Audience, Event, encode_taken};
-use crate::peers::{Lane, Peers};
+use crate::peers::{Lane, Peers, Shared};
 use crate::subscriptions::{Subscriptions, Topic};
 use crate::time::{Monotonic, Now};
 use crate::websocket::frame::Frames;
@@ -29,13 +30,18 @@ impl Run {
     /// Queues the events for the topic's subscribers, and is empty again.
     pub(super) fn queue(&mut self, subscriptions: &Subscriptions, peers: &mut Peers, now: Monotonic) {
         if let Some(topic) = self.topic.take() {
-            let frames = Frames::new(std::mem::take(&mut self.frames));
+            let mut messages = self.take();
             let subscribers = subscriptions.subscribers(&topic);
             let lane = lane(subscribers.len());
             for subscriber in subscribers {
-                peers.deliver(subscriber.slot(), &frames, lane, now);
+                peers.deliver(subscriber.slot(), &mut messages, lane, now);
             }
         }
+    }
+
+    /// What has been encoded, to be shared.
+    fn take(&mut self) -> Shared {
+        Shared::new(Frames::new(std::mem::take(&mut self.frames)))
     }
 
     /// Appends the frame of an event.
@@ -87,10 +93,10 @@ impl Hub {
         slots.dedup();
         if !slots.is_empty() {
             self.run.encode(event);
-            let frames = Frames::new(std::mem::take(&mut self.run.frames));
+            let mut messages = self.run.take();
             let lane = lane(slots.len());
             for &slot in &slots {
-                peers.deliver(slot, &frames, lane, now.monotonic);
+                peers.deliver(slot, &mut messages, lane, now.monotonic);
             }
         }
         slots.len()

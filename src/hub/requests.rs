@@ -5,10 +5,9 @@
 
 use super::Hub;
 use super::clients::{Waiting, Wish};
-use crate::access::{Decision, QuestionId};
+use crate::access::Decision;
 use crate::api::{Action, Code, Request};
 use crate::peers::{PeerId, Peers};
-use crate::server::Service as _;
 use crate::subscriptions::{Lease, Topic};
 use crate::time::{Now, Wall};
 use crate::token::{Claims, Lookup};
@@ -71,7 +70,7 @@ impl Hub {
             Action::Detach => None,
         };
         match self.access.decide(claims.user, subject, now.monotonic) {
-            Decision::Now(code) => Waiting::Decided { code, wish, claims },
+            Decision::Now(code) => Waiting::Decided { code, as_of: self.rights, wish, claims },
             Decision::Later(question) => Waiting::Access { question, wish, claims },
         }
     }
@@ -98,24 +97,32 @@ impl Hub {
         }
     }
 
-    /// Takes the access service's answer to a question.
-    pub fn answered(&mut self, peers: &mut Peers, question: QuestionId, code: Code, now: Now) {
-        self.queue_held_back(peers, now);
-        if let Some(peer) = self.clients.answer(question, code) {
-            self.finish_ready(peers, peer, now);
-        }
-    }
-
     /// Finishes the requests at the front of which all is known, up to one that closes the connection: those behind it go
     /// with the client.
-    fn finish_ready(&mut self, peers: &mut Peers, peer: PeerId, now: Now) {
+    pub(super) fn finish_ready(&mut self, peers: &mut Peers, peer: PeerId, now: Now) {
         while peers.is_open(peer)
             && let Some(waiting) = self.clients.next_ready(peer)
         {
-            self.finish(peers, peer, waiting, now);
+            match self.renew(waiting, now) {
+                asked @ Waiting::Access { .. } => {
+                    self.clients.put_back(peer, asked);
+                    break;
+                }
+                known => self.finish(peers, peer, known, now),
+            }
         }
         if !self.clients.has_waiting(peer) {
             peers.resume(peer);
+        }
+    }
+
+    /// What is known of a request that has waited: if something was taken back meanwhile, its right is asked for again.
+    fn renew(&mut self, waiting: Waiting, now: Now) -> Waiting {
+        match waiting {
+            Waiting::Decided { as_of, wish, claims, .. } if as_of != self.rights => {
+                self.ask(claims, wish, now)
+            }
+            current => current,
         }
     }
 
@@ -123,7 +130,7 @@ impl Hub {
     fn finish(&mut self, peers: &mut Peers, peer: PeerId, waiting: Waiting, now: Now) {
         let code = match waiting {
             Waiting::Refused(code) => code,
-            Waiting::Decided { code, wish, claims } => {
+            Waiting::Decided { code, wish, claims, .. } => {
                 // Time may have passed since the token was looked at, and the keys may have changed.
                 if self.tokens.ends_at(&claims) <= now.wall || !self.tokens.knows_key(claims.key) {
                     Code::InvalidToken

@@ -21,6 +21,7 @@ impl Hub {
         now: Now,
     ) -> usize {
         self.queue_held_back(peers, now);
+        self.rights += 1;
         self.access.revoke(user, subject, now.monotonic);
         let mut count = 0;
         let mut told = |subscription, code| {
@@ -64,6 +65,7 @@ impl Hub {
     /// Takes another access file into force. A subscription that it does not allow ends, with code 3 or 4.
     pub fn replace_access(&mut self, peers: &mut Peers, access: Access, now: Now) {
         self.queue_held_back(peers, now);
+        self.rights += 1;
         self.access = access;
         let access = &mut self.access;
         self.subscriptions.end_where(

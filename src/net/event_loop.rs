@@ -8,13 +8,15 @@ use super::clock::Clock;
 use super::events_socket::EventsSocket;
 use super::peer_sockets::{Accepted, PeerSockets};
 use super::producer_sockets::ProducerSockets;
+use super::service_manager::{Counts, ServiceManager};
 use super::signals::{Request, SignalPipe};
 use super::token::Source;
 use crate::server::{Server, Service};
 use crate::time::{Monotonic, Now};
 use crate::websocket::close::CloseCode;
 use crate::websocket::handshake::Rejection;
-use mio::{Events, Poll};
+use mio::event::Event;
+use mio::{Events, Poll, Registry};
 use std::io;
 use std::time::Duration;
 
@@ -36,6 +38,7 @@ pub(super) struct EventLoop<S> {
     producers: ProducerSockets,
     events_socket: Option<EventsSocket>,
     signals: SignalPipe,
+    manager: ServiceManager,
     buffer: Box<[u8]>,
     producers_wait: bool,
     /// Until when nobody is accepted, for want of descriptors.
@@ -64,6 +67,23 @@ pub(super) trait Housekeeping<S> {
     /// SIGHUP has come: reads again what may have changed. `false` if there is nothing to read: then the signal means
     /// what it means to most programs, that their terminal is gone, and ends the server.
     fn reload(&mut self, server: &mut Server<S>, now: Now) -> bool;
+
+    /// A socket of the housekeeping's own is ready for something.
+    fn ready(&mut self, _event: &Event) {}
+
+    /// Does a turn's share with these sockets: after the traffic has been read, and before answers are written. `buffer`
+    /// is the loop's.
+    fn turn(&mut self, _server: &mut Server<S>, _registry: &Registry, _buffer: &mut [u8], _now: Now) {}
+
+    /// Whether the next turn has something to do even if nothing comes and nothing is due.
+    fn has_work(&self) -> bool {
+        false
+    }
+
+    /// When the next turn is due at the latest.
+    fn next_deadline(&self, _server: &Server<S>) -> Option<Monotonic> {
+        None
+    }
 }
 
 /// Nothing happens beside the traffic.
@@ -85,6 +105,7 @@ impl<S: Service> EventLoop<S> {
         server: Server<S>,
         peers: PeerSockets,
         events_socket: Option<EventsSocket>,
+        manager: ServiceManager,
     ) -> io::Result<Self> {
         let signals = SignalPipe::new(poll.registry())?;
         Ok(Self {
@@ -95,6 +116,7 @@ impl<S: Service> EventLoop<S> {
             producers: ProducerSockets::default(),
             events_socket,
             signals,
+            manager,
             buffer: vec![0; BUFFER].into(),
             producers_wait: false,
             accept_again: None,
@@ -108,9 +130,11 @@ impl<S: Service> EventLoop<S> {
     /// The system cannot wait for readiness.
     pub(super) fn run(mut self, mut housekeeping: impl Housekeeping<S>) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
-        let mut next_tick = tick_after(self.clock.now().monotonic, &housekeeping);
+        let start = self.clock.now().monotonic;
+        let mut next_tick = tick_after(start, &housekeeping);
+        self.manager.ready(self.counts(), start);
         loop {
-            let timeout = self.timeout(next_tick);
+            let timeout = self.timeout(&housekeeping, next_tick);
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
@@ -123,14 +147,15 @@ impl<S: Service> EventLoop<S> {
                 housekeeping.tick(&mut self.server, now);
                 next_tick = tick_after(now.monotonic, &housekeeping);
             }
-            self.turn(now);
+            self.turn(&mut housekeeping, now);
+            self.manager.turned(self.counts(), now.monotonic);
             if self.stage == Stage::Closing && self.server.peers.is_empty() {
                 return Ok(());
             }
         }
     }
 
-    fn dispatch(&mut self, event: &mio::event::Event, housekeeping: &mut impl Housekeeping<S>, now: Now) {
+    fn dispatch(&mut self, event: &Event, housekeeping: &mut impl Housekeeping<S>, now: Now) {
         match event.token().into() {
             Source::Peer(peer) => {
                 if event.is_readable() || event.is_read_closed() || event.is_error() {
@@ -150,10 +175,11 @@ impl<S: Service> EventLoop<S> {
             }
             Source::PeerListener => self.peers.listener_ready(),
             Source::ProducerListener => self.producers_wait = true,
+            Source::AccessService => housekeeping.ready(event),
             Source::Signals => {
                 for request in self.signals.pending().collect::<Vec<_>>() {
                     match request {
-                        Request::Reload if housekeeping.reload(&mut self.server, now) => {}
+                        Request::Reload if self.reload(housekeeping, now) => {}
                         Request::Reload | Request::Stop => self.stop(),
                     }
                 }
@@ -161,12 +187,21 @@ impl<S: Service> EventLoop<S> {
         }
     }
 
+    /// Reads again what may have changed; `false` if there is nothing to read.
+    fn reload(&mut self, housekeeping: &mut impl Housekeeping<S>, now: Now) -> bool {
+        self.manager.reloading();
+        let reloaded = housekeeping.reload(&mut self.server, now);
+        self.manager.reloaded();
+        reloaded
+    }
+
     /// One step further towards the end: the first signal drains, a second one closes at once.
     fn stop(&mut self) {
         log::info!("stopping");
-        self.peers.close_listener();
+        self.peers.close_listener(self.poll.registry());
         self.stage = match self.stage {
             Stage::Serving => {
+                self.manager.stopping();
                 // Whoever has connected and written before the signal is read, whether its readiness has been told or not.
                 self.producers_wait = true;
                 self.producers.all_readable();
@@ -181,11 +216,12 @@ impl<S: Service> EventLoop<S> {
         };
     }
 
-    fn turn(&mut self, now: Now) {
+    fn turn(&mut self, housekeeping: &mut impl Housekeeping<S>, now: Now) {
         self.accept(now);
         self.producers.read(&mut self.server, &mut self.buffer, now);
         self.peers.read(&mut self.server, &mut self.buffer, now);
         self.server.advance(now);
+        housekeeping.turn(&mut self.server, self.poll.registry(), &mut self.buffer, now);
         self.drain(now);
         self.server.flush(&mut self.peers, now);
         self.producers.write_answers(&mut self.server);
@@ -215,7 +251,9 @@ impl<S: Service> EventLoop<S> {
     fn drain(&mut self, now: Now) {
         if self.stage == Stage::Draining && self.producers.is_drained() {
             self.stage = Stage::Closing;
-            self.events_socket = None;
+            if let Some(socket) = self.events_socket.take() {
+                socket.close(self.poll.registry());
+            }
             self.server.service.queue_held_back(&mut self.server.peers, now);
             for peer in self.server.peers.ids().collect::<Vec<_>>() {
                 self.server.peers.close(peer, CloseCode::GOING_AWAY, "server is stopping", now.monotonic);
@@ -225,19 +263,31 @@ impl<S: Service> EventLoop<S> {
         }
     }
 
+    fn counts(&self) -> Counts {
+        Counts { connections: self.server.peers.len(), producers: self.server.producers.len() }
+    }
+
     /// How long to wait for readiness: not at all while there is something to do.
-    fn timeout(&self, next_tick: Option<Monotonic>) -> Option<Duration> {
+    fn timeout(&self, housekeeping: &impl Housekeeping<S>, next_tick: Option<Monotonic>) -> Option<Duration> {
         let now = self.clock.now();
         let may_accept = self.accept_again.is_none() && (self.peers.may_accept() || self.producers_wait);
         if may_accept
             || self.peers.has_readable()
+            || self.server.peers.has_resumed()
             || self.producers.has_readable(&self.server)
             || self.server.has_work()
+            || housekeeping.has_work()
             || self.stage == Stage::Draining
         {
             return Some(Duration::ZERO);
         }
-        let deadlines = [self.server.next_deadline(now), self.accept_again, next_tick];
+        let deadlines = [
+            self.server.next_deadline(now),
+            housekeeping.next_deadline(&self.server),
+            self.accept_again,
+            next_tick,
+            self.manager.next_deadline(now.monotonic),
+        ];
         // A millisecond more, for the clock counts whole ones and a wait must not end just before its time.
         let until = |due: Monotonic| (due - now.monotonic) + Duration::from_millis(1);
         deadlines.into_iter().flatten().min().map(until)

@@ -1,4 +1,4 @@
-//! The listener of the events socket: making it safely, and letting in only those who may write events.
+//! The listener of the events socket: making it safely or taking it over, and letting in only those who may write events.
 
 use super::token::Source;
 use mio::net::{UnixListener, UnixStream};
@@ -20,12 +20,20 @@ pub(super) struct Allowed {
     pub(super) groups: Vec<u32>,
 }
 
-/// The listener, its file, and the lock that says the file is ours.
+/// The listener, and its file if we made it.
 #[derive(Debug)]
 pub(super) struct EventsSocket {
+    /// The service manager keeps an inherited socket's file: its mode is not set and it is not removed.
+    _file: Option<SocketFile>,
     listener: UnixListener,
     path: PathBuf,
     allowed: Allowed,
+}
+
+/// The socket's file, and the lock that says that it is ours.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
     _lock: File,
 }
 
@@ -65,11 +73,45 @@ impl EventsSocket {
             }
             Ok(_) => {}
         }
-        let mut listener = listen(path, mode).map_err(failed)?;
-        registry
-            .register(&mut listener, Source::ProducerListener.into(), Interest::READABLE)
-            .map_err(failed)?;
-        Ok(Self { listener, path: path.to_owned(), allowed, _lock: lock })
+        let listener = listen(path, mode).map_err(failed)?;
+        let file = SocketFile { path: path.to_owned(), _lock: lock };
+        Self::new(Some(file), listener, path.to_owned(), allowed, registry).map_err(failed)
+    }
+
+    /// Takes over a listener that the service manager holds open.
+    pub(super) fn inherit(
+        listener: std::os::unix::net::UnixListener,
+        allowed: Allowed,
+        registry: &Registry,
+    ) -> Result<Self, EventsSocketError> {
+        let address = listener.local_addr().ok();
+        let path =
+            address.as_ref().and_then(|address| address.as_pathname()).unwrap_or(Path::new("")).to_owned();
+        let listener = UnixListener::from_std(listener);
+        Self::new(None, listener, path.clone(), allowed, registry)
+            .map_err(|error| EventsSocketError::Io { path, error })
+    }
+
+    fn new(
+        file: Option<SocketFile>,
+        mut listener: UnixListener,
+        path: PathBuf,
+        allowed: Allowed,
+        registry: &Registry,
+    ) -> io::Result<Self> {
+        registry.register(&mut listener, Source::ProducerListener.into(), Interest::READABLE)?;
+        Ok(Self { _file: file, listener, path, allowed })
+    }
+
+    /// The path that producers connect to.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Accepts no more. Who has connected to an inherited socket and was not accepted waits for the next server.
+    pub(super) fn close(mut self, registry: &Registry) {
+        // The service manager's descriptor would keep a mere closing from taking the socket out of the poll.
+        let _ = registry.deregister(&mut self.listener);
     }
 
     /// Accepts one producer; `None` if it is not allowed in, or was gone before.
@@ -89,7 +131,7 @@ impl EventsSocket {
     }
 }
 
-impl Drop for EventsSocket {
+impl Drop for SocketFile {
     fn drop(&mut self) {
         // While the lock is held the file is ours. If it is gone already, so much the better.
         let _ = fs::remove_file(&self.path);

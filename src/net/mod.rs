@@ -2,19 +2,24 @@
 //!
 //! [`Listening::bind`] takes hold of everything that can be refused; [`Listening::serve`] runs the loop. Between the two
 //! the addresses are known and nobody is served, so a caller can say that the server is ready when it is.
+//! [`serve_clients`] runs the same loop for another [`Service`].
 #![expect(
     clippy::disallowed_types,
     clippy::disallowed_methods,
     reason = "the one place that knows sockets, the event loop and the clock"
 )]
 
+mod access_socket;
 mod clock;
 mod event_loop;
 mod events_socket;
+mod housekeeping;
 mod peer_sockets;
 mod producer_sockets;
 mod reload;
+mod service_manager;
 mod signals;
+mod socket_activation;
 mod token;
 
 use crate::access::{self, Access, ServiceSettings};
@@ -22,17 +27,22 @@ use crate::config::{self, AccessMode, Config, FileError, read_access_file};
 use crate::hub::{Admission, Hub, HubLimits};
 use crate::peers::{PeerLimits, Peers};
 use crate::producers::{ProducerLimits, Producers};
-use crate::server::Server;
+use crate::server::{Server, Service};
 use crate::token::{KeySet, Tokens};
 use crate::websocket::message::Limits;
+use access_socket::AccessSocket;
 use event_loop::{EventLoop, NoHousekeeping};
 use events_socket::{Allowed, EventsSocket};
+use housekeeping::Household;
 use mio::Poll;
 use peer_sockets::PeerSockets;
 use reload::Reload;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use service_manager::ServiceManager;
+use socket_activation::Inherited;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 /// Descriptors that are no peers': listeners, producers, files, the poll's own.
 const OTHER_DESCRIPTORS: u64 = 128;
@@ -46,9 +56,10 @@ const ANSWERS: usize = 1 << 20;
 /// The service with its sockets bound, about to serve.
 pub struct Listening {
     event_loop: EventLoop<Hub>,
-    /// The files to read again; a server that was given all it knows has none.
-    reload: Option<Reload>,
+    /// A server that was given all it knows has none.
+    household: Option<Household>,
     address: SocketAddr,
+    events_path: PathBuf,
 }
 
 /// What a server decides by, and a page that it has.
@@ -73,6 +84,9 @@ pub enum ServeError {
         /// Why not.
         error: io::Error,
     },
+    /// The service manager passed a socket that is of no use.
+    #[error("the sockets passed by the service manager cannot be used: {0}")]
+    Inherited(String),
     /// The events socket is taken, or cannot be made.
     #[error("{0} ([events] socket)")]
     EventsSocket(String),
@@ -85,15 +99,22 @@ pub enum ServeError {
 }
 
 impl Listening {
-    /// Reads the files that the configuration names and binds both sockets. Nothing is half-started if it fails.
+    /// Reads the files that the configuration names and binds both sockets, or takes over those that the service manager
+    /// passed (sd_listen_fds(3), named `websocket` and `events`), whatever the configuration says of their addresses.
+    /// Nothing is half-started if it fails.
+    ///
+    /// It removes the variables of the environment that tell of passed sockets.
     ///
     /// # Errors
     /// What of it cannot be had.
     pub fn bind(config: &Config) -> Result<Self, ServeError> {
-        let reload = Reload::new(config.clone());
+        let household = Household { reload: Reload::new(config.clone()), access: access_socket(config) };
         let keys = config.token.read_keys().map_err(|mut errors| errors.swap_remove(0))?;
         let access = access(&config.access)?;
-        Self::bind_with(config, Embedded { keys, access, page: None }, Some(reload))
+        let inherited =
+            Inherited::from_environment().map_err(|error| ServeError::Inherited(error.to_string()))?;
+        let manager = ServiceManager::from_environment();
+        Self::bind_with(config, Embedded { keys, access, page: None }, Some(household), inherited, manager)
     }
 
     /// As [`Listening::bind`], with what is given in place of any file: the configuration's keys and `[access] mode` are
@@ -102,23 +123,41 @@ impl Listening {
     /// # Errors
     /// What cannot be had.
     pub fn bind_embedded(config: &Config, embedded: Embedded) -> Result<Self, ServeError> {
-        Self::bind_with(config, embedded, None)
+        Self::bind_with(config, embedded, None, Inherited::default(), ServiceManager::default())
     }
 
-    fn bind_with(config: &Config, embedded: Embedded, reload: Option<Reload>) -> Result<Self, ServeError> {
+    fn bind_with(
+        config: &Config,
+        embedded: Embedded,
+        household: Option<Household>,
+        inherited: Inherited,
+        manager: ServiceManager,
+    ) -> Result<Self, ServeError> {
         let poll = Poll::new()?;
-        let address = SocketAddr::new(config.web_socket_events.address, config.web_socket_events.port);
-        let peers = PeerSockets::bind(address, poll.registry())
-            .map_err(|error| ServeError::Address { address, error })?;
+        let peers = bind_clients(config, &poll, inherited.websocket)?;
         let allowed =
             Allowed { users: config.events.allow_users.clone(), groups: config.events.allow_groups.clone() };
-        let events =
-            EventsSocket::bind(&config.events.socket, config.events.socket_mode, allowed, poll.registry())
-                .map_err(|error| ServeError::EventsSocket(error.to_string()))?;
+        let events = match inherited.events {
+            Some(listener) => {
+                log::info!("the service manager's socket events replaces [events] socket and socketMode");
+                EventsSocket::inherit(listener, allowed, poll.registry())
+            }
+            None => {
+                let mode = config.events.socket_mode;
+                EventsSocket::bind(&config.events.socket, mode, allowed, poll.registry())
+            }
+        };
+        let events = events.map_err(|error| ServeError::EventsSocket(error.to_string()))?;
         let address = peers.address()?;
-        let server = server(config, embedded)?;
-        let event_loop = EventLoop::new(poll, server, peers, Some(events))?;
-        Ok(Self { event_loop, reload, address })
+        let connections = connections(&config.limits)?;
+        let server = server(config, connections, hub(config, connections, embedded));
+        let events_path = events.path().to_owned();
+        if events_path != config.events.socket {
+            let configured = config.events.socket.display();
+            log::warn!(socket:% = events_path.display(), configured:%; "the command publish looks for another events socket");
+        }
+        let event_loop = EventLoop::new(poll, server, peers, Some(events), manager)?;
+        Ok(Self { event_loop, household, address, events_path })
     }
 
     /// The address clients connect to.
@@ -127,17 +166,57 @@ impl Listening {
         self.address
     }
 
+    /// The path of the socket that producers connect to.
+    #[must_use]
+    pub fn events_path(&self) -> &Path {
+        &self.events_path
+    }
+
     /// Serves until a signal ends it.
     ///
     /// # Errors
     /// The event loop has failed.
     pub fn serve(self) -> Result<(), ServeError> {
-        match self.reload {
-            Some(reload) => self.event_loop.run(reload)?,
+        match self.household {
+            Some(household) => self.event_loop.run(household)?,
             None => self.event_loop.run(NoHousekeeping)?,
         }
         Ok(())
     }
+}
+
+/// Serves WebSocket clients with `service` in place of the hub, until a signal ends it: at the address, with the limits and
+/// the compression that `config` says. There are no producers. `ready` is told the address that clients connect to.
+///
+/// # Errors
+/// What cannot be had, or the event loop has failed.
+pub fn serve_clients(
+    config: &Config,
+    service: impl Service,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), ServeError> {
+    let poll = Poll::new()?;
+    let sockets = bind_clients(config, &poll, None)?;
+    ready(sockets.address()?);
+    let server = server(config, connections(&config.limits)?, service);
+    Ok(EventLoop::new(poll, server, sockets, None, ServiceManager::default())?.run(NoHousekeeping)?)
+}
+
+/// The listener for clients: the service manager's, or one at the configured address.
+fn bind_clients(
+    config: &Config,
+    poll: &Poll,
+    inherited: Option<std::net::TcpListener>,
+) -> Result<PeerSockets, ServeError> {
+    let address = SocketAddr::new(config.web_socket_events.address, config.web_socket_events.port);
+    match inherited {
+        Some(listener) => {
+            log::info!("the service manager's socket websocket replaces [webSocketEvents] address and port");
+            PeerSockets::inherit(listener, poll.registry())
+        }
+        None => PeerSockets::bind(address, poll.registry()),
+    }
+    .map_err(|error| ServeError::Address { address, error })
 }
 
 /// Who decides, as `[access]` says.
@@ -150,18 +229,22 @@ fn access(config: &config::Access) -> Result<Access, FileError> {
         AccessMode::Socket(_) => Access::Service(Box::new(access::Service::new(ServiceSettings {
             keep: config.cache_seconds,
             timeout: config.timeout_ms,
+            questions: config.questions,
         }))),
     })
 }
 
-/// The core as the configuration wants it.
-fn server(config: &Config, embedded: Embedded) -> io::Result<Server<Hub>> {
-    let Embedded { keys, access, page } = embedded;
+/// The socket of whoever decides, if it is a service.
+fn access_socket(config: &Config) -> Option<AccessSocket> {
+    match &config.access.mode {
+        AccessMode::Socket(path) => Some(AccessSocket::new(path.clone(), config.limits.line_bytes)),
+        AccessMode::Token | AccessMode::File(_) => None,
+    }
+}
+
+/// The core around a service, as the configuration wants it.
+fn server<S: Service>(config: &Config, connections: usize, service: S) -> Server<S> {
     let limits = &config.limits;
-    let connections = match limits.connections {
-        0 => descriptors()?,
-        connections => connections,
-    };
     let peer_limits = PeerLimits {
         peers: connections.saturating_add(PEERS_OVER),
         handshake: limits.handshake_seconds,
@@ -180,6 +263,18 @@ fn server(config: &Config, embedded: Embedded) -> io::Result<Server<Hub>> {
         message_bytes: limits.message_bytes,
         fragments: limits.fragments,
     };
+    let producer_limits = ProducerLimits { line: limits.line_bytes, answers: ANSWERS };
+    let mut peers = Peers::new(peer_limits, message_limits);
+    if config.web_socket_events.compression {
+        peers = peers.with_compression_from(config.web_socket_events.compression_min_bytes);
+    }
+    Server::new(peers, Producers::new(producer_limits), service, limits.queue_bytes)
+}
+
+/// The service itself as the configuration wants it.
+fn hub(config: &Config, connections: usize, embedded: Embedded) -> Hub {
+    let Embedded { keys, access, page } = embedded;
+    let limits = &config.limits;
     let admission = Admission {
         path: config.web_socket_events.path.clone(),
         origins: config.web_socket_events.origins.clone(),
@@ -195,24 +290,21 @@ fn server(config: &Config, embedded: Embedded) -> io::Result<Server<Hub>> {
         request_burst: limits.request_burst,
         line: limits.line_bytes,
     };
-    let hub = Hub::new(
+    Hub::new(
         admission,
         Tokens::new(keys, config.token.rules(limits), config.token.cache_entries),
         access,
         hub_limits,
         config.token.enforce_expiry,
-    );
-    let producer_limits = ProducerLimits { line: limits.line_bytes, answers: ANSWERS };
-    Ok(Server::new(
-        Peers::new(peer_limits, message_limits),
-        Producers::new(producer_limits),
-        hub,
-        limits.queue_bytes,
-    ))
+    )
 }
 
-/// The connections that the limit on open files allows, after it has been raised as far as it may be.
-fn descriptors() -> io::Result<usize> {
+/// How many connections there may be: what the limit on open files allows, after it has been raised as far as it may be, if
+/// the configuration does not say.
+fn connections(limits: &config::Limits) -> io::Result<usize> {
+    if limits.connections != 0 {
+        return Ok(limits.connections);
+    }
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         limit.current = limit.maximum;

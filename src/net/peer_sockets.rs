@@ -6,7 +6,7 @@ use crate::server::{Server, Service};
 use crate::time::Now;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr};
@@ -65,7 +65,17 @@ impl PeerSockets {
         socket.set_tcp_nodelay(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
-        let mut listener = TcpListener::from_std(socket.into());
+        Self::new(socket.into(), registry)
+    }
+
+    /// Takes over a listener that the service manager holds open.
+    pub(super) fn inherit(listener: std::net::TcpListener, registry: &Registry) -> io::Result<Self> {
+        SockRef::from(&listener).set_tcp_nodelay(true)?;
+        Self::new(listener, registry)
+    }
+
+    fn new(listener: std::net::TcpListener, registry: &Registry) -> io::Result<Self> {
+        let mut listener = TcpListener::from_std(listener);
         registry.register(&mut listener, Source::PeerListener.into(), Interest::READABLE)?;
         Ok(Self {
             listener: Some(listener),
@@ -80,9 +90,12 @@ impl PeerSockets {
         self.listener.as_ref().ok_or(io::ErrorKind::NotConnected)?.local_addr()
     }
 
-    /// Accepts no more.
-    pub(super) fn close_listener(&mut self) {
-        self.listener = None;
+    /// Accepts no more. Who has connected to an inherited socket and was not accepted waits for the next server.
+    pub(super) fn close_listener(&mut self, registry: &Registry) {
+        if let Some(mut listener) = self.listener.take() {
+            // The service manager's descriptor would keep a mere closing from taking the socket out of the poll.
+            let _ = registry.deregister(&mut listener);
+        }
     }
 
     /// Whether somebody may be waiting to be accepted.

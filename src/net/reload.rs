@@ -2,7 +2,6 @@
 //!
 //! What cannot be read, or is not as it should be, is reported, and what was in force stays so.
 
-use super::event_loop::Housekeeping;
 use crate::access::Access;
 use crate::config::{AccessMode, Config, read_access_file};
 use crate::hub::Hub;
@@ -10,7 +9,6 @@ use crate::server::Server;
 use crate::time::Now;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::time::Duration;
 
 /// The files the configuration names, watched.
 #[derive(Debug)]
@@ -33,6 +31,25 @@ impl Reload {
         let mut reload = Self { config, access_file: None };
         reload.access_file = reload.access_file_version();
         reload
+    }
+
+    /// Reads the access file again if it is another than before.
+    pub(super) fn look(&mut self, server: &mut Server<Hub>, now: Now) {
+        let version = self.access_file_version();
+        // A file that is gone for a moment, while another takes its place, is no change yet.
+        if version.is_some() && version != self.access_file {
+            self.access_file = version;
+            self.reload_access(server, now);
+            server.peers.settle(&mut server.service);
+        }
+    }
+
+    /// Reads again whatever may have changed.
+    pub(super) fn reload(&mut self, server: &mut Server<Hub>, now: Now) {
+        self.access_file = self.access_file_version();
+        self.reload_access(server, now);
+        self.reload_keys(server, now);
+        server.peers.settle(&mut server.service);
     }
 
     fn access_file_version(&self) -> Option<Version> {
@@ -72,26 +89,5 @@ impl Reload {
                 }
             }
         }
-    }
-}
-
-impl Housekeeping<Hub> for Reload {
-    const EVERY: Option<Duration> = Some(Duration::from_secs(1));
-
-    fn tick(&mut self, server: &mut Server<Hub>, now: Now) {
-        let version = self.access_file_version();
-        // A file that is gone for a moment, while another takes its place, is no change yet.
-        if version.is_some() && version != self.access_file {
-            self.access_file = version;
-            self.reload_access(server, now);
-        }
-    }
-
-    fn reload(&mut self, server: &mut Server<Hub>, now: Now) -> bool {
-        self.access_file = self.access_file_version();
-        self.reload_access(server, now);
-        self.reload_keys(server, now);
-        server.peers.settle(&mut server.service);
-        true
     }
 }

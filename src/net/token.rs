@@ -13,6 +13,8 @@ pub(super) enum Source {
     ProducerListener,
     /// The pipe of signals.
     Signals,
+    /// The connection to the access service.
+    AccessService,
     /// A WebSocket client.
     Peer(PeerId),
     /// A producer.
@@ -37,6 +39,7 @@ impl From<Source> for Token {
             Source::PeerListener => pack(SINGLE, 0, 0),
             Source::ProducerListener => pack(SINGLE, 1, 0),
             Source::Signals => pack(SINGLE, 2, 0),
+            Source::AccessService => pack(SINGLE, 3, 0),
             Source::Peer(id) => pack(PEER, id.index(), id.generation()),
             Source::Producer(id) => pack(PRODUCER, id.index(), id.generation()),
         };
@@ -54,7 +57,8 @@ impl From<Token> for Source {
             (PRODUCER, _) => Self::Producer(ProducerId::new(index, generation)),
             (_, 0) => Self::PeerListener,
             (_, 1) => Self::ProducerListener,
-            _ => Self::Signals,
+            (_, 2) => Self::Signals,
+            _ => Self::AccessService,
         }
     }
 }
@@ -68,7 +72,8 @@ mod tests {
         let ids = [(0, 0), (5, 7), (u32::MAX, u32::MAX >> 2), (1 << 20, 1)];
         let peers = ids.map(|(index, generation)| Source::Peer(PeerId::new(index, generation)));
         let producers = ids.map(|(index, generation)| Source::Producer(ProducerId::new(index, generation)));
-        let singles = [Source::PeerListener, Source::ProducerListener, Source::Signals];
+        let singles =
+            [Source::PeerListener, Source::ProducerListener, Source::Signals, Source::AccessService];
         for source in singles.into_iter().chain(peers).chain(producers) {
             assert_eq!(Source::from(Token::from(source)), source);
         }

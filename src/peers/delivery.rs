@@ -1,9 +1,8 @@
 //! What is queued for the peers and how it gets to them: bounds, the order of writing, and those who do not read.
 
-use super::{PeerId, Peers, Stage, id_of};
+use super::{PeerId, Peers, Shared, Stage, id_of};
 use crate::time::Monotonic;
 use crate::websocket::close::CloseCode;
-use crate::websocket::frame::Frames;
 use crate::websocket::outgoing::Flush;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
@@ -63,7 +62,7 @@ impl Delivery {
 }
 
 impl Peers {
-    /// Queues whole encoded frames of this peer's own.
+    /// Queues whole encoded frames of this peer's own; they are not compressed.
     pub fn send(&mut self, id: PeerId, frames: &[u8], now: Monotonic) {
         if self.get(id).is_some_and(|peer| peer.marks.open) && self.has_room(id.index(), frames.len(), now) {
             self.slab[id.index()].outgoing.push_bytes(frames);
@@ -71,11 +70,14 @@ impl Peers {
         }
     }
 
-    /// Queues shared frames for the peer in `slot`, if its connection is open.
-    pub fn deliver(&mut self, slot: usize, frames: &Frames, lane: Lane, now: Monotonic) {
-        if self.slab.get(slot).is_some_and(|peer| peer.marks.open)
-            && self.has_room(slot, frames.as_bytes().len(), now)
-        {
+    /// Queues shared messages for the peer in `slot`, in the form it has negotiated, if its connection is open.
+    pub fn deliver(&mut self, slot: usize, messages: &mut Shared, lane: Lane, now: Monotonic) {
+        let Some(peer) = self.slab.get(slot).filter(|peer| peer.marks.open) else { return };
+        let frames = match (peer.connection.deflate(), self.compress_from) {
+            (Some(bits), Some(min_bytes)) => messages.compressed(bits, min_bytes, &mut self.codec),
+            _ => messages.plain(),
+        };
+        if self.has_room(slot, frames.as_bytes().len(), now) {
             self.slab[slot].outgoing.push(frames.clone());
             self.mark_dirty(slot, lane);
         }

@@ -14,12 +14,14 @@ mod deadlines;
 mod delivery;
 mod id;
 mod settings;
+mod shared;
 mod timers;
 
 pub use application::Application;
 pub use delivery::{Lane, Sockets};
 pub use id::PeerId;
 pub use settings::PeerLimits;
+pub use shared::Shared;
 
 use crate::time::{Monotonic, Now};
 use crate::websocket::close::CloseCode;
@@ -43,6 +45,9 @@ pub struct Peers {
     addresses: Addresses,
     limits: PeerLimits,
     message_limits: Limits,
+    /// Whether compression is negotiated with peers that offer it: then shared messages of so many bytes and more are
+    /// compressed for them.
+    compress_from: Option<usize>,
     codec: Codec,
     delivery: Delivery,
     timers: Timers,
@@ -111,6 +116,7 @@ impl Peers {
             open: 0,
             addresses: Addresses::default(),
             message_limits,
+            compress_from: None,
             codec: Codec::new(),
             delivery: Delivery::default(),
             timers: Timers::new(&limits),
@@ -119,6 +125,14 @@ impl Peers {
             gone: Vec::new(),
             resumed: Vec::new(),
         }
+    }
+
+    /// The same peers, with compression (permessage-deflate) for those of them that offer it: messages to them of `bytes` and
+    /// more are compressed if they are [`Shared`].
+    #[must_use]
+    pub const fn with_compression_from(mut self, bytes: usize) -> Self {
+        self.compress_from = Some(bytes);
+        self
     }
 
     /// A peer has connected from `address`. `None` when there are as many as there may be.
@@ -169,7 +183,7 @@ impl Peers {
                 Step::Upgrade(upgrade) => match application.upgrade(self, id, &upgrade, now) {
                     Ok(()) => {
                         let Peer { connection, outgoing, marks, .. } = &mut self.slab[id.index()];
-                        connection.accept(&upgrade, false, outgoing);
+                        connection.accept(&upgrade, self.compress_from.is_some(), outgoing);
                         marks.open = true;
                         self.open += 1;
                         self.timers.ping.set(id, now.monotonic);
@@ -302,6 +316,12 @@ impl Peers {
     /// The peers to read from again since the last call.
     pub fn take_resumed(&mut self) -> impl Iterator<Item = PeerId> {
         self.resumed.drain(..)
+    }
+
+    /// Whether there are peers to read from again.
+    #[must_use]
+    pub const fn has_resumed(&self) -> bool {
+        !self.resumed.is_empty()
     }
 
     /// Whether the driver should read from this peer's socket.

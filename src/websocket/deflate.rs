@@ -9,7 +9,7 @@ use std::num::NonZeroU8;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 use super::close::Violation;
-use super::frame::{FrameHeader, Frames, MAX_HEADER, OpCode};
+use super::frame::{FrameHeader, FrameRules, Frames, MAX_HEADER, OpCode, encoded_length};
 
 /// The size of the window the server compresses with, as its base-2 logarithm: 9 to 15 (RFC 7692 §7.1.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,14 +62,50 @@ impl Codec {
     /// `Text` or `Binary`.
     #[must_use]
     pub fn compress(&mut self, opcode: OpCode, payload: &[u8], bits: WindowBits) -> Frames {
+        let mut compressed = Vec::new();
+        self.deflate(payload, bits, &mut compressed);
+        let mut frame = Vec::with_capacity(MAX_HEADER + compressed.len());
+        encode(opcode, &compressed, &mut frame);
+        Frames::new(frame)
+    }
+
+    /// A run of messages for the connections that negotiated these `bits`, made of the same run in `plain`, in which each
+    /// message is one unmasked frame: those of `min_bytes` and more are compressed. When there are none, it is `plain`
+    /// itself.
+    #[must_use]
+    pub fn compress_run(&mut self, plain: &Frames, bits: WindowBits, min_bytes: usize) -> Frames {
+        let rules = FrameRules { masked: false, compression: false };
+        let mut run = Vec::new();
+        let mut compressed = Vec::new();
+        let mut is_plain = true;
+        let mut rest = plain.as_bytes();
+        while let Ok(Some((header, start))) = FrameHeader::decode(rest, rules) {
+            let length = encoded_length(rest).map_or(rest.len(), |length| length.min(rest.len()));
+            let (frame, following) = rest.split_at(length);
+            let payload = &frame[start..];
+            if payload.len() < min_bytes {
+                run.extend_from_slice(frame);
+            } else {
+                self.deflate(payload, bits, &mut compressed);
+                encode(header.opcode, &compressed, &mut run);
+                is_plain = false;
+            }
+            rest = following;
+        }
+        if is_plain { plain.clone() } else { Frames::new(run) }
+    }
+
+    /// Sets `compressed` to the payload of a compressed message.
+    fn deflate(&mut self, payload: &[u8], bits: WindowBits, compressed: &mut Vec<u8>) {
         let compressor = self.compressors[usize::from(bits.get() - 9)]
             .get_or_insert_with(|| Compress::new_with_window_bits(Compression::default(), false, bits.get()));
         compressor.reset();
-        let mut compressed = Vec::with_capacity(payload.len() + payload.len() / 8 + 64);
+        compressed.clear();
+        compressed.reserve(payload.len() + payload.len() / 8 + 64);
         let mut rest = payload;
         loop {
             let before = compressor.total_in();
-            let status = compressor.compress_vec(rest, &mut compressed, FlushCompress::Sync);
+            let status = compressor.compress_vec(rest, compressed, FlushCompress::Sync);
             debug_assert!(status.is_ok(), "a compressor that was reset takes everything");
             let taken = usize::try_from(compressor.total_in() - before).unwrap_or(rest.len());
             rest = &rest[taken..];
@@ -80,12 +116,7 @@ impl Codec {
         }
         // The end of a flush, which every message has, is not sent (§7.2.1).
         let length = compressed.strip_suffix(FLUSH_END).map_or(compressed.len(), <[u8]>::len);
-
-        let header = FrameHeader { fin: true, rsv1: true, opcode, mask: None, length: length as u64 };
-        let mut frame = Vec::with_capacity(MAX_HEADER + length);
-        header.encode(&mut frame);
-        frame.extend_from_slice(&compressed[..length]);
-        Frames::new(frame)
+        compressed.truncate(length);
     }
 
     /// Inflates the whole payload of a message, piece by piece; stops at the first error of `take`.
@@ -181,6 +212,13 @@ impl Inflater {
     }
 }
 
+/// Appends one compressed message.
+fn encode(opcode: OpCode, compressed: &[u8], out: &mut Vec<u8>) {
+    let header = FrameHeader { fin: true, rsv1: true, opcode, mask: None, length: compressed.len() as u64 };
+    header.encode(out);
+    out.extend_from_slice(compressed);
+}
+
 /// The end of an empty stored block: what a flush ends with, and what a message's payload leaves out (§7.2.2).
 const FLUSH_END: &[u8] = &[0x00, 0x00, 0xff, 0xff];
 
@@ -198,7 +236,7 @@ const MAX_FINAL_BLOCKS: u32 = 64;
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::frame::FrameRules;
+    use super::super::frame;
     use super::*;
 
     fn inflate(codec: &mut Codec, payload: &[u8]) -> Result<Vec<u8>, Violation> {
@@ -248,6 +286,43 @@ mod tests {
         assert_eq!(frame.as_bytes(), b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00");
         let frame = codec.compress(OpCode::Text, b"", WindowBits::default());
         assert_eq!(frame.as_bytes(), b"\xc1\x01\x00");
+    }
+
+    /// Events as producers write them: what a run joins.
+    fn run_of(texts: &[String]) -> Frames {
+        let mut run = Vec::new();
+        texts.iter().for_each(|text| frame::encode(OpCode::Text, text.as_bytes(), None, &mut run));
+        Frames::new(run)
+    }
+
+    #[test]
+    fn a_run_keeps_its_messages_their_order_and_what_is_short() {
+        let repeated = |length: usize| "0123456789".repeat(length / 10 + 1)[..length].to_owned();
+        let texts = [0, 1, 127, 128, 129, 5, 70_000, 100].map(repeated);
+        let plain = run_of(&texts);
+        let mut codec = Codec::new();
+        let run = codec.compress_run(&plain, WindowBits::default(), 128);
+        assert!(run.as_bytes().len() < 1_000);
+        let mut rest = run.as_bytes();
+        for text in &texts {
+            let rules = FrameRules { masked: false, compression: true };
+            let (header, start) = FrameHeader::decode(rest, rules).unwrap().unwrap();
+            let (payload, following) = rest[start..].split_at(usize::try_from(header.length).unwrap());
+            assert_eq!((header.fin, header.rsv1, header.opcode), (true, text.len() >= 128, OpCode::Text));
+            match header.rsv1 {
+                true => assert_eq!(inflate(&mut codec, payload).as_deref(), Ok(text.as_bytes())),
+                false => assert_eq!(payload, text.as_bytes()),
+            }
+            rest = following;
+        }
+        assert_eq!(rest, b"");
+    }
+
+    #[test]
+    fn a_run_of_short_messages_is_not_copied() {
+        let plain = run_of(&["short".to_owned(), "x".repeat(127)]);
+        let run = Codec::new().compress_run(&plain, WindowBits::default(), 128);
+        assert_eq!((plain.holders(), run), (2, plain));
     }
 
     #[test]

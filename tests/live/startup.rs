@@ -259,8 +259,7 @@ fn s06_that_any_page_may_connect_is_said_in_the_log() {
 
 #[test]
 fn what_is_set_and_has_no_effect_yet_is_said_in_the_log() {
-    let set = Setup::new().set("webSocketEvents.compression", "on").set("metrics.address", "127.0.0.1:9081");
+    let set = Setup::new().set("metrics.address", "127.0.0.1:9081");
     let log = set.start().stop().stderr;
-    assert!(log.contains("compression = on has no effect yet"), "{log}");
     assert!(log.contains("[metrics] address has no effect yet"), "{log}");
 }

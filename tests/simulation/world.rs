@@ -622,6 +622,7 @@ impl World {
                     self.ledger.read_event(number);
                     if let Some(ack) = ack {
                         let (least, most) = self.audience(&topics);
+                        if self.plan.trace { for c in &mut self.clients { println!("   {ack} {} {:?}", c.number, c.listener.hears(&topics, &self.ledger)); } }
                         self.producers[at].expect(Answer::Taken { ack, least, most });
                     }
                 }
@@ -845,6 +846,7 @@ impl World {
             let is_right = client.end_is_given
                 || wire.has_failed
                 || wire.is_blocked
+                || wire.blocks > 0 && client.closing_since.is_some()
                 || client.was_to_be_dropped(self.now.monotonic.0, PONG, CLOSE);
             if !is_right {
                 return Err(format!("client {} was dropped without a reason", client.number));

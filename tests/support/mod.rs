@@ -12,14 +12,18 @@
     reason = "each test program uses its own part of this; tests speak over real sockets on real clocks"
 )]
 
+pub mod access_service;
 pub mod client;
+pub mod deflate;
 pub mod http;
 pub mod process;
 pub mod producer;
 pub mod server;
 pub mod token;
 
+pub use access_service::{AccessService, Consultation};
 pub use client::Client;
+pub use deflate::DeflateClient;
 pub use producer::Producer;
 pub use server::{Server, Setup};
 pub use token::{good_token, token_until};

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::api::{EventType, ObjectId};
 
+const QUESTIONS: usize = 100;
 const TIMEOUT: Duration = Duration::from_secs(2);
 const KEEP: Duration = Duration::from_secs(30);
 
@@ -17,7 +18,7 @@ fn dataset(number: u8) -> Option<Subject> {
 }
 
 fn service() -> Service {
-    Service::new(ServiceSettings { keep: KEEP, timeout: TIMEOUT })
+    Service::new(ServiceSettings { keep: KEEP, timeout: TIMEOUT, questions: QUESTIONS })
 }
 
 fn connected() -> Service {
@@ -199,7 +200,8 @@ fn answers_are_kept_for_just_this_question() {
 
 #[test]
 fn no_answer_is_kept_if_none_is_to_be() {
-    let mut service = Service::new(ServiceSettings { keep: Duration::ZERO, timeout: TIMEOUT });
+    let mut service =
+        Service::new(ServiceSettings { keep: Duration::ZERO, timeout: TIMEOUT, questions: QUESTIONS });
     service.handle_connected();
     for _ in 0..2 {
         let id = ask(&mut service, user(1), dataset(1), Monotonic(0));

@@ -1,0 +1,92 @@
+//! An echo endpoint: sends every message back. It is the service's own event loop, connections and queues with another
+//! application on top, for conformance tests.
+
+use airlay::config::Config;
+use airlay::ndjson::TooLong;
+use airlay::net::serve_clients;
+use airlay::peers::{Application, Lane, PeerId, Peers, Shared};
+use airlay::server::Service;
+use airlay::time::{Monotonic, Now};
+use airlay::websocket::frame::{Frames, MAX_HEADER, encode};
+use airlay::websocket::handshake::{Rejection, Upgrade};
+use airlay::websocket::message::Message;
+use clap::Parser;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Sends every WebSocket message back, on any path
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Where to listen; port 0 takes any free one. The address is printed when clients may connect
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9001")]
+    address: SocketAddr,
+    /// Negotiate permessage-deflate with clients that offer it, and compress every message to them
+    #[arg(long)]
+    compression: bool,
+    /// The longest message, in bytes; the service's default limit if not given
+    #[arg(long, value_name = "BYTES")]
+    message_bytes: Option<usize>,
+    /// The most fragments of a message; the service's default limit if not given
+    #[arg(long, value_name = "COUNT")]
+    fragments: Option<u32>,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments = Arguments::parse();
+    let mut config = Config::without_files();
+    config.web_socket_events.address = arguments.address.ip();
+    config.web_socket_events.port = arguments.address.port();
+    config.web_socket_events.compression = arguments.compression;
+    config.web_socket_events.compression_min_bytes = 0;
+    let limits = &mut config.limits;
+    limits.message_bytes = arguments.message_bytes.unwrap_or(limits.message_bytes);
+    limits.fragments = arguments.fragments.unwrap_or(limits.fragments);
+    // An echo waits until its client has read it. Clients under test do not answer pings in time, nor hurry.
+    let queue = 8 * limits.message_bytes.max(limits.queue_bytes);
+    limits.queue_bytes = queue;
+    limits.queue_soft_bytes = queue;
+    limits.queue_unauthenticated_bytes = queue;
+    limits.ping_seconds = UNHURRIED;
+    limits.message_seconds = UNHURRIED;
+    limits.queue_soft_seconds = UNHURRIED;
+    serve_clients(&config, Echo, |address| println!("{address}"))?;
+    Ok(())
+}
+
+/// See the module.
+struct Echo;
+
+impl Application for Echo {
+    fn upgrade(&mut self, _: &mut Peers, _: PeerId, _: &Upgrade<'_>, _: Now) -> Result<(), Rejection> {
+        Ok(())
+    }
+
+    fn message(&mut self, peers: &mut Peers, peer: PeerId, message: Message<'_>, now: Now) {
+        let mut frame = Vec::with_capacity(MAX_HEADER + message.payload().len());
+        encode(message.opcode(), message.payload(), None, &mut frame);
+        peers.deliver(peer.index(), &mut Shared::new(Frames::new(frame)), Lane::Prompt, now.monotonic);
+    }
+
+    fn closed(&mut self, _: PeerId) {}
+}
+
+impl Service for Echo {
+    /// There are no producers.
+    fn line(&mut self, _: &mut Peers, _: u64, _: Result<&[u8], TooLong>, _: &mut Vec<u8>, _: Now) {}
+
+    fn work(&mut self, _: &mut Peers, _: Now) {}
+
+    fn has_work(&self) -> bool {
+        false
+    }
+
+    fn next_deadline(&self, _: Now) -> Option<Monotonic> {
+        None
+    }
+
+    fn queue_held_back(&mut self, _: &mut Peers, _: Now) {}
+}
+
+/// Longer than any conformance test.
+const UNHURRIED: Duration = Duration::from_secs(86_400);

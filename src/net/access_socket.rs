@@ -1,0 +1,200 @@
+//! The access service's socket: connecting, writing questions, reading answers.
+//!
+//! What the lines mean, what becomes of a question without an answer and when to connect again is said by
+//! [`access::Service`](crate::access::Service). Nothing here waits: a service that does not read is owed one buffer of
+//! questions and no more, and one that writes without end gets a share of each turn.
+
+use super::token::Source;
+use crate::hub::Hub;
+use crate::ndjson::{LineReader, RawLine, TooLong};
+use crate::server::Server;
+use crate::time::Now;
+use mio::event::Event;
+use mio::net::UnixStream;
+use mio::{Interest, Registry};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::path::PathBuf;
+
+/// The service's path, and the connection to it while there is one.
+#[derive(Debug)]
+pub(super) struct AccessSocket {
+    path: PathBuf,
+    /// The longest answer, in bytes.
+    line_bytes: usize,
+    connection: Option<Connection>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: UnixStream,
+    /// The socket may have something to read.
+    readable: bool,
+    /// The socket may take something.
+    writable: bool,
+    /// The answer that is being read.
+    answer: LineReader,
+    /// The questions that are being written.
+    questions: Vec<u8>,
+    /// How much of `questions` the socket has taken.
+    written: usize,
+    /// A line that is no answer has been reported; the rest of them would tell nothing new.
+    has_complained: bool,
+}
+
+impl AccessSocket {
+    /// Not connected yet.
+    pub(super) const fn new(path: PathBuf, line_bytes: usize) -> Self {
+        Self { path, line_bytes, connection: None }
+    }
+
+    /// The socket is ready for something.
+    pub(super) fn ready(&mut self, event: &Event) {
+        if let Some(connection) = &mut self.connection {
+            connection.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+            connection.writable |= event.is_writable();
+        }
+    }
+
+    /// Whether something is left to be read.
+    pub(super) fn has_work(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.readable)
+    }
+
+    /// Reads a share of the answers and writes the questions that the socket takes; or connects, when it is time.
+    pub(super) fn turn(
+        &mut self,
+        server: &mut Server<Hub>,
+        registry: &Registry,
+        buffer: &mut [u8],
+        now: Now,
+    ) {
+        let outcome = match &mut self.connection {
+            None if server.service.access_attempt().is_none_or(|attempt| now.monotonic < attempt) => return,
+            None => self.connect(server, registry),
+            Some(connection) => connection
+                .read_answers(server, buffer, self.line_bytes, now)
+                .and_then(|()| connection.write_questions(server)),
+        };
+        if let Err(error) = outcome {
+            self.connection = None;
+            server.service.access_disconnected(&mut server.peers, now, random());
+            let pause = server.service.access_attempt().unwrap_or(now.monotonic) - now.monotonic;
+            log::warn!(
+                socket:% = self.path.display(), error:%, pause:? = pause;
+                "no connection to the access service, trying again after a pause"
+            );
+        }
+        server.peers.settle(&mut server.service);
+    }
+
+    /// A connection to a Unix-domain socket is there at once or not at all: when the service's queue is full, that is an
+    /// error (connect(2), EAGAIN).
+    fn connect(&mut self, server: &mut Server<Hub>, registry: &Registry) -> io::Result<()> {
+        let mut stream = UnixStream::connect(&self.path)?;
+        registry.register(
+            &mut stream,
+            Source::AccessService.into(),
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
+        self.connection = Some(Connection {
+            stream,
+            readable: false,
+            writable: true,
+            answer: LineReader::default(),
+            questions: Vec::new(),
+            written: 0,
+            has_complained: false,
+        });
+        server.service.access_connected();
+        log::info!(socket:% = self.path.display(); "connected to the access service");
+        Ok(())
+    }
+}
+
+impl Connection {
+    /// # Errors
+    /// The connection is gone. A line that it has cut is no answer.
+    fn read_answers(
+        &mut self,
+        server: &mut Server<Hub>,
+        buffer: &mut [u8],
+        line_bytes: usize,
+        now: Now,
+    ) -> io::Result<()> {
+        for _ in 0..READS_A_TURN {
+            if !self.readable {
+                break;
+            }
+            match self.stream.read(buffer) {
+                Ok(0) => return Err(io::Error::new(ErrorKind::UnexpectedEof, "the service has ended it")),
+                Ok(count) => {
+                    let mut input = &buffer[..count];
+                    while let Some(line) = self.answer.read(&mut input, line_bytes) {
+                        if let Err(problem) = take_answer(server, line, now) {
+                            self.complain(&problem);
+                        }
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn complain(&mut self, problem: &str) {
+        let level = if self.has_complained { log::Level::Debug } else { log::Level::Warn };
+        log::log!(level, problem; "the access service has written a line that is no answer");
+        self.has_complained = true;
+    }
+
+    /// # Errors
+    /// The connection is gone.
+    fn write_questions(&mut self, server: &mut Server<Hub>) -> io::Result<()> {
+        while self.writable {
+            if self.written == self.questions.len() {
+                self.questions.clear();
+                self.written = 0;
+                // Questions are taken as late as can be: one that waits is dropped when its time is over.
+                while self.questions.len() < QUESTIONS_AT_ONCE
+                    && let Some(question) = server.service.next_access_question()
+                {
+                    question.encode(&mut self.questions);
+                }
+                if self.questions.is_empty() {
+                    break;
+                }
+            }
+            match self.stream.write(&self.questions[self.written..]) {
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes one line; the error says what is wrong with it.
+fn take_answer(server: &mut Server<Hub>, line: RawLine<'_>, now: Now) -> Result<(), String> {
+    let Server { service, peers, .. } = server;
+    match line.bytes {
+        Ok(line) => service.access_line(peers, &line, now).map_err(|error| error.to_string()),
+        Err(TooLong) => Err("it is longer than lineBytes".to_owned()),
+    }
+}
+
+/// Chooses the pause before the next attempt.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    aws_lc_rs::rand::fill(&mut bytes).expect("every machine we run on has random numbers");
+    u64::from_ne_bytes(bytes)
+}
+
+/// Reads in one turn.
+const READS_A_TURN: usize = 4;
+
+/// Bytes of questions that are written at once, and at most one question more.
+const QUESTIONS_AT_ONCE: usize = 16 << 10;

@@ -1,0 +1,427 @@
+//! `[access] mode = socket`: what the service is asked, what its answers do, and that nobody gets in by its faults.
+
+use crate::support::{
+    AccessService, Client, Consultation, DATASET, ISSUE, OBJECT, OTHER_DATASET, OTHER_USER, Producer, Server,
+    Setup, USER, ended, event, good_token, reply, request,
+};
+use std::collections::BTreeSet;
+use std::thread;
+
+/// A server, and its connection to a service.
+#[track_caller]
+fn start(setup: Setup) -> (Server, AccessService, Consultation) {
+    let service = AccessService::listen(&setup);
+    let server = setup.start();
+    let consultation = service.accept();
+    (server, service, consultation)
+}
+
+/// Sends a request that waits for the service.
+#[track_caller]
+fn attach(client: &mut Client, user: &str, kind: &str, id: &str) {
+    client.send(&request("attach", &good_token(user), kind, id));
+}
+
+#[test]
+fn the_service_is_asked_as_the_contract_says_and_its_code_is_the_answer() {
+    let (server, _service, mut consultation) = start(Setup::with_access_service());
+    let mut client = Client::connect(&server);
+    for (action, kind, id, asked_kind, asked_id, code) in [
+        ("attach", "datasetUpdate", DATASET, "datasetUpdate", DATASET, 0),
+        ("attach", "uploadFile", DATASET, "uploadFile", DATASET, 4),
+        ("attach", "downloadFile", OBJECT, "downloadFile", OBJECT, 3),
+        ("attach", "issueUpdate", ISSUE, "issueUpdate", ISSUE, 0),
+        // Whose notifications they are is known: only whether the user exists is asked, as it is for a detach.
+        ("attach", "notification", "", "notification", "", 0),
+        ("attach", "notification", OBJECT, "notification", "", 3),
+        ("detach", "datasetUpdate", DATASET, "notification", "", 0),
+        ("detach", "issueUpdate", ISSUE, "notification", "", 3),
+    ] {
+        client.send(&request(action, &good_token(USER), kind, id));
+        consultation.expect_and_answer(USER, asked_kind, asked_id, code);
+        client.expect(&reply(code));
+    }
+    let mut producer = Producer::connect(&server);
+    for (kind, id, subscribers) in [
+        ("datasetUpdate", DATASET, 0),
+        ("uploadFile", DATASET, 0),
+        ("downloadFile", OBJECT, 0),
+        ("issueUpdate", ISSUE, 1),
+        ("notification", USER, 1),
+    ] {
+        assert_eq!(producer.publish(&event(kind, id, "1")), subscribers, "{kind}");
+    }
+}
+
+#[test]
+fn a_bad_token_asks_nothing() {
+    let (server, _service, mut consultation) = start(Setup::with_access_service());
+    let mut client = Client::connect(&server);
+    assert_eq!(client.ask(&request("attach", "a.b.c", "datasetUpdate", DATASET)), reply(2));
+    attach(&mut client, USER, "datasetUpdate", OTHER_DATASET);
+    consultation.expect_and_answer(USER, "datasetUpdate", OTHER_DATASET, 0);
+    client.expect(&reply(0));
+}
+
+#[test]
+fn answers_in_any_order_become_replies_in_the_order_of_the_requests() {
+    let (server, _service, mut consultation) = start(Setup::with_access_service());
+    let mut clients = [Client::connect(&server), Client::connect(&server)];
+    let codes = [0, 4, 3, 0, 4];
+    let ids: Vec<String> = (0..codes.len()).map(|number| format!("{number:024x}")).collect();
+    let mut questions = Vec::new();
+    for client in &mut clients {
+        for id in &ids {
+            attach(client, USER, "datasetUpdate", id);
+            // What stands behind a request that waits is asked when that one is answered, unless it came along with it.
+        }
+    }
+    // The last question first, as long as there are any; more are asked when the ones before them are answered.
+    while questions.len() < 2 {
+        questions.push(consultation.question());
+    }
+    for _ in 0..2 * codes.len() {
+        let question = questions.pop().unwrap_or_else(|| consultation.question());
+        let number = ids.iter().position(|id| Some(id) == question.id.as_ref()).expect("one of these");
+        consultation.answer(question.reference, codes[number]);
+    }
+    for mut client in clients {
+        for code in codes {
+            client.expect(&reply(code));
+        }
+        client.expect_nothing();
+    }
+}
+
+#[test]
+fn while_one_waits_for_the_service_others_are_served() {
+    let (server, _service, mut consultation) = start(Setup::with_access_service());
+    let mut subscriber = Client::connect(&server);
+    attach(&mut subscriber, OTHER_USER, "issueUpdate", ISSUE);
+    consultation.expect_and_answer(OTHER_USER, "issueUpdate", ISSUE, 0);
+    subscriber.expect(&reply(0));
+    let mut waiting = Client::connect(&server);
+    attach(&mut waiting, USER, "datasetUpdate", DATASET);
+    let reference = consultation.expect_question(USER, "datasetUpdate", DATASET);
+    let mut producer = Producer::connect(&server);
+    for number in 0..1000 {
+        producer.line(&event("issueUpdate", ISSUE, &number.to_string()));
+    }
+    for number in 0..1000 {
+        subscriber.expect(&event("issueUpdate", ISSUE, &number.to_string()));
+    }
+    consultation.answer(reference, 0);
+    waiting.expect(&reply(0));
+}
+
+#[test]
+fn silence_is_code_8_and_a_late_answer_counts_for_nothing() {
+    let setup = Setup::with_access_service().set("access.timeoutMs", 50).set("access.cacheSeconds", 60);
+    let (server, _service, mut consultation) = start(setup);
+    let mut client = Client::connect(&server);
+    attach(&mut client, USER, "datasetUpdate", DATASET);
+    let late = consultation.expect_question(USER, "datasetUpdate", DATASET);
+    client.expect(&reply(8));
+    consultation.answer(late, 0);
+    attach(&mut client, USER, "datasetUpdate", DATASET);
+    consultation.expect_question(USER, "datasetUpdate", DATASET);
+    client.expect(&reply(8));
+    assert_eq!(Producer::connect(&server).publish(&event("datasetUpdate", DATASET, "1")), 0);
+}
+
+#[test]
+fn an_answer_that_makes_no_sense_is_code_8() {
+    let (server, _service, mut consultation) = start(Setup::with_access_service());
+    let mut client = Client::connect(&server);
+    for code in ["1", "2", "5", "8", "-1", "\"0\"", "null", "[0]", "0.0", "0,\"code\":0"] {
+        attach(&mut client, USER, "datasetUpdate", DATASET);
+        let reference = consultation.expect_question(USER, "datasetUpdate", DATASET);
+        consultation.write(format!("{{\"ref\":{reference},\"code\":{code}}}\n"));
+        client.expect(&reply(8));
+    }
+}
+
+#[test]
+fn what_is_no_answer_is_skipped_and_reported() {
+    let (server, _service, mut consultation) =
+        start(Setup::with_access_service().set("limits.lineBytes", 256));
+    let mut client = Client::connect(&server);
+    let mut stranger = Client::connect(&server);
+    let lines = server.process().stderr().count();
+    for garbage in [
+        "garbage\n".into(),
+        "\n\r\n".into(),
+        b"\0\xff\n".to_vec(),
+        "{\"ref\":\"REF\",\"code\":0}\n".into(),
+        "{\"ref\":REF}{\"code\":0}\n".into(),
+        "{\"code\":0}\n".into(),
+        // Answers to questions that nobody has asked.
+        "{\"ref\":0,\"code\":0}\n{\"ref\":18446744073709551615,\"code\":0}\n".into(),
+        format!("{{\"ref\":REF,\"code\":0,\"why\":\"{}\"}}\n", "long".repeat(100_000)).into_bytes(),
+    ] {
+        attach(&mut client, USER, "datasetUpdate", DATASET);
+        let reference = consultation.expect_question(USER, "datasetUpdate", DATASET);
+        let text = String::from_utf8_lossy(&garbage).replace("REF", &reference.to_string());
+        let garbage = if garbage.contains(&0) { garbage } else { text.clone().into_bytes() };
+        // The next question has the next number: it is answered before it is asked.
+        consultation.write(format!("{{\"ref\":{},\"code\":0}}\n", reference + 1));
+        consultation.write(garbage);
+        consultation.answer(reference, 4);
+        client.expect(&reply(4));
+        // Answered again, now for whomever it may concern.
+        consultation.answer(reference, 0);
+        attach(&mut stranger, OTHER_USER, "datasetUpdate", DATASET);
+        consultation.expect_and_answer(OTHER_USER, "datasetUpdate", DATASET, 3);
+        stranger.expect(&reply(3));
+    }
+    let report = server.process().stderr().wait_for("report", lines, |line| line.contains("is no answer"));
+    assert!(report.contains("level=warn") && report.contains("not a JSON object"), "{report}");
+}
+
+#[test]
+fn a_line_that_the_connection_cut_is_no_answer_and_the_next_connection_does_not_go_on_with_it() {
+    let (server, service, mut consultation) = start(Setup::with_access_service());
+    let mut client = Client::connect(&server);
+    attach(&mut client, USER, "datasetUpdate", DATASET);
+    let reference = consultation.expect_question(USER, "datasetUpdate", DATASET);
+    let answer = format!("{{\"ref\":{reference},\"code\":0}}");
+    for cut in [1, 9, answer.len()] {
+        consultation.write(&answer[..cut]);
+        drop(consultation);
+        client.expect(&reply(8));
+        consultation = service.accept();
+        consultation.write(format!("{}\n", &answer[cut..]));
+        attach(&mut client, USER, "datasetUpdate", DATASET);
+        consultation.expect_question(USER, "datasetUpdate", DATASET);
+    }
+    drop(consultation);
+    client.expect(&reply(8));
+    assert_eq!(Producer::connect(&server).publish(&event("datasetUpdate", DATASET, "1")), 0);
+}
+
+#[test]
+fn the_server_starts_without_the_service_and_finds_it_when_it_comes() {
+    let setup = Setup::with_access_service();
+    let path = setup.path("access.sock");
+    let server = setup.start();
+    let mut client = Client::connect(&server);
+    assert_eq!(client.ask(&request("attach", &good_token(USER), "issueUpdate", ISSUE)), reply(8));
+    server.process().stderr().wait_for("report", 0, |line| {
+        line.contains("no connection to the access service") && line.contains(path.to_str().expect("UTF-8"))
+    });
+    let service = AccessService::listen(server.setup());
+    let mut consultation = service.accept();
+    attach(&mut client, USER, "issueUpdate", ISSUE);
+    consultation.expect_and_answer(USER, "issueUpdate", ISSUE, 0);
+    client.expect(&reply(0));
+}
+
+#[test]
+fn subscriptions_outlive_the_service_and_it_is_found_again() {
+    let (server, service, mut consultation) = start(Setup::with_access_service());
+    let mut client = Client::connect(&server);
+    attach(&mut client, USER, "issueUpdate", ISSUE);
+    consultation.expect_and_answer(USER, "issueUpdate", ISSUE, 0);
+    client.expect(&reply(0));
+    let mut producer = Producer::connect(&server);
+    for number in 0..5 {
+        drop(consultation);
+        assert_eq!(producer.publish(&event("issueUpdate", ISSUE, &number.to_string())), 1);
+        client.expect(&event("issueUpdate", ISSUE, &number.to_string()));
+        consultation = service.accept();
+        attach(&mut client, USER, "datasetUpdate", DATASET);
+        consultation.expect_and_answer(USER, "datasetUpdate", DATASET, 0);
+        client.expect(&reply(0));
+    }
+    client.expect_nothing();
+}
+
+#[test]
+fn no_more_questions_wait_than_may() {
+    const MOST: usize = 10;
+    let (server, _service, mut consultation) =
+        start(Setup::with_access_service().set("access.questions", MOST));
+    let users: Vec<String> = (0..2 * MOST).map(|number| format!("{number:024x}")).collect();
+    let mut clients: Vec<Client> = users.iter().map(|_| Client::connect(&server)).collect();
+    for (client, user) in clients.iter_mut().zip(&users) {
+        attach(client, user, "issueUpdate", ISSUE);
+    }
+    let questions: Vec<_> = (0..MOST).map(|_| consultation.question()).collect();
+    let asked: BTreeSet<&str> = questions.iter().map(|question| question.user.as_str()).collect();
+    for (client, user) in clients.iter_mut().zip(&users).filter(|(_, user)| !asked.contains(user.as_str())) {
+        client.expect(&reply(8));
+        assert_eq!(client.ask(&request("attach", &good_token(user), "issueUpdate", ISSUE)), reply(8));
+    }
+    for question in &questions {
+        consultation.answer(question.reference, 0);
+    }
+    for (client, _) in clients.iter_mut().zip(&users).filter(|(_, user)| asked.contains(user.as_str())) {
+        client.expect(&reply(0));
+    }
+    attach(&mut clients[0], &users[0], "uploadFile", DATASET);
+    consultation.expect_and_answer(&users[0], "uploadFile", DATASET, 0);
+    clients[0].expect(&reply(0));
+}
+
+#[test]
+fn a_service_that_never_reads_holds_up_nobody_else() {
+    // More questions than the socket takes, each with time to be answered 8 and not much more.
+    const CLIENTS: usize = 30;
+    const REQUESTS: usize = 200;
+    let setup = Setup::with_access_service().set("access.timeoutMs", 1000).set("limits.subscriptions", 1000);
+    let (server, _service, mut consultation) = start(setup);
+    let mut subscriber = Client::connect(&server);
+    attach(&mut subscriber, OTHER_USER, "issueUpdate", ISSUE);
+    consultation.expect_and_answer(OTHER_USER, "issueUpdate", ISSUE, 0);
+    subscriber.expect(&reply(0));
+
+    let users: Vec<String> = (0..CLIENTS).map(|number| format!("{number:024x}")).collect();
+    let mut clients: Vec<Client> = users.iter().map(|_| Client::connect(&server)).collect();
+    for (client, user) in clients.iter_mut().zip(&users) {
+        let token = good_token(user);
+        let requests: Vec<String> = (0..REQUESTS)
+            .map(|number| request("attach", &token, "datasetUpdate", &format!("{number:024x}")))
+            .collect();
+        client.send_all(requests.iter().map(String::as_str));
+    }
+    let mut producer = Producer::connect(&server);
+    for number in 0..1000 {
+        producer.line(&event("issueUpdate", ISSUE, &number.to_string()));
+    }
+    for number in 0..1000 {
+        subscriber.expect(&event("issueUpdate", ISSUE, &number.to_string()));
+    }
+    for client in &mut clients {
+        for _ in 0..REQUESTS {
+            client.expect(&reply(8));
+        }
+    }
+    // It reads at last: what it finds are questions of which some have had their time, and then the new one.
+    loop {
+        attach(&mut subscriber, OTHER_USER, "datasetUpdate", DATASET);
+        let answered = loop {
+            let question = consultation.question();
+            if question.user == OTHER_USER {
+                consultation.answer(question.reference, 4);
+                break subscriber.next_text();
+            }
+        };
+        // Reading the old ones may have taken the time of the new one.
+        if answered == reply(4) {
+            break;
+        }
+        assert_eq!(answered, reply(8));
+    }
+    let mut expected = 0;
+    for number in 0..REQUESTS {
+        expected += producer.publish(&event("datasetUpdate", &format!("{number:024x}"), "1"));
+    }
+    assert_eq!(expected, 0, "what got no answer is no subscription");
+}
+
+#[test]
+fn a_service_that_writes_without_end_holds_up_nobody_else() {
+    let (server, _service, mut consultation) = start(Setup::with_access_service());
+    let mut subscriber = Client::connect(&server);
+    attach(&mut subscriber, USER, "issueUpdate", ISSUE);
+    consultation.expect_and_answer(USER, "issueUpdate", ISSUE, 0);
+    subscriber.expect(&reply(0));
+    let mut producer = Producer::connect(&server);
+    let writer = thread::spawn(move || {
+        for _ in 0..200 {
+            consultation.write("{\"ref\":1,\"code\":0}\nnonsense\n".repeat(1000));
+        }
+        consultation.write("x".repeat(4 << 20) + "\n");
+        consultation
+    });
+    for number in 0..200 {
+        assert_eq!(producer.publish(&event("issueUpdate", ISSUE, &number.to_string())), 1);
+        subscriber.expect(&event("issueUpdate", ISSUE, &number.to_string()));
+    }
+    let mut consultation = writer.join().expect("the server reads");
+    attach(&mut subscriber, USER, "datasetUpdate", DATASET);
+    consultation.expect_and_answer(USER, "datasetUpdate", DATASET, 0);
+    subscriber.expect(&reply(0));
+}
+
+#[test]
+fn an_answer_counts_for_cache_seconds_and_a_revoke_ends_it() {
+    let (server, _service, mut consultation) =
+        start(Setup::with_access_service().set("access.cacheSeconds", 3600));
+    let mut client = Client::connect(&server);
+    attach(&mut client, USER, "datasetUpdate", DATASET);
+    consultation.expect_and_answer(USER, "datasetUpdate", DATASET, 0);
+    client.expect(&reply(0));
+    // The same again, from another connection too: nothing is asked.
+    client.attach(&good_token(USER), "datasetUpdate", DATASET);
+    Client::connect(&server).attach(&good_token(USER), "datasetUpdate", DATASET);
+
+    let mut producer = Producer::connect(&server);
+    producer.line(&format!(
+        r#"{{"control":"revoke","user":"{USER}","event":{{"type":"datasetUpdate","id":"{DATASET}"}}}}"#
+    ));
+    client.expect(&ended(4, "datasetUpdate", DATASET));
+    attach(&mut client, USER, "datasetUpdate", DATASET);
+    consultation.expect_and_answer(USER, "datasetUpdate", DATASET, 4);
+    client.expect(&reply(4));
+    // A refusal counts as long.
+    assert_eq!(client.ask(&request("attach", &good_token(USER), "datasetUpdate", DATASET)), reply(4));
+}
+
+#[test]
+fn an_answer_that_a_revoke_has_overtaken_lets_nobody_in() {
+    let (server, _service, mut consultation) =
+        start(Setup::with_access_service().set("access.cacheSeconds", 3600));
+    let mut client = Client::connect(&server);
+    let mut producer = Producer::connect(&server);
+    attach(&mut client, USER, "datasetUpdate", DATASET);
+    let reference = consultation.expect_question(USER, "datasetUpdate", DATASET);
+    producer.line(&format!(r#"{{"control":"revoke","user":"{USER}"}}"#));
+    producer.settle();
+    consultation.answer(reference, 0);
+    client.expect(&reply(3));
+    attach(&mut client, USER, "datasetUpdate", DATASET);
+    consultation.expect_and_answer(USER, "datasetUpdate", DATASET, 0);
+    client.expect(&reply(0));
+}
+
+#[test]
+fn a_request_that_waits_behind_another_is_asked_for_again_when_its_right_is_taken_back_meanwhile() {
+    let (server, _service, mut consultation) =
+        start(Setup::with_access_service().set("access.cacheSeconds", 3600));
+    let mut client = Client::connect(&server);
+    let mut producer = Producer::connect(&server);
+    // Verified before, so that both questions are asked when the requests are read.
+    attach(&mut client, USER, "issueUpdate", ISSUE);
+    consultation.expect_and_answer(USER, "issueUpdate", ISSUE, 0);
+    client.expect(&reply(0));
+    let token = good_token(USER);
+    client.send_all([
+        request("attach", &token, "datasetUpdate", OTHER_DATASET).as_str(),
+        request("attach", &token, "issueUpdate", ISSUE).as_str(),
+    ]);
+    // The second has its answer from before; it waits for the first.
+    let first = consultation.expect_question(USER, "datasetUpdate", OTHER_DATASET);
+    producer.line(&format!(r#"{{"control":"revoke","user":"{USER}"}}"#));
+    client.expect(&ended(3, "issueUpdate", ISSUE));
+    consultation.answer(first, 0);
+    client.expect(&reply(3));
+    consultation.expect_and_answer(USER, "issueUpdate", ISSUE, 3);
+    client.expect(&reply(3));
+    assert_eq!(producer.publish(&event("issueUpdate", ISSUE, "1")), 0);
+}
+
+#[test]
+fn who_has_gone_while_the_service_was_asked_is_no_matter() {
+    let (server, _service, mut consultation) = start(Setup::with_access_service());
+    let mut client = Client::connect(&server);
+    attach(&mut client, USER, "datasetUpdate", DATASET);
+    let reference = consultation.expect_question(USER, "datasetUpdate", DATASET);
+    client.close();
+    consultation.answer(reference, 0);
+    let mut client = Client::connect(&server);
+    attach(&mut client, OTHER_USER, "datasetUpdate", DATASET);
+    consultation.expect_and_answer(OTHER_USER, "datasetUpdate", DATASET, 0);
+    client.expect(&reply(0));
+    assert_eq!(Producer::connect(&server).publish(&event("datasetUpdate", DATASET, "1")), 1);
+}

@@ -1,0 +1,105 @@
+//! An access service that does what a test tells it, question by question.
+
+use super::{DEADLINE, Setup};
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+/// The service's socket.
+pub struct AccessService {
+    listener: UnixListener,
+}
+
+/// A server's connection to it.
+pub struct Consultation {
+    stream: BufReader<UnixStream>,
+}
+
+/// A question of the server.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Names the question in its answer.
+    pub reference: u64,
+    /// Who.
+    pub user: String,
+    /// The type of event.
+    pub kind: String,
+    /// The event's id; a question whether a user exists has none.
+    pub id: Option<String>,
+}
+
+impl Setup {
+    /// The server asks the service that [`AccessService::listen`] makes; it counts no answer twice.
+    pub fn with_access_service() -> Self {
+        Self::new()
+            .set("access.mode", "socket")
+            .set("access.socket", "access.sock")
+            .set("access.cacheSeconds", 0)
+            .set("access.timeoutMs", 60_000)
+    }
+}
+
+impl AccessService {
+    /// Listens where the server of this setup asks.
+    #[track_caller]
+    pub fn listen(setup: &Setup) -> Self {
+        let listener = UnixListener::bind(setup.path("access.sock")).expect("the path is free");
+        // Accepting has no deadline of its own, and heeds this one (socket(7), SO_RCVTIMEO).
+        socket2::SockRef::from(&listener).set_read_timeout(Some(DEADLINE)).expect("a deadline can be set");
+        Self { listener }
+    }
+
+    /// The server's next connection.
+    #[track_caller]
+    pub fn accept(&self) -> Consultation {
+        let (stream, _) = self.listener.accept().expect("the server connects");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a deadline can be set");
+        stream.set_write_timeout(Some(DEADLINE)).expect("a deadline can be set");
+        Consultation { stream: BufReader::new(stream) }
+    }
+}
+
+impl Consultation {
+    /// The server's next question.
+    #[track_caller]
+    pub fn question(&mut self) -> Question {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).expect("the server asks");
+        let parsed: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line:?}"));
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        Question {
+            reference: parsed["ref"].as_u64().expect("a ref"),
+            user: text(&parsed["user"]).expect("a user"),
+            kind: text(&parsed["event"]["type"]).expect("a type"),
+            id: text(&parsed["event"]["id"]),
+        }
+    }
+
+    /// Takes the next question, which must be this one, and returns its `ref`.
+    #[track_caller]
+    pub fn expect_question(&mut self, user: &str, kind: &str, id: &str) -> u64 {
+        let Question { reference, user: asked_user, kind: asked_kind, id: asked_id } = self.question();
+        let asked_id = asked_id.unwrap_or_default();
+        assert_eq!((asked_user.as_str(), asked_kind.as_str(), asked_id.as_str()), (user, kind, id));
+        reference
+    }
+
+    /// Answers a question.
+    #[track_caller]
+    pub fn answer(&mut self, reference: u64, code: u8) {
+        self.write(format!("{{\"ref\":{reference},\"code\":{code}}}\n"));
+    }
+
+    /// Takes the next question, which must be this one, and answers it.
+    #[track_caller]
+    pub fn expect_and_answer(&mut self, user: &str, kind: &str, id: &str, code: u8) {
+        let reference = self.expect_question(user, kind, id);
+        self.answer(reference, code);
+    }
+
+    /// Writes these bytes as they are.
+    #[track_caller]
+    pub fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.get_mut().write_all(bytes.as_ref()).expect("the server reads");
+    }
+}
