@@ -113,3 +113,59 @@ impl Peers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Application;
+    use super::*;
+    use crate::time::{Now, Wall};
+    use crate::websocket::handshake::Upgrade;
+    use crate::websocket::message::{Limits, Message};
+    use std::net::Ipv4Addr;
+
+    /// Lets everybody in and says nothing.
+    struct Doorman;
+
+    impl Application for Doorman {
+        fn upgrade(&mut self, _: &mut Peers, _: PeerId, _: &Upgrade<'_>, _: Now) -> Result<(), Rejection> {
+            Ok(())
+        }
+
+        fn message(&mut self, _: &mut Peers, _: PeerId, _: Message<'_>, _: Now) {}
+
+        fn closed(&mut self, _: PeerId) {}
+    }
+
+    #[test]
+    fn s25_the_deadline_of_a_ping_that_was_answered_drops_nobody_though_it_is_looked_at_late() {
+        let seconds = Duration::from_secs;
+        let limits = PeerLimits {
+            peers: 1,
+            handshake: seconds(5),
+            message: seconds(10),
+            ping: seconds(25),
+            pong: seconds(10),
+            close: seconds(5),
+            queue: 1000,
+            queue_soft: 1000,
+            queue_soft_time: seconds(10),
+            queue_unauthenticated: 1000,
+            queue_total: 1000,
+        };
+        let mut peers = Peers::new(limits, Limits::default());
+        let at = |second: u64| Now { monotonic: Monotonic(second * 1000), wall: Wall(0) };
+        let id = peers.connect(Ipv4Addr::LOCALHOST.into(), at(0).monotonic).unwrap();
+        let mut head = *b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+        peers.receive(&mut Doorman, id, &mut head, at(0));
+        peers.advance(at(26).monotonic);
+        peers.receive(&mut Doorman, id, &mut [0x8a, 0x80, 0, 0, 0, 0], at(27));
+        // The loop stood still: at once the first ping's deadline and the second ping are due.
+        peers.advance(at(60).monotonic);
+        assert!(peers.is_open(id));
+        // The second one is not answered.
+        peers.advance(at(71).monotonic);
+        peers.settle(&mut Doorman);
+        assert!(!peers.is_open(id));
+    }
+}

@@ -6,6 +6,7 @@ use crate::listener::{Listener, Phase, Request, Said};
 use crate::names::{KINDS, NOTIFICATION, OBJECTS, Subject, USERS, object_id};
 use crate::random::Random;
 use crate::tokens::{self, token};
+use crate::world::{QUEUE, SOFT_TIME};
 use airlay::peers::PeerId;
 use std::collections::VecDeque;
 
@@ -47,6 +48,9 @@ pub(crate) struct Client {
     boundaries: VecDeque<usize>,
     is_inside_message: bool,
     pub(crate) unfinished_since: Option<u64>,
+    /// Since when its wire takes nothing, and the bytes of events that are queued for it at least.
+    blocked_since: Option<u64>,
+    pub(crate) owed: usize,
     /// When the server last asked for a sign of life.
     pinged_at: Option<u64>,
     pings: u32,
@@ -80,7 +84,7 @@ impl Client {
             number,
             users,
             peer,
-            listener: Listener::new(),
+            listener: Listener::new(users),
             out: Vec::new(),
             arrived: 0,
             given: 0,
@@ -100,6 +104,8 @@ impl Client {
             boundaries: VecDeque::new(),
             is_inside_message: false,
             unfinished_since: None,
+            blocked_since: None,
+            owed: 0,
             pinged_at: None,
             pings: 0,
             random,
@@ -141,27 +147,38 @@ impl Client {
 
     /// Whether the server had a reason to drop the connection without a Close.
     pub(crate) fn was_to_be_dropped(&self, now: u64, pong: u64, close: u64) -> bool {
-        let is_silent =
-            self.pinged_at.is_some_and(|pinged| now - pinged >= pong && self.heard_of <= pinged);
+        let is_silent = self.pinged_at.is_some_and(|pinged| now - pinged >= pong && self.heard_of <= pinged);
         is_silent || self.closing_since.is_some_and(|since| now - since >= close)
     }
 
     /// Notes what the server has said, when it has said it.
-    pub(crate) fn react_at_once(&mut self, said: Said, now: u64, faults: &mut Faults) {
+    pub(crate) fn note(&mut self, said: Said, now: u64, faults: &mut Faults) {
         match said {
             Said::Ping => self.pinged_at = Some(now),
-            Said::Close(code) => {
+            Said::Close { code: 1008, is_slow: true } => {
                 self.closing_since = Some(now);
-                if code == 1008 && self.listener.sins.is_empty() && self.stalled > 0 {
-                    faults.happened(Fault::QueueFull);
-                }
-                if self.closing_since.is_some() && !self.answers_closes {
+                let is_early = self.blocked_since.is_none_or(|since| now - since < SOFT_TIME);
+                faults.happened(match self.listener.subscriptions() {
+                    0 => Fault::QueueFull,
+                    _ if !is_early => Fault::NothingRead,
+                    _ if self.owed < QUEUE / 4 => Fault::BudgetReached,
+                    _ => Fault::QueueFull,
+                });
+            }
+            Said::Close { .. } | Said::Refused => {
+                self.closing_since = Some(now);
+                if !self.answers_closes {
                     faults.happened(Fault::UnansweredClose);
                 }
             }
-            Said::Refused => self.closing_since = Some(now),
-            Said::Answered(_) | Said::Opened | Said::Lost(_) => {}
+            Said::Lost(_, why) => faults.happened(why),
+            Said::Opened => {}
         }
+    }
+
+    /// Notes since when its wire takes nothing.
+    pub(crate) fn note_blocked(&mut self, is_blocked: bool, now: u64) {
+        self.blocked_since = is_blocked.then(|| self.blocked_since.unwrap_or(now));
     }
 
     /// Everything behind some byte that has not come to the server is never sent.
@@ -183,7 +200,7 @@ impl Client {
                 _ if self.end.is_some() => {}
                 Said::Opened if self.sent.is_empty() && !self.is_finished => self.attach_some(),
                 Said::Ping if self.answers_pings && !self.is_finished => self.frame(FIN | PONG, b""),
-                Said::Close(code) if self.answers_closes => {
+                Said::Close { code, .. } if self.answers_closes => {
                     if self.listener.closed_by_client.is_none() && self.listener.sins.is_empty() {
                         let payload = if code == 0 { Vec::new() } else { close_payload(code, b"") };
                         self.frame(FIN | CLOSE, &payload);
@@ -191,7 +208,7 @@ impl Client {
                     self.is_finished = true;
                 }
                 // Who has lost a subscription mostly wants it back.
-                Said::Lost(subject) if !self.is_finished && self.random.chance(600) => {
+                Said::Lost(subject, _) if !self.is_finished && self.random.chance(600) => {
                     let variant = *self.random.pick(&tokens::LASTING);
                     let shown = tokens::good(self.users[0], variant);
                     self.request(Request::Attach { token: shown, subject });
@@ -262,7 +279,8 @@ impl Client {
         ];
         // Rarely: whoever does this is gone.
         if self.random.chance(150)
-            && let Some((fault, code)) = codes.into_iter().find(|(fault, _)| faults.strikes(*fault, &mut self.random))
+            && let Some((fault, code)) =
+                codes.into_iter().find(|(fault, _)| faults.strikes(*fault, &mut self.random))
         {
             faults.happened(fault);
             self.sin(fault, code);

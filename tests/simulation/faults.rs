@@ -29,6 +29,7 @@ pub(crate) enum Fault {
     SpuriousBlock,
     BlockedWriter,
     QueueFull,
+    NothingRead,
     BudgetReached,
     WriteError,
     Reset,
@@ -96,11 +97,11 @@ pub(crate) struct Faults {
 
 impl Faults {
     /// A choice of faults: about two thirds of all kinds, and `focus` eight times as often as usual.
-    pub(crate) fn new(random: &mut Random, focus: Option<Fault>) -> Self {
+    pub(crate) fn new(random: &mut Random, focus: &[Fault]) -> Self {
         let mut rates = [0; Fault::COUNT];
         for fault in ALL {
             let rate = if random.chance(666) { fault.rate() } else { 0 };
-            rates[fault as usize] = if focus == Some(fault) { (fault.rate() * 8).min(700) } else { rate };
+            rates[fault as usize] = if focus.contains(&fault) { (fault.rate() * 8).min(700) } else { rate };
         }
         Self { rates, counts: [0; Fault::COUNT] }
     }
@@ -132,11 +133,53 @@ impl Faults {
 pub(crate) const ALL: [Fault; Fault::COUNT] = {
     use Fault::*;
     [
-        CutInput, InvalidFrame, InvalidUtf8, OversizedMessage, TooManyFragments, UnfinishedMessage, BadClose,
-        PingFlood, UnreadPongs, UnaskedPong, EmptyFrameFlood, RequestFlood, BadTokenFlood, BadRequest, BadHead,
-        SlowHead, SlotsFull, ShortWrite, SpuriousBlock, BlockedWriter, QueueFull, BudgetReached, WriteError, Reset,
-        EndOfStream, UnansweredPing, UnansweredClose, CloseInFanOut, SlotReuse, StaleEvent, WallForward, WallBack,
-        MonotonicJump, TokenExpiry, RevokedUser, RevokedEvent, AccessChange, KeyChange, CutLine, LastLineUnended,
-        CutJson, OversizedLine, BadLine, UnreadAnswers, ProducerWaits, Drain, SecondStop,
+        CutInput,
+        InvalidFrame,
+        InvalidUtf8,
+        OversizedMessage,
+        TooManyFragments,
+        UnfinishedMessage,
+        BadClose,
+        PingFlood,
+        UnreadPongs,
+        UnaskedPong,
+        EmptyFrameFlood,
+        RequestFlood,
+        BadTokenFlood,
+        BadRequest,
+        BadHead,
+        SlowHead,
+        SlotsFull,
+        ShortWrite,
+        SpuriousBlock,
+        BlockedWriter,
+        QueueFull,
+        NothingRead,
+        BudgetReached,
+        WriteError,
+        Reset,
+        EndOfStream,
+        UnansweredPing,
+        UnansweredClose,
+        CloseInFanOut,
+        SlotReuse,
+        StaleEvent,
+        WallForward,
+        WallBack,
+        MonotonicJump,
+        TokenExpiry,
+        RevokedUser,
+        RevokedEvent,
+        AccessChange,
+        KeyChange,
+        CutLine,
+        LastLineUnended,
+        CutJson,
+        OversizedLine,
+        BadLine,
+        UnreadAnswers,
+        ProducerWaits,
+        Drain,
+        SecondStop,
     ]
 };

@@ -47,9 +47,9 @@ pub(crate) struct Decoder {
     head_is_read: bool,
 }
 
-/// One thing the server has said.
+/// A part of what the server has written.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Heard<'h> {
+pub(crate) enum Part<'h> {
     /// The status line's status of the answer to the request, and its head.
     Head(u16, &'h str),
     /// A frame's opcode and payload.
@@ -71,35 +71,36 @@ impl Decoder {
     ///
     /// # Errors
     /// What a server must not write.
-    pub(crate) fn next(&mut self) -> Result<Option<Heard<'_>>, String> {
+    pub(crate) fn next(&mut self) -> Result<Option<Part<'_>>, String> {
         if self.head_is_read { self.next_frame() } else { self.next_head() }
     }
 
-    fn next_head(&mut self) -> Result<Option<Heard<'_>>, String> {
+    fn next_head(&mut self) -> Result<Option<Part<'_>>, String> {
         let Some(length) = self.held.windows(4).position(|end| end == b"\r\n\r\n") else { return Ok(None) };
         self.head_is_read = true;
         self.start = length + 4;
         let head = str::from_utf8(&self.held[..length]).map_err(|_| "a head that is no text")?;
         let status = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
-        Ok(Some(Heard::Head(status.ok_or_else(|| format!("not an HTTP response: {head:?}"))?, head)))
+        Ok(Some(Part::Head(status.ok_or_else(|| format!("not an HTTP response: {head:?}"))?, head)))
     }
 
-    fn next_frame(&mut self) -> Result<Option<Heard<'_>>, String> {
+    fn next_frame(&mut self) -> Result<Option<Part<'_>>, String> {
         let unread = &self.held[self.start..];
         let &[first, second, ref rest @ ..] = unread else { return Ok(None) };
         if first & 0xf0 != FIN || second & 0x80 != 0 {
-            return Err(format!("a frame that begins with {first:#04x} {second:#04x}: cut, reserved or masked"));
+            return Err(format!(
+                "a frame that begins with {first:#04x} {second:#04x}: cut, reserved or masked"
+            ));
         }
         let (length, least, header) = match (second, rest) {
             (126, &[a, b, ..]) => (u64::from(u16::from_be_bytes([a, b])), 126, 4),
-            (127, &[a, b, c, d, e, f, g, h, ..]) => {
-                (u64::from_be_bytes([a, b, c, d, e, f, g, h]), 65536, 10)
-            }
+            (127, &[a, b, c, d, e, f, g, h, ..]) => (u64::from_be_bytes([a, b, c, d, e, f, g, h]), 65536, 10),
             (126 | 127, _) => return Ok(None),
             _ => (u64::from(second), 0, 2),
         };
         let opcode = first & 0xf;
-        if length < least || (opcode >= CLOSE && length > 125) || ![TEXT, CLOSE, PING, PONG].contains(&opcode) {
+        if length < least || (opcode >= CLOSE && length > 125) || ![TEXT, CLOSE, PING, PONG].contains(&opcode)
+        {
             return Err(format!("a frame of opcode {opcode} with a length of {length} from {second}"));
         }
         let length = usize::try_from(length).map_err(|_| "a frame beyond memory")?;
@@ -108,6 +109,6 @@ impl Decoder {
         }
         let payload = self.start + header;
         self.start = payload + length;
-        Ok(Some(Heard::Frame(opcode, &self.held[payload..payload + length])))
+        Ok(Some(Part::Frame(opcode, &self.held[payload..payload + length])))
     }
 }

@@ -3,7 +3,9 @@
 //! Every input has a stamp of its own, so that before and after are never in doubt. It is written from the contract and
 //! shares no code with the server.
 
-use crate::names::{DATASET_KINDS, KINDS, NOTIFICATION, OBJECTS, Subject, TOPICS, Topic, USERS, object_id, user_id};
+use crate::names::{
+    DATASET_KINDS, KINDS, NOTIFICATION, OBJECTS, Subject, TOPICS, Topic, USERS, object_id, user_id,
+};
 use crate::tokens::{Flaw, Token, token};
 use std::fmt::Write as _;
 
@@ -194,7 +196,9 @@ impl Ledger {
     /// Whether what comes of this token now needs no signature check.
     pub(crate) fn is_decided_at_once(&self, number: usize) -> bool {
         let shown = token(number);
-        self.verified[number] || shown.flaw == Some(Flaw::Plain) || !self.is_valid_at(shown, self.epoch().wall)
+        self.verified[number]
+            || shown.flaw == Some(Flaw::Plain)
+            || !self.is_valid_at(shown, self.epoch().wall)
     }
 
     fn is_valid_at(&self, token: &Token, wall: u64) -> bool {

@@ -3,9 +3,12 @@
 //! A peer's stream is in the order in which the server queued things. So what the client has been told so far says which
 //! subscriptions it has at that point of the stream, and each event must continue them without a hole.
 
-use crate::frames::{Decoder, Heard, PING, PONG, TEXT};
+use crate::faults::Fault;
+use crate::frames::{Decoder, PING, PONG, Part, TEXT};
 use crate::ledger::{Ledger, Right, Stamp};
-use crate::names::{KINDS, NOTIFICATION, Subject, Topic, object_id, object_of};
+use crate::names::{KINDS, NOTIFICATION, SECRET, Subject, Topic, object_id, object_of, user_id};
+use crate::rate::Rate;
+use crate::subscription::Subscription;
 use crate::tokens::token;
 use std::collections::VecDeque;
 
@@ -39,8 +42,9 @@ pub(crate) struct Listener {
     pub(crate) statuses: Vec<u16>,
     /// What the server has said that the client has to react to.
     pub(crate) said: Vec<Said>,
-    /// Events heard.
-    pub(crate) events: usize,
+    /// The users whose tokens the client shows.
+    users: [usize; 2],
+    pub(crate) heard: Heard,
     /// The code of the server's Close.
     pub(crate) close_code: Option<u16>,
 }
@@ -60,9 +64,21 @@ pub(crate) enum Said {
     /// Not opened, but answered with an HTTP status.
     Refused,
     Ping,
-    Close(u16),
-    Lost(Subject),
-    Answered(u8),
+    Close {
+        code: u16,
+        is_slow: bool,
+    },
+    /// A subscription, and why.
+    Lost(Subject, Fault),
+}
+
+/// What has been heard since it was last looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    pub(crate) events: usize,
+    /// Attachments of which only the stream can say which event was their first.
+    pub(crate) races: usize,
+    pub(crate) secrets: usize,
 }
 
 /// A request as it was given to the server.
@@ -81,38 +97,17 @@ pub(crate) struct Asked {
 /// What a client asks for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Request {
-    Attach { token: usize, subject: Subject },
-    Detach { token: usize, subject: Subject },
+    Attach {
+        token: usize,
+        subject: Subject,
+    },
+    Detach {
+        token: usize,
+        subject: Subject,
+    },
     /// One that is answered with this code whatever else is the case.
     Bad(u8),
 }
-
-/// A subscription as of the last thing heard.
-#[derive(Clone, Debug)]
-struct Subscription {
-    right: Right,
-    /// The next event heard has a place in its topic from `least` to `most`.
-    least: usize,
-    most: usize,
-    /// When its request was given, and when it was certainly done.
-    since: Stamp,
-    settled: Stamp,
-    /// How far epochs and revocations have been looked through for its end, and the first that ends it.
-    epochs_seen: usize,
-    revocations_seen: usize,
-    ended: Option<Stamp>,
-}
-
-/// The rate of requests, as a bucket that leaks: micro-seconds of requests in it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Rate {
-    level: u64,
-    at: u64,
-}
-
-/// Requests a second, and at once.
-pub(crate) const PER_SECOND: u32 = 20;
-pub(crate) const BURST: u32 = 32;
 
 /// The code of the Close when the server goes down.
 const GOING_AWAY: u16 = 1001;
@@ -131,7 +126,7 @@ const REPLIES: [&str; 9] = [
 ];
 
 impl Listener {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(users: [usize; 2]) -> Self {
         Self {
             decoder: Decoder::default(),
             phase: Phase::Connecting,
@@ -148,7 +143,8 @@ impl Listener {
             rate: Rate::default(),
             statuses: Vec::new(),
             said: Vec::new(),
-            events: 0,
+            users,
+            heard: Heard::default(),
             close_code: None,
         }
     }
@@ -193,14 +189,15 @@ impl Listener {
 
     /// Bytes have been written to the connection.
     pub(crate) fn hear(&mut self, bytes: &[u8], ledger: &mut Ledger, was_blocked: bool) -> Verdict {
+        self.look_for_secrets(bytes)?;
         let mut decoder = std::mem::take(&mut self.decoder);
         decoder.push(bytes);
         let mut outcome = Ok(());
         while outcome.is_ok() && self.phase != Phase::Over {
             outcome = match decoder.next() {
                 Ok(None) => break,
-                Ok(Some(Heard::Head(status, head))) => self.opened(status, head),
-                Ok(Some(Heard::Frame(opcode, payload))) => self.frame(opcode, payload, ledger, was_blocked),
+                Ok(Some(Part::Head(status, head))) => self.opened(status, head),
+                Ok(Some(Part::Frame(opcode, payload))) => self.frame(opcode, payload, ledger, was_blocked),
                 Err(error) => Err(error),
             };
         }
@@ -209,6 +206,20 @@ impl Listener {
         }
         self.decoder = decoder;
         outcome
+    }
+
+    /// No secret comes but those of the client's own users, wherever in the bytes.
+    fn look_for_secrets(&mut self, bytes: &[u8]) -> Verdict {
+        let mut rest = bytes;
+        while let Some(at) = memchr::memmem::find(rest, SECRET.as_bytes()) {
+            rest = &rest[at + SECRET.len()..];
+            let Some(id) = rest.get(..24) else { break };
+            if !self.users.iter().any(|&user| user_id(user).as_bytes() == id) {
+                return Err(format!("the secret of {} comes to others", String::from_utf8_lossy(id)));
+            }
+            self.heard.secrets += 1;
+        }
+        Ok(())
     }
 
     fn opened(&mut self, status: u16, head: &str) -> Verdict {
@@ -234,7 +245,11 @@ impl Listener {
             TEXT if self.must_close => Err("something is said in place of the close that is due".into()),
             TEXT => {
                 let text = str::from_utf8(payload).map_err(|_| "a text that is not UTF-8")?;
-                if text.starts_with("{\"type\":") { self.event(text, ledger) } else { self.reply(text, ledger) }
+                if text.starts_with("{\"type\":") {
+                    self.event(text, ledger)
+                } else {
+                    self.reply(text, ledger)
+                }
             }
             PING => {
                 self.said.push(Said::Ping);
@@ -246,7 +261,7 @@ impl Listener {
     }
 
     fn event(&mut self, text: &str, ledger: &Ledger) -> Verdict {
-        self.events += 1;
+        self.heard.events += 1;
         let number = text.find("{\"n\":").and_then(|at| {
             let digits = &text[at + 5..];
             digits[..digits.find([',', '}'])?].parse::<usize>().ok()
@@ -291,7 +306,8 @@ impl Listener {
     }
 
     fn reply(&mut self, text: &str, ledger: &mut Ledger) -> Verdict {
-        let found = REPLIES.iter().enumerate().find_map(|(code, reply)| Some((code, text.strip_prefix(reply)?)));
+        let found =
+            REPLIES.iter().enumerate().find_map(|(code, reply)| Some((code, text.strip_prefix(reply)?)));
         let Some((code, rest)) = found else { return Err(format!("neither event nor reply: {text}")) };
         let code = u8::try_from(code).expect("nine codes");
         if rest == "}" {
@@ -315,7 +331,6 @@ impl Listener {
         if allowed >> code & 1 == 0 {
             return Err(format!("code {code} answers {asked:?}, for which the codes {allowed:#b} are right"));
         }
-        self.said.push(Said::Answered(code));
         match code {
             0 | 3 | 4 | 6 => self.bad_tokens = 0,
             2 => self.bad_tokens += 1,
@@ -380,6 +395,7 @@ impl Listener {
         }
         let first = ledger.count_before(topic, asked.stamp);
         let most = if asked.at_once { first } else { ledger.count(topic) };
+        self.heard.races += usize::from(first < most);
         self.subscriptions.push(Subscription {
             right,
             least: first,
@@ -395,7 +411,9 @@ impl Listener {
 
     fn detached(&mut self, asked: &Asked, number: usize, subject: Subject, ledger: &Ledger) -> Verdict {
         let topic = Topic::of(token(number).user, subject);
-        let Some(at) = self.subscriptions.iter().position(|it| it.right.topic == topic) else { return Ok(()) };
+        let Some(at) = self.subscriptions.iter().position(|it| it.right.topic == topic) else {
+            return Ok(());
+        };
         let ended = self.subscriptions.swap_remove(at);
         let least = ledger.count_before(topic, asked.stamp);
         let most = if asked.at_once { least } else { ledger.count(topic) };
@@ -407,7 +425,6 @@ impl Listener {
 
     /// A subscription is lost, and the client is told why.
     fn lost(&mut self, code: u8, subject: Subject, ledger: &Ledger) -> Verdict {
-        self.said.push(Said::Lost(subject));
         let mut why = Vec::new();
         for at in 0..self.subscriptions.len() {
             let subscription = &mut self.subscriptions[at];
@@ -415,8 +432,9 @@ impl Listener {
                 continue;
             }
             match subscription.judge_loss(code, ledger) {
-                Ok(()) => {
+                Ok(fault) => {
                     self.subscriptions.swap_remove(at);
+                    self.said.push(Said::Lost(subject, fault));
                     return Ok(());
                 }
                 Err(error) => why.push(error),
@@ -454,13 +472,15 @@ impl Listener {
             _ => return Err("a Close with a payload of one byte".into()),
         };
         self.close_code = Some(code);
-        self.said.push(Said::Close(code));
         let is_slow = code == 1008 && reason == "slow consumer" && was_blocked;
+        self.said.push(Said::Close { code, is_slow });
         let is_echo = self.closed_by_client.is_some_and(|closed| closed.unwrap_or(0) == code);
         if is_slow || self.must_close && code == 1008 {
             return Ok(());
         }
-        if code == GOING_AWAY && let Some(closing) = ledger.closing {
+        if code == GOING_AWAY
+            && let Some(closing) = ledger.closing
+        {
             return self.check_all_was_sent_before(closing, ledger);
         }
         if !self.must_close && (is_echo || self.sins.contains(&code)) {
@@ -521,7 +541,7 @@ impl Listener {
 
     /// Whether an event to `topics`, read next, reaches the connection: certainly, possibly.
     pub(crate) fn hears(&mut self, topics: &[Topic], ledger: &Ledger) -> (bool, bool) {
-        if self.phase != Phase::Open {
+        if self.phase == Phase::Over {
             return (false, false);
         }
         let mut hears = (false, false);
@@ -537,64 +557,5 @@ impl Listener {
             _ => false,
         });
         hears
-    }
-}
-
-impl Subscription {
-    /// Notes the first thing that ends it.
-    fn look_for_end(&mut self, ledger: &Ledger) {
-        if self.ended.is_some() {
-            return;
-        }
-        let epochs = &ledger.epochs[self.epochs_seen..];
-        let by_itself = epochs.iter().find(|epoch| ledger.end_in(epoch, &self.right).is_some());
-        let revocations = &ledger.revocations[self.revocations_seen..];
-        let by_revocation = revocations.iter().find(|revocation| revocation.ends(&self.right).is_some());
-        let stamps = [by_itself.map(|epoch| epoch.stamp), by_revocation.map(|revocation| revocation.stamp)];
-        self.ended = stamps.into_iter().flatten().min();
-        (self.epochs_seen, self.revocations_seen) = (ledger.epochs.len(), ledger.revocations.len());
-    }
-
-    /// Whether it can be lost with this code, having had these events.
-    fn judge_loss(&mut self, code: u8, ledger: &Ledger) -> Verdict {
-        self.look_for_end(ledger);
-        // What came while its request was under way may have been before it or after it.
-        let last = self.ended.unwrap_or(self.settled);
-        let first = ledger.epochs.partition_point(|epoch| epoch.stamp < self.since).saturating_sub(1);
-        let by_itself = ledger.epochs[first..]
-            .iter()
-            .filter(|epoch| ledger.end_in(epoch, &self.right) == Some(code))
-            .map(|epoch| epoch.stamp);
-        let by_revocation = ledger
-            .revocations
-            .iter()
-            .filter(|it| it.stamp > self.since && it.ends(&self.right) == Some(code))
-            .map(|it| it.stamp);
-        let mut found = false;
-        for stamp in by_itself.chain(by_revocation) {
-            found = true;
-            // The first cause ends it, whichever the client is told of.
-            let count = ledger.count_before(self.right.topic, stamp.min(last).max(self.since));
-            let count_at_end = self.ended.map(|end| ledger.count_before(self.right.topic, end));
-            if (self.least..=self.most).contains(&count)
-                || count_at_end.is_some_and(|count| (self.least..=self.most).contains(&count))
-            {
-                return Ok(());
-            }
-        }
-        Err(if found { format!("events are missing before it: {self:?}") } else { format!("no reason: {self:?}") })
-    }
-}
-
-impl Rate {
-    fn admit(&mut self, monotonic: u64) -> bool {
-        let interval = 1_000_000 / u64::from(PER_SECOND);
-        self.level = self.level.saturating_sub((monotonic - self.at) * 1000);
-        self.at = monotonic;
-        let fits = self.level + interval <= interval * u64::from(BURST);
-        if fits {
-            self.level += interval;
-        }
-        fits
     }
 }

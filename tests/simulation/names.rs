@@ -12,6 +12,9 @@ pub(crate) const NOTIFICATION: usize = 1;
 pub(crate) const DATASET_KINDS: [usize; 3] = [2, 3, 4];
 pub(crate) const TOPICS: usize = KINDS.len() * OBJECTS + USERS * (OBJECTS + 1);
 
+/// What stands before a user's id where only that user may read it.
+pub(crate) const SECRET: &str = "secret of ";
+
 /// What can be subscribed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Topic {

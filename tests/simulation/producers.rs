@@ -1,10 +1,10 @@
 //! The producers: what they write, how they end, and what they are answered.
 
+use crate::clients::End;
 use crate::faults::{Fault, Faults};
 use crate::ledger::{Ledger, message};
-use crate::names::{KINDS, NOTIFICATION, OBJECTS, Subject, USERS, object_id, user_id};
-use crate::clients::End;
 use crate::listener::Verdict;
+use crate::names::{KINDS, NOTIFICATION, OBJECTS, SECRET, Subject, USERS, object_id, user_id};
 use crate::random::Random;
 use crate::wires::Wire;
 use airlay::producers::ProducerId;
@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 /// The longest line the server takes, and the answers it keeps for a producer that does not read them.
 pub(crate) const LINE: usize = 2048;
-pub(crate) const ANSWERS: usize = 1024;
+pub(crate) const ANSWERS: usize = 200;
 
 /// One producer and its connection.
 #[derive(Debug)]
@@ -45,8 +45,15 @@ pub(crate) struct Producer {
 /// What a line says.
 #[derive(Clone, Debug)]
 pub(crate) enum Line {
-    Event { number: usize, ack: Option<u64> },
-    Revoke { user: usize, subject: Option<Subject>, ack: Option<u64> },
+    Event {
+        number: usize,
+        ack: Option<u64>,
+    },
+    Revoke {
+        user: usize,
+        subject: Option<Subject>,
+        ack: Option<u64>,
+    },
     /// It cannot be taken; this is its number.
     Bad(u64),
 }
@@ -55,7 +62,11 @@ pub(crate) enum Line {
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// The event was queued for so many, at least and at most.
-    Taken { ack: u64, least: usize, most: usize },
+    Taken {
+        ack: u64,
+        least: usize,
+        most: usize,
+    },
     Refused(u64),
 }
 
@@ -111,10 +122,10 @@ impl Producer {
     }
 
     fn misbehave(&mut self, ledger: &mut Ledger, faults: &mut Faults) {
-        if faults.strike(Fault::RevokedUser, &mut self.random) {
+        if faults.strikes(Fault::RevokedUser, &mut self.random) {
             self.revoke(None);
         }
-        if faults.strike(Fault::RevokedEvent, &mut self.random) {
+        if faults.strikes(Fault::RevokedEvent, &mut self.random) {
             let subject = self.subject();
             self.revoke(Some(subject));
         }
@@ -154,10 +165,12 @@ impl Producer {
         let (kind, object) = subject;
         let number = ledger.events.len();
         let users = self.users(subject);
-        let data = match self.random.below(12) {
-            0 => format!(r#"{{"n":{number},"text":"{}"}}"#, "x".repeat(self.random.below(1200))),
-            1 => format!("{{\"n\":{number},\"a\" : [ 1 ,\t2 ] }}"),
-            2 => format!(r#"{{"n":{number},"text":"\u0000 é … 𝄞"}}"#),
+        let data = match (self.random.below(12), users.as_deref()) {
+            // What only one user may read.
+            (0..6, Some(&[user])) => format!(r#"{{"n":{number},"text":"{SECRET}{}"}}"#, user_id(user)),
+            (0, _) => format!(r#"{{"n":{number},"text":"{}"}}"#, "x".repeat(self.random.below(1200))),
+            (1, _) => format!("{{\"n\":{number},\"a\" : [ 1 ,\t2 ] }}"),
+            (2, _) => format!(r#"{{"n":{number},"text":"\u0000 é … 𝄞"}}"#),
             _ => format!(r#"{{"n":{number}}}"#),
         };
         let (ack, ack_text) = self.ack();
@@ -169,7 +182,8 @@ impl Producer {
             _ if kind != NOTIFICATION => String::new(),
             None => r#""users":"*","#.into(),
             Some(users) => {
-                let quoted: Vec<String> = users.iter().map(|&user| format!("\"{}\"", user_id(user))).collect();
+                let quoted: Vec<String> =
+                    users.iter().map(|&user| format!("\"{}\"", user_id(user))).collect();
                 format!(r#""users":[{}],"#, quoted.join(","))
             }
         };
@@ -270,15 +284,23 @@ impl Producer {
         while let Some(answer) = self.expected.pop_front() {
             match answer {
                 Answer::Taken { ack, least, most } => {
-                    let before = format!(r#"{{"ack":{ack},"status":200,"message":"Ok","code":0,"subscribers":"#);
+                    let before =
+                        format!(r#"{{"ack":{ack},"status":200,"message":"Ok","code":0,"subscribers":"#);
                     if let Some(rest) = line.strip_prefix(&before) {
-                        let count: usize = rest.strip_suffix('}').and_then(|count| count.parse().ok()).unwrap_or(usize::MAX);
+                        let count: usize =
+                            rest.strip_suffix('}').and_then(|count| count.parse().ok()).unwrap_or(usize::MAX);
                         let is_right = (least..=most).contains(&count);
-                        return if is_right { Ok(()) } else { Err(format!("{line}: they are {least} to {most}")) };
+                        return if is_right {
+                            Ok(())
+                        } else {
+                            Err(format!("{line}: they are {least} to {most}"))
+                        };
                     }
                 }
                 Answer::Refused(number) => {
-                    if line.starts_with(r#"{"status":400,"#) && line.ends_with(&format!(r#","code":5,"line":{number}}}"#)) {
+                    if line.starts_with(r#"{"status":400,"#)
+                        && line.ends_with(&format!(r#","code":5,"line":{number}}}"#))
+                    {
                         return Ok(());
                     }
                 }

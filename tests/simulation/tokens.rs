@@ -36,8 +36,7 @@ pub(crate) enum Flaw {
 }
 
 /// Seconds from the start to `exp`, and the key, of each user's good tokens.
-const GOOD: [(u64, usize); 7] =
-    [(36_000, 0), (36_000, 1), (1, 0), (3, 1), (8, 0), (1800, 0), (7200, 1)];
+const GOOD: [(u64, usize); 7] = [(36_000, 0), (36_000, 1), (1, 0), (3, 1), (8, 0), (1800, 0), (7200, 1)];
 
 /// How many tokens each user has: the good ones first.
 pub(crate) const OF_USER: usize = GOOD.len() + 5;
@@ -62,7 +61,10 @@ pub(crate) fn token(number: usize) -> &'static Token {
 /// The keys of this bit set, as the server takes them.
 pub(crate) fn key_set(set: usize) -> KeySet {
     let mut keys = KeySet::new();
-    let public = [&include_bytes!("../fixtures/keys/rsa2048.spki.pem")[..], include_bytes!("../fixtures/keys/rsa2048-other.spki.pem")];
+    let public = [
+        &include_bytes!("../fixtures/keys/rsa2048.spki.pem")[..],
+        include_bytes!("../fixtures/keys/rsa2048-other.spki.pem"),
+    ];
     for (key, pem) in public.into_iter().enumerate().filter(|(key, _)| set >> key & 1 == 1) {
         keys.add_pem(pem).unwrap_or_else(|error| panic!("key {key}: {error}"));
     }
