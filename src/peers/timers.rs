@@ -136,8 +136,12 @@ mod tests {
         fn closed(&mut self, _: PeerId) {}
     }
 
-    #[test]
-    fn s25_the_deadline_of_a_ping_that_was_answered_drops_nobody_though_it_is_looked_at_late() {
+    fn at(second: u64) -> Now {
+        Now { monotonic: Monotonic(second * 1000), wall: Wall(0) }
+    }
+
+    /// A peer that has opened its connection at second 0.
+    fn open_peer() -> (Peers, PeerId) {
         let seconds = Duration::from_secs;
         let limits = PeerLimits {
             peers: 1,
@@ -153,11 +157,16 @@ mod tests {
             queue_total: 1000,
         };
         let mut peers = Peers::new(limits, Limits::default());
-        let at = |second: u64| Now { monotonic: Monotonic(second * 1000), wall: Wall(0) };
         let id = peers.connect(Ipv4Addr::LOCALHOST.into(), at(0).monotonic).unwrap();
         let mut head = *b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
         peers.receive(&mut Doorman, id, &mut head, at(0));
+        (peers, id)
+    }
+
+    #[test]
+    fn s25_the_deadline_of_a_ping_that_was_answered_drops_nobody_though_it_is_looked_at_late() {
+        let (mut peers, id) = open_peer();
         peers.advance(at(26).monotonic);
         peers.receive(&mut Doorman, id, &mut [0x8a, 0x80, 0, 0, 0, 0], at(27));
         // The loop stood still: at once the first ping's deadline and the second ping are due.
@@ -165,6 +174,22 @@ mod tests {
         assert!(peers.is_open(id));
         // The second one is not answered.
         peers.advance(at(71).monotonic);
+        peers.settle(&mut Doorman);
+        assert!(!peers.is_open(id));
+    }
+
+    #[test]
+    fn s13_control_frames_that_end_are_no_message_that_does_not() {
+        let (mut peers, id) = open_peer();
+        let (begin, end) = ([0x89, 0x80, 0], [0, 0, 0]);
+        peers.receive(&mut Doorman, id, &mut begin.clone(), at(0));
+        for second in 1..20 {
+            peers.receive(&mut Doorman, id, &mut [end, begin].concat(), at(second));
+            peers.advance(at(second).monotonic);
+            assert!(peers.is_open(id), "second {second}");
+        }
+        // The last one does not end.
+        peers.advance(at(30).monotonic);
         peers.settle(&mut Doorman);
         assert!(!peers.is_open(id));
     }
