@@ -24,7 +24,7 @@ pub struct KeySet {
 
 /// Names a key across key sets: the same key from another file, or from PEM in another encoding, has the same id; the
 /// same key under another `kid` has not.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId([u8; 8]);
 
 #[cfg(test)]

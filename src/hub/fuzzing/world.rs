@@ -105,7 +105,6 @@ impl World {
             handshake: seconds(5),
             frames_per_second: limit(is_tight, 0, 5),
             message: seconds(10),
-            frames_per_second: pick(1000, 3),
             ping: seconds(25),
             pong: seconds(10),
             close: seconds(5),
