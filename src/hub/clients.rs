@@ -4,7 +4,7 @@ use super::rate::Account;
 use crate::access::QuestionId;
 use crate::api::{Action, Code, Subject};
 use crate::peers::PeerId;
-use crate::token::Claims;
+use crate::token::{Claims, Unverified};
 use std::collections::{HashMap, VecDeque};
 
 /// All clients.
@@ -46,7 +46,7 @@ struct Queue {
 #[derive(Debug)]
 pub(super) enum Waiting {
     /// The token's signature is to be checked.
-    Token { auth: Box<str>, wish: Wish },
+    Token { token: Box<Unverified>, wish: Wish },
     /// The access service has been asked.
     Access { question: QuestionId, wish: Wish, claims: Claims },
     /// All is known, as of this state of the rights: the hub's count.
@@ -136,15 +136,15 @@ impl Clients {
     }
 
     /// Takes out the next request whose token's signature is to be checked: of each client the first one.
-    pub(super) fn next_unverified(&mut self) -> Option<(PeerId, Box<str>, Wish)> {
+    pub(super) fn next_unverified(&mut self) -> Option<(PeerId, Box<Unverified>, Wish)> {
         while let Some(peer) = self.unverified.pop_front() {
             let Some(queue) = self.waiting.get_mut(&peer) else { continue };
             queue.is_listed = false;
             while queue.requests.get(queue.known).is_some_and(|it| !matches!(it, Waiting::Token { .. })) {
                 queue.known += 1;
             }
-            if let Some(Waiting::Token { auth, wish }) = queue.requests.remove(queue.known) {
-                return Some((peer, auth, wish));
+            if let Some(Waiting::Token { token, wish }) = queue.requests.remove(queue.known) {
+                return Some((peer, token, wish));
             }
         }
         None
@@ -195,34 +195,33 @@ mod tests {
     use super::*;
     use crate::api::EventType;
 
-    const WISH: Wish =
-        Wish { action: Action::Detach, subject: Subject { kind: EventType::Notification, id: None } };
-
-    fn token(auth: &str) -> Waiting {
-        Waiting::Token { auth: auth.into(), wish: WISH }
+    /// A request that waits for a signature check, told from others by its action.
+    fn token(action: Action) -> Waiting {
+        let subject = Subject { kind: EventType::Notification, id: None };
+        Waiting::Token { token: Box::new(Unverified::example()), wish: Wish { action, subject } }
     }
 
-    fn next_auth(clients: &mut Clients) -> Option<String> {
-        clients.next_unverified().map(|(_, auth, _)| auth.into())
+    fn next_unverified(clients: &mut Clients) -> Option<(PeerId, Action)> {
+        clients.next_unverified().map(|(peer, _, wish)| (peer, wish.action))
     }
 
     #[test]
     fn s37_behind_a_bad_token_the_next_is_looked_at_when_it_comes_first() {
         let mut clients = Clients::default();
         let [peer, other] = [PeerId::new(0, 1), PeerId::new(1, 2)];
-        for auth in ["bad", "second", "third"] {
-            clients.wait(peer, token(auth));
+        for action in [Action::Detach, Action::Attach, Action::Detach] {
+            clients.wait(peer, token(action));
         }
-        clients.wait(other, token("other"));
-        assert_eq!(next_auth(&mut clients).as_deref(), Some("bad"));
+        clients.wait(other, token(Action::Attach));
+        assert_eq!(next_unverified(&mut clients), Some((peer, Action::Detach)));
         clients.put_back(peer, Waiting::Refused(Code::InvalidToken));
         // One that comes now waits as well.
-        clients.wait(peer, token("fourth"));
-        assert_eq!(next_auth(&mut clients).as_deref(), Some("other"));
-        assert_eq!(next_auth(&mut clients), None);
+        clients.wait(peer, token(Action::Detach));
+        assert_eq!(next_unverified(&mut clients), Some((other, Action::Attach)));
+        assert_eq!(next_unverified(&mut clients), None);
         assert!(matches!(clients.next_ready(peer), Some(Waiting::Refused(Code::InvalidToken))));
         assert!(clients.next_ready(peer).is_none());
-        assert_eq!(next_auth(&mut clients).as_deref(), Some("second"));
+        assert_eq!(next_unverified(&mut clients), Some((peer, Action::Attach)));
         assert_eq!(clients.waiting(peer), 2);
     }
 
@@ -231,16 +230,16 @@ mod tests {
         let mut clients = Clients::default();
         let peer = PeerId::new(0, 1);
         let refused = [Code::TokenNotSet, Code::InvalidRequest, Code::TooManyRequests];
-        clients.wait(peer, token("first"));
+        clients.wait(peer, token(Action::Attach));
         clients.wait(peer, Waiting::Refused(refused[1]));
-        clients.wait(peer, token("third"));
-        assert_eq!(next_auth(&mut clients).as_deref(), Some("first"));
+        clients.wait(peer, token(Action::Detach));
+        assert_eq!(next_unverified(&mut clients), Some((peer, Action::Attach)));
         clients.put_back(peer, Waiting::Refused(refused[0]));
         for code in &refused[..2] {
             assert!(matches!(clients.next_ready(peer), Some(Waiting::Refused(ready)) if ready == *code));
         }
         assert!(clients.next_ready(peer).is_none());
-        assert_eq!(next_auth(&mut clients).as_deref(), Some("third"));
+        assert_eq!(next_unverified(&mut clients), Some((peer, Action::Detach)));
         clients.put_back(peer, Waiting::Refused(refused[2]));
         assert!(matches!(clients.next_ready(peer), Some(Waiting::Refused(ready)) if ready == refused[2]));
         assert!(clients.next_ready(peer).is_none());

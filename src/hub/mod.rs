@@ -7,6 +7,8 @@ mod admission;
 mod clients;
 mod consulting;
 mod counts;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod publishing;
 mod rate;
 mod requests;
@@ -120,6 +122,12 @@ impl Application for Hub {
         self.request(peers, peer, message, now);
     }
 
+    fn user(&self, peer: PeerId) -> Option<String> {
+        let users: Vec<String> =
+            self.subscriptions.users_of_peer(peer).map(|user| user.to_string()).collect();
+        (!users.is_empty()).then(|| users.join(","))
+    }
+
     fn closed(&mut self, peer: PeerId) {
         self.subscriptions.disconnect(peer);
         self.clients.disconnect(peer);
@@ -139,6 +147,7 @@ impl Service for Hub {
             Ok(line) => Line::parse(line),
             Err(TooLong) => Err(LineError::too_long(self.limits.line)),
         };
+        self.expire(peers, now);
         match line {
             Ok(Line::Event(event)) => self.publish(peers, &event, answers, now),
             Ok(Line::Revoke { user, subject, ack }) => {
@@ -154,9 +163,7 @@ impl Service for Hub {
     }
 
     fn work(&mut self, peers: &mut Peers, now: Now) {
-        if self.subscriptions.next_end().is_some_and(|end| end <= now.wall) {
-            self.expire(peers, now);
-        }
+        self.expire(peers, now);
         self.give_up_questions(peers, now);
         self.verify_some(peers, now);
     }

@@ -61,7 +61,7 @@ impl Hub {
         match self.tokens.lookup(&auth, now.wall) {
             Lookup::Known(Ok(claims)) => self.ask(claims, wish, now),
             Lookup::Known(Err(_)) => Waiting::Refused(Code::InvalidToken),
-            Lookup::Unverified(_) => Waiting::Token { auth: auth.into(), wish },
+            Lookup::Unverified(token) => Waiting::Token { token, wish },
         }
     }
 
@@ -81,16 +81,16 @@ impl Hub {
     pub(super) fn verify_some(&mut self, peers: &mut Peers, now: Now) {
         let mut budget = SIGNATURES_A_TURN * LOOKUPS_FOR_A_SIGNATURE;
         while budget > 0 {
-            let Some((peer, auth, wish)) = self.clients.next_unverified() else { break };
+            let Some((peer, token, wish)) = self.clients.next_unverified() else { break };
             // It may have been verified for another request meanwhile, and it may have expired.
-            let verified = match self.tokens.lookup(&auth, now.wall) {
-                Lookup::Known(known) => {
+            let verified = match self.tokens.settle(&token, now.wall) {
+                Some(known) => {
                     budget -= 1;
                     known
                 }
-                Lookup::Unverified(unverified) => {
-                    budget = budget.saturating_sub(unverified.cost() * LOOKUPS_FOR_A_SIGNATURE);
-                    self.tokens.verify(unverified)
+                None => {
+                    budget = budget.saturating_sub(token.cost() * LOOKUPS_FOR_A_SIGNATURE);
+                    self.tokens.verify(&token)
                 }
             };
             let waiting = match verified {

@@ -14,11 +14,14 @@ mod compression;
 mod delivery;
 mod demo;
 mod hostile;
+mod limits;
+mod log;
 mod metrics;
 mod notifications;
 mod producers;
 mod requests;
 mod rotation;
+mod service_manager;
 mod shutdown;
 mod startup;
 #[path = "../support/mod.rs"]
