@@ -5,6 +5,7 @@ use crate::frames::{CLOSE, FIN, PING, PONG, TEXT, UPGRADE, close_payload, frame}
 use crate::listener::{Listener, Phase, Request, Said};
 use crate::names::{KINDS, NOTIFICATION, OBJECTS, Subject, USERS, object_id};
 use crate::random::Random;
+use crate::rate::BURST;
 use crate::tokens::{self, token};
 use crate::world::{QUEUE, SOFT_TIME};
 use airlay::peers::PeerId;
@@ -156,7 +157,7 @@ impl Client {
         match said {
             Said::Ping => self.pinged_at = Some(now),
             Said::Close { code: 1008, is_slow: true } => {
-                self.closing_since = Some(now);
+                self.closing_since.get_or_insert(now);
                 let is_early = self.blocked_since.is_none_or(|since| now - since < SOFT_TIME);
                 faults.happened(match self.listener.subscriptions() {
                     0 => Fault::QueueFull,
@@ -166,7 +167,7 @@ impl Client {
                 });
             }
             Said::Close { .. } | Said::Refused => {
-                self.closing_since = Some(now);
+                self.closing_since.get_or_insert(now);
                 if !self.answers_closes {
                     faults.happened(Fault::UnansweredClose);
                 }
@@ -264,9 +265,11 @@ impl Client {
             (0..8).for_each(|variant| self.request_with(tokens::bad(self.users[0], 3 + variant % 2)));
         }
         if faults.strike(Fault::RequestFlood, &mut self.random) {
-            let shown = tokens::good(self.users[0], 0);
-            for _ in 0..320 {
-                self.request(Request::Detach { token: shown, subject: (0, Some(0)) });
+            // Over the rate no token is looked at.
+            let shown = [tokens::good(self.users[0], 0), tokens::bad(self.users[0], 4)];
+            for number in 0..320 {
+                let token = shown[usize::from(number > BURST)];
+                self.request(Request::Detach { token, subject: (0, Some(0)) });
             }
         }
         let codes = [

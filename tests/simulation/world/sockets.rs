@@ -151,7 +151,8 @@ impl World {
         for client in &mut self.clients {
             let wire = self.wires.of(client.peer);
             // Whether the server has closed it may not have been heard yet.
-            let is_certain = wire.blocks == 0
+            let is_certain = self.stage != Stage::Closing
+                && wire.blocks == 0
                 && client.listener.sins.is_empty()
                 && client.listener.closed_by_client.is_none();
             let (certainly, possibly) = client.listener.hears(topics, &self.ledger);
@@ -240,6 +241,7 @@ impl World {
         service.queue_held_back(peers, self.now);
         for client in &mut self.clients {
             client.listener.statuses.push(503);
+            client.closing_since.get_or_insert(self.now.monotonic.0);
         }
         for peer in peers.ids().collect::<Vec<_>>() {
             peers.close(peer, CloseCode::GOING_AWAY, "server is stopping", self.now.monotonic);
