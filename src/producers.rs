@@ -22,7 +22,7 @@ pub struct ProducerLimits {
     pub answers: usize,
 }
 
-/// What has been lost of one producer's stream, for the log and the metrics.
+/// What has been lost of one producer's stream, for the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Loss {
     /// The stream broke off inside a line, which was dropped.
@@ -37,6 +37,20 @@ pub struct Producers {
     slab: Slab<Producer>,
     generations: u32,
     limits: ProducerLimits,
+    counts: ProducerCounts,
+}
+
+/// What has become of the producers since the start, in numbers that only grow.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProducerCounts {
+    /// Producers that connected.
+    pub connected: u64,
+    /// Bytes read from them.
+    pub bytes: u64,
+    /// Lines dropped because the stream broke off inside.
+    pub cut_lines: u64,
+    /// Answers lost because they were left unread, of producers that are gone.
+    pub lost_answers: u64,
 }
 
 #[derive(Debug)]
@@ -79,13 +93,14 @@ impl ProducerId {
 impl Producers {
     /// None yet.
     #[must_use]
-    pub const fn new(limits: ProducerLimits) -> Self {
-        Self { slab: Slab::new(), generations: 0, limits }
+    pub fn new(limits: ProducerLimits) -> Self {
+        Self { slab: Slab::new(), generations: 0, limits, counts: ProducerCounts::default() }
     }
 
     /// A producer has connected.
     pub fn connect(&mut self) -> ProducerId {
         self.generations = self.generations.wrapping_add(1);
+        self.counts.connected += 1;
         let producer = Producer {
             generation: self.generations,
             lines: LineReader::default(),
@@ -104,6 +119,7 @@ impl Producers {
         mut take: impl FnMut(u64, Result<&[u8], TooLong>, &mut Vec<u8>),
     ) {
         let ProducerLimits { line: limit, answers } = self.limits;
+        self.counts.bytes += input.len() as u64;
         let Some(producer) = self.get_mut(id) else { return };
         producer.taken += input.len();
         while let Some(RawLine { number, bytes }) = producer.lines.read(&mut input, limit) {
@@ -136,7 +152,10 @@ impl Producers {
             return Loss::default();
         }
         let Producer { lines, answers, .. } = self.slab.remove(id.index());
-        Loss { cut_line: lines.is_inside_line(), answers: answers.lost }
+        let loss = Loss { cut_line: lines.is_inside_line(), answers: answers.lost };
+        self.counts.cut_lines += u64::from(loss.cut_line);
+        self.counts.lost_answers += loss.answers;
+        loss
     }
 
     /// Writes as much of the answers as `writer` takes. Returns whether that is all of them.
@@ -156,6 +175,12 @@ impl Producers {
     /// Everything that was read has been sent on as far as it could be: all may be read again.
     pub fn forget_taken(&mut self) {
         self.slab.iter_mut().for_each(|(_, producer)| producer.taken = 0);
+    }
+
+    /// What has become of them since the start.
+    #[must_use]
+    pub const fn counts(&self) -> ProducerCounts {
+        self.counts
     }
 
     /// How many there are.

@@ -5,6 +5,7 @@ use super::settings::Settings;
 use crate::config::Config;
 use crate::log;
 use crate::net::{Listening, ServeError};
+use std::io::{self, Write as _};
 
 /// Runs the server
 ///
@@ -29,10 +30,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     warn_of(&config);
     let failed = |error: ServeError| Failure::new(Exit::Failed, format!("The server cannot run: {error}."));
     let listening = Listening::bind(&config).map_err(failed)?;
+    if let Some(address) = listening.metrics_address() {
+        ::log::info!(address:%; "metrics");
+    }
     ::log::info!(address:% = listening.address(), socket:% = listening.events_path().display(); "ready");
     if config.web_socket_events.port == 0 {
-        // Whoever left the choice to the system may want to read it.
-        println!("{}", listening.address());
+        // Whoever left the choice to the system may want to read it. The log has it too, so a server serves without.
+        let _ = writeln!(io::stdout(), "{}", listening.address());
     }
     listening.serve().map_err(failed)
 }
@@ -41,8 +45,5 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 fn warn_of(config: &Config) {
     if config.web_socket_events.origins.admit_any() {
         ::log::warn!("[webSocketEvents] origins is not set: pages of any origin may connect");
-    }
-    if config.metrics.address.is_some() {
-        ::log::warn!("[metrics] address has no effect yet");
     }
 }

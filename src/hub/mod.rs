@@ -6,12 +6,16 @@
 mod admission;
 mod clients;
 mod consulting;
+mod counts;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod publishing;
 mod rate;
 mod requests;
 mod taking_back;
 
 pub use admission::Admission;
+pub use counts::HubCounts;
 
 use crate::access::Access;
 use crate::api::{Code, Line, LineError, encode_refused};
@@ -61,6 +65,7 @@ pub struct Hub {
     run: Run,
     /// The frame of each reply, by its code.
     replies: [Vec<u8>; Code::ALL.len()],
+    counts: HubCounts,
 }
 
 impl Hub {
@@ -90,6 +95,7 @@ impl Hub {
             enforce_expiry,
             run: Run::default(),
             replies: Code::ALL.map(reply),
+            counts: HubCounts::default(),
         }
     }
 }
@@ -116,6 +122,12 @@ impl Application for Hub {
         self.request(peers, peer, message, now);
     }
 
+    fn user(&self, peer: PeerId) -> Option<String> {
+        let users: Vec<String> =
+            self.subscriptions.users_of_peer(peer).map(|user| user.to_string()).collect();
+        (!users.is_empty()).then(|| users.join(","))
+    }
+
     fn closed(&mut self, peer: PeerId) {
         self.subscriptions.disconnect(peer);
         self.clients.disconnect(peer);
@@ -139,10 +151,14 @@ impl Service for Hub {
         match line {
             Ok(Line::Event(event)) => self.publish(peers, &event, answers, now),
             Ok(Line::Revoke { user, subject, ack }) => {
+                self.counts.revocations += 1;
                 let ended = self.revoke(peers, user, subject, now);
                 publishing::acknowledge(ack, ended, answers);
             }
-            Err(error) => encode_refused(number, &error, answers),
+            Err(error) => {
+                self.counts.refused_lines += 1;
+                encode_refused(number, &error, answers);
+            }
         }
     }
 
@@ -165,6 +181,6 @@ impl Service for Hub {
     }
 
     fn queue_held_back(&mut self, peers: &mut Peers, now: Now) {
-        self.run.queue(&self.subscriptions, peers, now.monotonic);
+        self.run.queue(&self.subscriptions, peers, &mut self.counts, now.monotonic);
     }
 }

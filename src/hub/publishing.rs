@@ -4,8 +4,8 @@
 //! Events that follow each other and go to the same subscribers are joined: a burst costs each subscriber one entry in its
 //! queue and one write, however many events it has.
 
-use super::{Hub, OpCode, encode};
-use crate::api::{Audience, Event, encode_taken};
+use super::{Hub, HubCounts, OpCode, encode};
+use crate::api::{Audience, Event, EventType, encode_taken};
 use crate::peers::{Lane, Peers, Shared};
 use crate::subscriptions::{Subscriptions, Topic};
 use crate::time::{Monotonic, Now};
@@ -21,6 +21,8 @@ const JOINED_BYTES: usize = 64 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Run {
     topic: Option<Topic>,
+    /// How many there are.
+    events: u64,
     frames: Vec<u8>,
     /// The message that is being encoded.
     message: Vec<u8>,
@@ -28,14 +30,21 @@ pub(super) struct Run {
 
 impl Run {
     /// Queues the events for the topic's subscribers, and is empty again.
-    pub(super) fn queue(&mut self, subscriptions: &Subscriptions, peers: &mut Peers, now: Monotonic) {
+    pub(super) fn queue(
+        &mut self,
+        subscriptions: &Subscriptions,
+        peers: &mut Peers,
+        counts: &mut HubCounts,
+        now: Monotonic,
+    ) {
         if let Some(topic) = self.topic.take() {
             let mut messages = self.take();
             let subscribers = subscriptions.subscribers(&topic);
             let lane = lane(subscribers.len());
-            for subscriber in subscribers {
-                peers.deliver(subscriber.slot(), &mut messages, lane, now);
-            }
+            let slots = subscribers.iter().map(|subscriber| subscriber.slot());
+            let queued = slots.filter(|&slot| peers.deliver(slot, &mut messages, lane, now)).count();
+            counts.deliveries[topic.subject().kind as usize] +=
+                queued as u64 * std::mem::take(&mut self.events);
         }
     }
 
@@ -62,17 +71,19 @@ impl Hub {
             (Audience::Users(users), id) => self.notify(peers, Some(users), id, event, now),
             (Audience::Everyone | Audience::Attached, id) => self.notify(peers, None, id, event, now),
         };
+        self.counts.events[event.subject.kind as usize] += 1;
         acknowledge(event.ack, subscribers, answers);
     }
 
     /// Adds the event to the run of its topic. Returns how many it goes to.
     fn publish_to_topic(&mut self, peers: &mut Peers, topic: Topic, event: &Event<'_>, now: Now) -> usize {
         if self.run.topic != Some(topic) || self.run.frames.len() >= JOINED_BYTES {
-            self.run.queue(&self.subscriptions, peers, now.monotonic);
+            self.run.queue(&self.subscriptions, peers, &mut self.counts, now.monotonic);
         }
         let subscribers = self.subscriptions.subscribers(&topic).len();
         if subscribers > 0 {
             self.run.topic = Some(topic);
+            self.run.events += 1;
             self.run.encode(event);
         }
         subscribers
@@ -87,7 +98,7 @@ impl Hub {
         event: &Event<'_>,
         now: Now,
     ) -> usize {
-        self.run.queue(&self.subscriptions, peers, now.monotonic);
+        self.run.queue(&self.subscriptions, peers, &mut self.counts, now.monotonic);
         let mut slots: Vec<usize> = self.subscriptions.notified(users, id).collect();
         slots.sort_unstable();
         slots.dedup();
@@ -95,9 +106,9 @@ impl Hub {
             self.run.encode(event);
             let mut messages = self.run.take();
             let lane = lane(slots.len());
-            for &slot in &slots {
-                peers.deliver(slot, &mut messages, lane, now.monotonic);
-            }
+            let queued =
+                slots.iter().filter(|&&slot| peers.deliver(slot, &mut messages, lane, now.monotonic)).count();
+            self.counts.deliveries[EventType::Notification as usize] += queued as u64;
         }
         slots.len()
     }

@@ -7,15 +7,17 @@ use super::Hub;
 use super::clients::{Waiting, Wish};
 use crate::access::Decision;
 use crate::api::{Action, Code, Request};
-use crate::peers::{PeerId, Peers};
+use crate::peers::{CloseReason, PeerId, Peers};
 use crate::subscriptions::{Lease, Topic};
 use crate::time::{Now, Wall};
 use crate::token::{Claims, Lookup};
-use crate::websocket::close::CloseCode;
 use crate::websocket::message::Message;
 
 /// Signatures checked in one turn: about two milliseconds with RSA-4096.
 const SIGNATURES_A_TURN: usize = 32;
+
+/// So many tokens can be looked up, or refused for their contents, in the time of one signature check.
+const LOOKUPS_FOR_A_SIGNATURE: usize = 16;
 
 /// So many bad tokens in a row close the connection.
 const BAD_TOKENS: u8 = 5;
@@ -41,7 +43,7 @@ impl Hub {
             // What has been read already is still taken; the rest stays where it is.
             peers.pause(peer);
             if self.clients.waiting(peer) > self.limits.request_burst as usize + WAITING_OVER_BURST {
-                peers.close(peer, CloseCode::POLICY_VIOLATION, "too many requests", now.monotonic);
+                peers.close(peer, CloseReason::TooManyRequests, now.monotonic);
             }
         }
     }
@@ -59,7 +61,7 @@ impl Hub {
         match self.tokens.lookup(&auth, now.wall) {
             Lookup::Known(Ok(claims)) => self.ask(claims, wish, now),
             Lookup::Known(Err(_)) => Waiting::Refused(Code::InvalidToken),
-            Lookup::Unverified(_) => Waiting::Token { auth: auth.into(), wish },
+            Lookup::Unverified(token) => Waiting::Token { token, wish },
         }
     }
 
@@ -77,15 +79,18 @@ impl Hub {
 
     /// Checks a turn's share of signatures.
     pub(super) fn verify_some(&mut self, peers: &mut Peers, now: Now) {
-        let mut budget = SIGNATURES_A_TURN;
+        let mut budget = SIGNATURES_A_TURN * LOOKUPS_FOR_A_SIGNATURE;
         while budget > 0 {
-            let Some((peer, auth, wish)) = self.clients.next_unverified() else { break };
+            let Some((peer, token, wish)) = self.clients.next_unverified() else { break };
             // It may have been verified for another request meanwhile, and it may have expired.
-            let verified = match self.tokens.lookup(&auth, now.wall) {
-                Lookup::Known(known) => known,
-                Lookup::Unverified(unverified) => {
-                    budget = budget.saturating_sub(unverified.cost());
-                    self.tokens.verify(unverified)
+            let verified = match self.tokens.settle(&token, now.wall) {
+                Some(known) => {
+                    budget -= 1;
+                    known
+                }
+                None => {
+                    budget = budget.saturating_sub(token.cost() * LOOKUPS_FOR_A_SIGNATURE);
+                    self.tokens.verify(&token)
                 }
             };
             let waiting = match verified {
@@ -105,7 +110,7 @@ impl Hub {
         {
             match self.renew(waiting, now) {
                 asked @ Waiting::Access { .. } => {
-                    self.clients.put_back(peer, asked);
+                    self.clients.wait_first(peer, asked);
                     break;
                 }
                 known => self.finish(peers, peer, known, now),
@@ -176,13 +181,14 @@ impl Hub {
     /// Replies to one request, and closes the connection of a client that goes on asking in vain.
     fn reply(&mut self, peers: &mut Peers, peer: PeerId, code: Code, now: Now) {
         peers.send(peer, &self.replies[usize::from(code.number())], now.monotonic);
+        self.counts.replies[usize::from(code.number())] += 1;
         let client = self.clients.get_mut(peer);
         client.bad_tokens += u8::from(code == Code::InvalidToken);
         client.over_rate = if code == Code::TooManyRequests { client.over_rate + 1 } else { 0 };
         if client.bad_tokens >= BAD_TOKENS {
-            peers.close(peer, CloseCode::POLICY_VIOLATION, "too many bad tokens", now.monotonic);
+            peers.close(peer, CloseReason::TooManyBadTokens, now.monotonic);
         } else if client.over_rate >= OVER_RATE {
-            peers.close(peer, CloseCode::POLICY_VIOLATION, "too many requests", now.monotonic);
+            peers.close(peer, CloseReason::TooManyRequests, now.monotonic);
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The client is told once for each subscription lost.
 
-use super::{Hub, OpCode, encode};
+use super::{Hub, HubCounts, OpCode, encode};
 use crate::access::{Access, Decision};
 use crate::api::{Code, Subject, UserId, encode_loss};
 use crate::peers::Peers;
@@ -24,8 +24,9 @@ impl Hub {
         self.rights += 1;
         self.access.revoke(user, subject, now.monotonic);
         let mut count = 0;
+        let counts = &mut self.counts;
         let mut told = |subscription, code| {
-            tell(peers, subscription, code, now.monotonic);
+            tell(peers, counts, subscription, code, now.monotonic);
             count += 1;
         };
         match subject {
@@ -46,18 +47,20 @@ impl Hub {
             return;
         }
         self.queue_held_back(peers, now);
-        self.subscriptions
-            .expire(now.wall, |subscription| tell(peers, subscription, Code::InvalidToken, now.monotonic));
+        let Self { subscriptions, counts, .. } = self;
+        subscriptions.expire(now.wall, |subscription| {
+            tell(peers, counts, subscription, Code::InvalidToken, now.monotonic);
+        });
     }
 
     /// Takes other keys into use. A subscription whose token was verified with a key that is gone ends, with code 2.
     pub fn replace_keys(&mut self, peers: &mut Peers, keys: KeySet, now: Now) {
         self.queue_held_back(peers, now);
         if self.tokens.replace_keys(keys) {
-            let tokens = &self.tokens;
-            self.subscriptions.end_where(
+            let Self { tokens, counts, subscriptions, .. } = self;
+            subscriptions.end_where(
                 |subscription| (!tokens.knows_key(subscription.lease.key)).then_some(Code::InvalidToken),
-                |subscription, code| tell(peers, subscription, code, now.monotonic),
+                |subscription, code| tell(peers, counts, subscription, code, now.monotonic),
             );
         }
     }
@@ -67,8 +70,8 @@ impl Hub {
         self.queue_held_back(peers, now);
         self.rights += 1;
         self.access = access;
-        let access = &mut self.access;
-        self.subscriptions.end_where(
+        let Self { access, counts, subscriptions, .. } = self;
+        subscriptions.end_where(
             |&Subscription { user, topic, .. }| match access.decide(
                 user,
                 Some(topic.subject()),
@@ -77,13 +80,20 @@ impl Hub {
                 Decision::Now(Code::Ok) | Decision::Later(_) => None,
                 Decision::Now(code) => Some(code),
             },
-            |subscription, code| tell(peers, subscription, code, now.monotonic),
+            |subscription, code| tell(peers, counts, subscription, code, now.monotonic),
         );
     }
 }
 
 /// Tells the client that a subscription is lost.
-fn tell(peers: &mut Peers, Subscription { peer, topic, .. }: Subscription, code: Code, now: Monotonic) {
+fn tell(
+    peers: &mut Peers,
+    counts: &mut HubCounts,
+    Subscription { peer, topic, .. }: Subscription,
+    code: Code,
+    now: Monotonic,
+) {
+    counts.lost_subscriptions[usize::from(code.number())] += 1;
     let (mut message, mut frame) = (Vec::new(), Vec::new());
     encode_loss(code, topic.subject(), &mut message);
     encode(OpCode::Text, &message, None, &mut frame);
@@ -124,6 +134,7 @@ mod tests {
             peers: 1,
             handshake: time,
             message: time,
+            frames_per_second: 0,
             ping: time,
             pong: time,
             close: time,

@@ -6,19 +6,20 @@
 
 use super::clock::Clock;
 use super::events_socket::EventsSocket;
+use super::metrics_http::MetricsHttp;
 use super::peer_sockets::{Accepted, PeerSockets};
 use super::producer_sockets::ProducerSockets;
+use super::random::random;
 use super::service_manager::{Counts, ServiceManager};
 use super::signals::{Request, SignalPipe};
 use super::token::Source;
+use crate::metrics::{Answer, LoopFigures, Page, Reloads};
 use crate::server::{Server, Service};
 use crate::time::{Monotonic, Now};
-use crate::websocket::close::CloseCode;
-use crate::websocket::handshake::Rejection;
 use mio::event::Event;
 use mio::{Events, Poll, Registry};
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes read at once, from whomever.
 const BUFFER: usize = 64 << 10;
@@ -44,15 +45,30 @@ pub(super) struct EventLoop<S> {
     /// Until when nobody is accepted, for want of descriptors.
     accept_again: Option<Monotonic>,
     stage: Stage,
+    metrics: Option<Metrics<S>>,
+    /// Over how long the closings are spread in the end.
+    drain: Duration,
+    figures: LoopFigures,
+    /// When the producers' lines that have not reached every peer yet began to be read.
+    fan_out: Option<Instant>,
+}
+
+/// The metrics' endpoint, and who writes the metrics.
+pub(super) struct Metrics<S> {
+    pub(super) http: MetricsHttp,
+    pub(super) render: fn(&Server<S>, &LoopFigures) -> String,
 }
 
 /// How far stopping has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Serving,
-    /// Nobody new is accepted; what producers have written is read to the end.
-    Draining,
-    /// Every peer is being closed.
+    /// No new client is accepted; what producers had written when the signal came is read to the end. Producers that
+    /// had connected are accepted, for want of descriptors not beyond this moment.
+    Draining {
+        accept_until: Monotonic,
+    },
+    /// The peers are being closed, each in its time.
     Closing,
 }
 
@@ -67,6 +83,11 @@ pub(super) trait Housekeeping<S> {
     /// SIGHUP has come: reads again what may have changed. `false` if there is nothing to read: then the signal means
     /// what it means to most programs, that their terminal is gone, and ends the server.
     fn reload(&mut self, server: &mut Server<S>, now: Now) -> bool;
+
+    /// What has been read again since the start.
+    fn reloads(&self) -> Reloads {
+        Reloads::default()
+    }
 
     /// A socket of the housekeeping's own is ready for something.
     fn ready(&mut self, _event: &Event) {}
@@ -106,11 +127,15 @@ impl<S: Service> EventLoop<S> {
         peers: PeerSockets,
         events_socket: Option<EventsSocket>,
         manager: ServiceManager,
+        metrics: Option<Metrics<S>>,
+        drain: Duration,
     ) -> io::Result<Self> {
+        let clock = Clock::new();
         let signals = SignalPipe::new(poll.registry())?;
         Ok(Self {
             poll,
-            clock: Clock::new(),
+            figures: LoopFigures { started: clock.now().wall, ..LoopFigures::default() },
+            clock,
             server,
             peers,
             producers: ProducerSockets::default(),
@@ -121,6 +146,9 @@ impl<S: Service> EventLoop<S> {
             producers_wait: false,
             accept_again: None,
             stage: Stage::Serving,
+            metrics,
+            drain,
+            fan_out: None,
         })
     }
 
@@ -139,6 +167,7 @@ impl<S: Service> EventLoop<S> {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
+            let start = Instant::now();
             let now = self.clock.now();
             for event in &events {
                 self.dispatch(event, &mut housekeeping, now);
@@ -149,6 +178,8 @@ impl<S: Service> EventLoop<S> {
             }
             self.turn(&mut housekeeping, now);
             self.manager.turned(self.counts(), now.monotonic);
+            self.figures.reloads = housekeeping.reloads();
+            self.figures.turns.observe(start.elapsed());
             if self.stage == Stage::Closing && self.server.peers.is_empty() {
                 return Ok(());
             }
@@ -176,11 +207,21 @@ impl<S: Service> EventLoop<S> {
             Source::PeerListener => self.peers.listener_ready(),
             Source::ProducerListener => self.producers_wait = true,
             Source::AccessService => housekeeping.ready(event),
+            Source::MetricsListener => {
+                if let Some(metrics) = &mut self.metrics {
+                    metrics.http.listener_ready();
+                }
+            }
+            Source::Metrics(scraper) => {
+                if let Some(metrics) = &mut self.metrics {
+                    metrics.http.ready(scraper);
+                }
+            }
             Source::Signals => {
                 for request in self.signals.pending().collect::<Vec<_>>() {
                     match request {
                         Request::Reload if self.reload(housekeeping, now) => {}
-                        Request::Reload | Request::Stop => self.stop(),
+                        Request::Reload | Request::Stop => self.stop(now),
                     }
                 }
             }
@@ -195,19 +236,21 @@ impl<S: Service> EventLoop<S> {
         reloaded
     }
 
-    /// One step further towards the end: the first signal drains, a second one closes at once.
-    fn stop(&mut self) {
-        log::info!("stopping");
+    /// One step further towards the end: the first signal drains, a second one ends at once.
+    fn stop(&mut self, now: Now) {
         self.peers.close_listener(self.poll.registry());
+        self.accept_again = None;
         self.stage = match self.stage {
             Stage::Serving => {
+                log::info!("stopping");
                 self.manager.stopping();
                 // Whoever has connected and written before the signal is read, whether its readiness has been told or not.
-                self.producers_wait = true;
-                self.producers.all_readable();
-                Stage::Draining
+                self.producers_wait = self.events_socket.is_some();
+                self.producers.stopping();
+                Stage::Draining { accept_until: now.monotonic + self.drain }
             }
-            Stage::Draining | Stage::Closing => {
+            Stage::Draining { .. } | Stage::Closing => {
+                log::info!("stopping at once");
                 for peer in self.server.peers.ids().collect::<Vec<_>>() {
                     self.server.disconnect(peer);
                 }
@@ -220,12 +263,41 @@ impl<S: Service> EventLoop<S> {
         self.accept(now);
         self.producers.read(&mut self.server, &mut self.buffer, now);
         self.peers.read(&mut self.server, &mut self.buffer, now);
-        self.server.advance(now);
+        if self.fan_out.is_none() && self.server.is_ahead() {
+            self.fan_out = Some(Instant::now());
+        }
+        self.advance(now);
         housekeeping.turn(&mut self.server, self.poll.registry(), &mut self.buffer, now);
-        self.drain(now);
         self.server.flush(&mut self.peers, now);
+        self.drain(now);
+        if !self.server.is_ahead()
+            && let Some(start) = self.fan_out.take()
+        {
+            self.figures.fan_outs.observe(start.elapsed());
+        }
         self.producers.write_answers(&mut self.server);
         self.server.reap(|peer| self.peers.close(peer));
+        self.serve_metrics(now);
+    }
+
+    /// Does what is due, and measures it if signatures are to be checked: that is nearly all of it then.
+    fn advance(&mut self, now: Now) {
+        let start = self.server.service.has_work().then(Instant::now);
+        self.server.advance(now);
+        if let Some(start) = start {
+            self.figures.verification += start.elapsed();
+        }
+    }
+
+    fn serve_metrics(&mut self, now: Now) {
+        let Self { metrics: Some(Metrics { http, render }), server, figures, .. } = self else { return };
+        figures.draining = self.stage != Stage::Serving;
+        http.turn(self.poll.registry(), &mut self.buffer, now.monotonic, |page| match page {
+            Page::Metrics => Answer::Metrics(render(server, figures)),
+            Page::Health => Answer::Alive,
+            Page::Ready if figures.draining => Answer::Stopping,
+            Page::Ready => Answer::Ready,
+        });
     }
 
     fn accept(&mut self, now: Now) {
@@ -235,6 +307,7 @@ impl<S: Service> EventLoop<S> {
         self.accept_again = None;
         if let Accepted::PauseFor(pause) = self.peers.accept(&mut self.server, self.poll.registry(), now) {
             self.accept_again = Some(now.monotonic + pause);
+            self.figures.accept_pauses += 1;
         }
         if let Some(listener) = self.events_socket.as_ref().filter(|_| self.producers_wait) {
             match self.producers.accept(listener, &mut self.server, self.poll.registry()) {
@@ -242,25 +315,29 @@ impl<S: Service> EventLoop<S> {
                 Err(error) => {
                     log::warn!(error:%; "cannot accept producers, trying again shortly");
                     self.accept_again = Some(now.monotonic + ACCEPT_PAUSE);
+                    self.figures.accept_pauses += 1;
                 }
             }
         }
     }
 
-    /// Once the producers' lines are read to the end, closes every peer.
+    /// Once all that producers had written is read, and has been offered to every peer, begins to close the peers. What
+    /// producers still write reaches those who are still connected.
     fn drain(&mut self, now: Now) {
-        if self.stage == Stage::Draining && self.producers.is_drained() {
-            self.stage = Stage::Closing;
-            if let Some(socket) = self.events_socket.take() {
-                socket.close(self.poll.registry());
-            }
-            self.server.service.queue_held_back(&mut self.server.peers, now);
-            for peer in self.server.peers.ids().collect::<Vec<_>>() {
-                self.server.peers.close(peer, CloseCode::GOING_AWAY, "server is stopping", now.monotonic);
-                self.server.peers.reject(peer, Rejection::Unavailable { retry_after: 1 }, now.monotonic);
-            }
-            self.server.peers.settle(&mut self.server.service);
+        let Stage::Draining { accept_until } = self.stage else { return };
+        let may_accept = self.producers_wait && now.monotonic < accept_until;
+        if may_accept || self.producers.owe_lines() || self.server.is_ahead() {
+            return;
         }
+        if self.producers_wait {
+            log::error!("producers that had connected could not be accepted: what they wrote is not read");
+        }
+        self.stage = Stage::Closing;
+        if let Some(socket) = self.events_socket.take() {
+            socket.close(self.poll.registry());
+        }
+        log::info!(connections = self.server.peers.open(), seconds = self.drain.as_secs(); "closing connections");
+        self.server.drain(self.drain, random(), now);
     }
 
     fn counts(&self) -> Counts {
@@ -277,7 +354,6 @@ impl<S: Service> EventLoop<S> {
             || self.producers.has_readable(&self.server)
             || self.server.has_work()
             || housekeeping.has_work()
-            || self.stage == Stage::Draining
         {
             return Some(Duration::ZERO);
         }
@@ -287,6 +363,7 @@ impl<S: Service> EventLoop<S> {
             self.accept_again,
             next_tick,
             self.manager.next_deadline(now.monotonic),
+            self.metrics.as_ref().and_then(|metrics| metrics.http.next_deadline()),
         ];
         // A millisecond more, for the clock counts whole ones and a wait must not end just before its time.
         let until = |due: Monotonic| (due - now.monotonic) + Duration::from_millis(1);

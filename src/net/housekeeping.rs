@@ -4,6 +4,7 @@ use super::access_socket::AccessSocket;
 use super::event_loop::Housekeeping;
 use super::reload::Reload;
 use crate::hub::Hub;
+use crate::metrics::Reloads;
 use crate::server::Server;
 use crate::time::{Monotonic, Now};
 use mio::Registry;
@@ -28,6 +29,10 @@ impl Housekeeping<Hub> for Household {
     fn reload(&mut self, server: &mut Server<Hub>, now: Now) -> bool {
         self.reload.reload(server, now);
         true
+    }
+
+    fn reloads(&self) -> Reloads {
+        self.reload.counts()
     }
 
     fn ready(&mut self, event: &Event) {

@@ -14,8 +14,10 @@ mod clock;
 mod event_loop;
 mod events_socket;
 mod housekeeping;
+mod metrics_http;
 mod peer_sockets;
 mod producer_sockets;
+mod random;
 mod reload;
 mod service_manager;
 mod signals;
@@ -25,16 +27,18 @@ mod token;
 use crate::access::{self, Access, ServiceSettings};
 use crate::config::{self, AccessMode, Config, FileError, read_access_file};
 use crate::hub::{Admission, Hub, HubLimits};
+use crate::metrics::{self, Facts};
 use crate::peers::{PeerLimits, Peers};
 use crate::producers::{ProducerLimits, Producers};
 use crate::server::{Server, Service};
 use crate::token::{KeySet, Tokens};
 use crate::websocket::message::Limits;
 use access_socket::AccessSocket;
-use event_loop::{EventLoop, NoHousekeeping};
+use event_loop::{EventLoop, Metrics, NoHousekeeping};
 use events_socket::{Allowed, EventsSocket};
 use housekeeping::Household;
-use mio::Poll;
+use metrics_http::{MetricsHttp, ScraperLimits};
+use mio::{Poll, Registry};
 use peer_sockets::PeerSockets;
 use reload::Reload;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -59,6 +63,7 @@ pub struct Listening {
     /// A server that was given all it knows has none.
     household: Option<Household>,
     address: SocketAddr,
+    metrics_address: Option<SocketAddr>,
     events_path: PathBuf,
 }
 
@@ -79,6 +84,14 @@ pub enum ServeError {
     /// The address for clients is taken, or not this machine's.
     #[error("cannot listen on {address} ([webSocketEvents] address and port): {error}")]
     Address {
+        /// What was to be listened on.
+        address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The address for the metrics is taken, or not this machine's.
+    #[error("cannot listen on {address} ([metrics] address): {error}")]
+    Metrics {
         /// What was to be listened on.
         address: SocketAddr,
         /// Why not.
@@ -149,6 +162,10 @@ impl Listening {
         };
         let events = events.map_err(|error| ServeError::EventsSocket(error.to_string()))?;
         let address = peers.address()?;
+        let metrics =
+            config.metrics.address.map(|address| metrics(address, &config.metrics, poll.registry()));
+        let metrics = metrics.transpose()?;
+        let metrics_address = metrics.as_ref().map(|metrics| metrics.http.address()).transpose()?;
         let connections = connections(&config.limits)?;
         let server = server(config, connections, hub(config, connections, embedded));
         let events_path = events.path().to_owned();
@@ -156,14 +173,21 @@ impl Listening {
             let configured = config.events.socket.display();
             log::warn!(socket:% = events_path.display(), configured:%; "the command publish looks for another events socket");
         }
-        let event_loop = EventLoop::new(poll, server, peers, Some(events), manager)?;
-        Ok(Self { event_loop, household, address, events_path })
+        let event_loop =
+            EventLoop::new(poll, server, peers, Some(events), manager, metrics, config.limits.drain_seconds)?;
+        Ok(Self { event_loop, household, address, metrics_address, events_path })
     }
 
     /// The address clients connect to.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address of the metrics' endpoint, if there is one.
+    #[must_use]
+    pub const fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// The path of the socket that producers connect to.
@@ -199,7 +223,8 @@ pub fn serve_clients(
     let sockets = bind_clients(config, &poll, None)?;
     ready(sockets.address()?);
     let server = server(config, connections(&config.limits)?, service);
-    Ok(EventLoop::new(poll, server, sockets, None, ServiceManager::default())?.run(NoHousekeeping)?)
+    let (manager, drain) = (ServiceManager::default(), config.limits.drain_seconds);
+    Ok(EventLoop::new(poll, server, sockets, None, manager, None, drain)?.run(NoHousekeeping)?)
 }
 
 /// The listener for clients: the service manager's, or one at the configured address.
@@ -234,6 +259,22 @@ fn access(config: &config::Access) -> Result<Access, FileError> {
     })
 }
 
+/// The metrics' endpoint at `address`.
+fn metrics(
+    address: SocketAddr,
+    config: &config::Metrics,
+    registry: &Registry,
+) -> Result<Metrics<Hub>, ServeError> {
+    let limits = ScraperLimits {
+        connections: config.connections,
+        head_bytes: config.head_bytes,
+        time: config.seconds,
+    };
+    let http = MetricsHttp::bind(address, limits, registry)
+        .map_err(|error| ServeError::Metrics { address, error })?;
+    Ok(Metrics { http, render: |server, figures| metrics::render(Facts { server, figures }) })
+}
+
 /// The socket of whoever decides, if it is a service.
 fn access_socket(config: &Config) -> Option<AccessSocket> {
     match &config.access.mode {
@@ -251,6 +292,7 @@ fn server<S: Service>(config: &Config, connections: usize, service: S) -> Server
         message: limits.message_seconds,
         ping: limits.ping_seconds,
         pong: limits.pong_seconds,
+        frames_per_second: limits.frames_per_second,
         close: limits.close_seconds,
         queue: limits.queue_bytes,
         queue_soft: limits.queue_soft_bytes,

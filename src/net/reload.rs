@@ -5,6 +5,7 @@
 use crate::access::Access;
 use crate::config::{AccessMode, Config, read_access_file};
 use crate::hub::Hub;
+use crate::metrics::Reloads;
 use crate::server::Server;
 use crate::time::Now;
 use std::fs;
@@ -15,6 +16,7 @@ use std::os::unix::fs::MetadataExt as _;
 pub(super) struct Reload {
     config: Config,
     access_file: Option<Version>,
+    reloads: Reloads,
 }
 
 /// What tells that a file is another, or has been written to: device, inode, length, and the times of its last changes.
@@ -28,7 +30,7 @@ struct Version {
 
 impl Reload {
     pub(super) fn new(config: Config) -> Self {
-        let mut reload = Self { config, access_file: None };
+        let mut reload = Self { config, access_file: None, reloads: Reloads::default() };
         reload.access_file = reload.access_file_version();
         reload
     }
@@ -63,27 +65,38 @@ impl Reload {
         })
     }
 
-    fn reload_access(&self, server: &mut Server<Hub>, now: Now) {
+    /// What has been read again since the start.
+    pub(super) const fn counts(&self) -> Reloads {
+        self.reloads
+    }
+
+    fn reload_access(&mut self, server: &mut Server<Hub>, now: Now) {
         if let AccessMode::File(path) = &self.config.access.mode {
             match read_access_file(path) {
                 Ok(file) => {
                     let dataset_events = self.config.access.dataset_events.clone();
                     let access = Access::File { dataset_events, file };
                     server.service.replace_access(&mut server.peers, access, now);
+                    self.reloads.access_taken += 1;
                     log::info!("access file read again");
                 }
-                Err(error) => log::error!(error:%; "access file not taken, the old one stays in force"),
+                Err(error) => {
+                    self.reloads.access_refused += 1;
+                    log::error!(error:%; "access file not taken, the old one stays in force");
+                }
             }
         }
     }
 
-    fn reload_keys(&self, server: &mut Server<Hub>, now: Now) {
+    fn reload_keys(&mut self, server: &mut Server<Hub>, now: Now) {
         match self.config.token.read_keys() {
             Ok(keys) => {
                 server.service.replace_keys(&mut server.peers, keys, now);
+                self.reloads.keys_taken += 1;
                 log::info!("keys read again");
             }
             Err(errors) => {
+                self.reloads.keys_refused += 1;
                 for error in errors {
                     log::error!(error:%; "keys not taken, the old ones stay in force");
                 }

@@ -1,5 +1,6 @@
 //! What a readiness event is about: a kind, a slot and a generation in the 64 bits of a [`mio::Token`].
 
+use super::metrics_http::ScraperId;
 use crate::peers::PeerId;
 use crate::producers::ProducerId;
 use mio::Token;
@@ -11,6 +12,8 @@ pub(super) enum Source {
     PeerListener,
     /// The listener for producers.
     ProducerListener,
+    /// The listener of the metrics' endpoint.
+    MetricsListener,
     /// The pipe of signals.
     Signals,
     /// The connection to the access service.
@@ -19,6 +22,8 @@ pub(super) enum Source {
     Peer(PeerId),
     /// A producer.
     Producer(ProducerId),
+    /// A connection of the metrics' endpoint.
+    Metrics(ScraperId),
 }
 
 const KIND_SHIFT: u32 = 62;
@@ -27,6 +32,7 @@ const GENERATION_MASK: u64 = u64::MAX >> (64 - KIND_SHIFT + GENERATION_SHIFT);
 const SINGLE: u64 = 0;
 const PEER: u64 = 1;
 const PRODUCER: u64 = 2;
+const METRICS: u64 = 3;
 
 impl From<Source> for Token {
     fn from(source: Source) -> Self {
@@ -40,8 +46,10 @@ impl From<Source> for Token {
             Source::ProducerListener => pack(SINGLE, 1, 0),
             Source::Signals => pack(SINGLE, 2, 0),
             Source::AccessService => pack(SINGLE, 3, 0),
+            Source::MetricsListener => pack(SINGLE, 4, 0),
             Source::Peer(id) => pack(PEER, id.index(), id.generation()),
             Source::Producer(id) => pack(PRODUCER, id.index(), id.generation()),
+            Source::Metrics(id) => pack(METRICS, id.index as usize, id.generation),
         };
         Self(usize::try_from(bits).expect("a machine of 64 bits"))
     }
@@ -55,10 +63,12 @@ impl From<Token> for Source {
         match (bits >> KIND_SHIFT, index) {
             (PEER, _) => Self::Peer(PeerId::new(index, generation)),
             (PRODUCER, _) => Self::Producer(ProducerId::new(index, generation)),
+            (METRICS, _) => Self::Metrics(ScraperId { index, generation }),
             (_, 0) => Self::PeerListener,
             (_, 1) => Self::ProducerListener,
             (_, 2) => Self::Signals,
-            _ => Self::AccessService,
+            (_, 3) => Self::AccessService,
+            _ => Self::MetricsListener,
         }
     }
 }
@@ -72,9 +82,15 @@ mod tests {
         let ids = [(0, 0), (5, 7), (u32::MAX, u32::MAX >> 2), (1 << 20, 1)];
         let peers = ids.map(|(index, generation)| Source::Peer(PeerId::new(index, generation)));
         let producers = ids.map(|(index, generation)| Source::Producer(ProducerId::new(index, generation)));
-        let singles =
-            [Source::PeerListener, Source::ProducerListener, Source::Signals, Source::AccessService];
-        for source in singles.into_iter().chain(peers).chain(producers) {
+        let scrapers = ids.map(|(index, generation)| Source::Metrics(ScraperId { index, generation }));
+        let singles = [
+            Source::PeerListener,
+            Source::ProducerListener,
+            Source::Signals,
+            Source::AccessService,
+            Source::MetricsListener,
+        ];
+        for source in singles.into_iter().chain(peers).chain(producers).chain(scrapers) {
             assert_eq!(Source::from(Token::from(source)), source);
         }
     }

@@ -1,8 +1,7 @@
 //! What is queued for the peers and how it gets to them: bounds, the order of writing, and those who do not read.
 
-use super::{PeerId, Peers, Shared, Stage, id_of};
+use super::{Application, CloseReason, PeerId, Peers, Shared, Slowness, Stage, id_of};
 use crate::time::Monotonic;
-use crate::websocket::close::CloseCode;
 use crate::websocket::outgoing::Flush;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
@@ -44,6 +43,17 @@ pub(super) struct Delivery {
     blocked: BTreeMap<usize, Blocked>,
     /// Bytes queued for them since they were last looked through.
     added_to_blocked: usize,
+    /// Those closed for not reading, of whom the log has not been told.
+    slow: Vec<SlowConsumer>,
+}
+
+/// A peer that was closed because it did not read.
+#[derive(Clone, Copy, Debug)]
+struct SlowConsumer {
+    id: PeerId,
+    /// Bytes that were queued for it.
+    queued: usize,
+    slowness: Slowness,
 }
 
 /// What is watched of a peer whose socket is full.
@@ -70,17 +80,20 @@ impl Peers {
         }
     }
 
-    /// Queues shared messages for the peer in `slot`, in the form it has negotiated, if its connection is open.
-    pub fn deliver(&mut self, slot: usize, messages: &mut Shared, lane: Lane, now: Monotonic) {
-        let Some(peer) = self.slab.get(slot).filter(|peer| peer.marks.open) else { return };
+    /// Queues shared messages for the peer in `slot`, in the form it has negotiated, if its connection is open. Returns
+    /// whether they are queued.
+    pub fn deliver(&mut self, slot: usize, messages: &mut Shared, lane: Lane, now: Monotonic) -> bool {
+        let Some(peer) = self.slab.get(slot).filter(|peer| peer.marks.open) else { return false };
         let frames = match (peer.connection.deflate(), self.compress_from) {
             (Some(bits), Some(min_bytes)) => messages.compressed(bits, min_bytes, &mut self.codec),
             _ => messages.plain(),
         };
-        if self.has_room(slot, frames.as_bytes().len(), now) {
+        let queued = self.has_room(slot, frames.as_bytes().len(), now);
+        if queued {
             self.slab[slot].outgoing.push(frames.clone());
             self.mark_dirty(slot, lane);
         }
+        queued
     }
 
     /// Whether `bytes` more may be queued. If not, the peer is closed: it misses nothing without being told.
@@ -95,7 +108,7 @@ impl Peers {
         self.delivery.added_to_blocked += bytes;
         let has_room = peer.outgoing.queued() + bytes <= self.queue_limit(slot);
         if !has_room {
-            self.close_slow(slot, "queue full", now);
+            self.close_slow(slot, Slowness::QueueFull, now);
         }
         has_room
     }
@@ -106,12 +119,13 @@ impl Peers {
     }
 
     /// Closes a slow consumer, unless it is being closed already.
-    fn close_slow(&mut self, slot: usize, why: &str, now: Monotonic) {
+    fn close_slow(&mut self, slot: usize, slowness: Slowness, now: Monotonic) {
         let peer = &self.slab[slot];
         if peer.marks.open {
-            let queued = peer.outgoing.queued();
-            log::warn!(peer:% = self.addresses.get(peer.address), queued, why; "slow consumer");
-            self.close_now(id_of(slot, peer), CloseCode::POLICY_VIOLATION, "slow consumer", now);
+            let id = id_of(slot, peer);
+            self.delivery.slow.push(SlowConsumer { id, queued: peer.outgoing.queued(), slowness });
+            self.counts.count_slow(slowness);
+            self.close_now(id, CloseReason::SlowConsumer, now);
         }
     }
 
@@ -136,6 +150,20 @@ impl Peers {
     #[must_use]
     pub fn has_unflushed(&self) -> bool {
         self.delivery.dirty.iter().any(|lane| !lane.is_empty())
+    }
+
+    /// Bytes queued for all peers, those of shared frames counted for each; and the number of peers that wait for some.
+    #[must_use]
+    pub fn queued(&self) -> (usize, usize) {
+        // Whoever has something queued is to be written to or blocked; some are in several of the lists.
+        let [prompt, bulk] = &self.delivery.dirty;
+        let mut slots: Vec<usize> = prompt.iter().chain(bulk).map(|&slot| slot as usize).collect();
+        slots.extend(self.delivery.blocked.keys());
+        slots.sort_unstable();
+        slots.dedup();
+        let queued = slots.iter().filter_map(|&slot| self.slab.get(slot)).map(|peer| peer.outgoing.queued());
+        let queued = queued.filter(|&bytes| bytes > 0);
+        queued.fold((0, 0), |(bytes, peers), more| (bytes + more, peers + 1))
     }
 
     /// Writes what is queued to as many peers as a turn's budget allows: first those who are to be written to at
@@ -163,6 +191,7 @@ impl Peers {
             _ => peer.outgoing.write_to(sockets.socket(id), BYTES_A_WRITE),
         };
         let after = peer.outgoing.queued();
+        self.counts.bytes_sent += (before - after) as u64;
         match flushed {
             Ok(Flush::Done) => {
                 self.delivery.blocked.remove(&slot);
@@ -184,13 +213,22 @@ impl Peers {
                     blocked.over_soft = None;
                 }
                 if after > self.queue_limit(slot) {
-                    self.close_slow(slot, "queue full", now);
+                    self.close_slow(slot, Slowness::QueueFull, now);
                 }
             }
             Err(error) => {
                 log::debug!(peer:% = self.addresses.get(self.slab[slot].address), error:%; "write failed");
                 self.disconnect(id);
             }
+        }
+    }
+
+    /// Tells the log of the slow consumers, while the application still knows whose connections they were.
+    pub(super) fn log_slow<A: Application>(&mut self, application: &A) {
+        for SlowConsumer { id, queued, slowness } in std::mem::take(&mut self.delivery.slow) {
+            let Some(address) = self.address_of(id) else { continue };
+            let (user, why) = (application.user(id), slowness.text());
+            log::warn!(peer:% = address, user, queued, why; "slow consumer");
         }
     }
 
@@ -215,9 +253,9 @@ impl Peers {
             if outgoing.queued() > self.limits.queue_soft
                 && now - *blocked.over_soft.get_or_insert(now) >= soft_time
             {
-                slow.push((slot, "queue over the soft limit for too long"));
+                slow.push((slot, Slowness::OverSoftLimit));
             } else if now - blocked.progress >= soft_time {
-                slow.push((slot, "nothing read for too long"));
+                slow.push((slot, Slowness::NothingRead));
             } else {
                 others.push((outgoing.share(), slot));
             }
@@ -228,10 +266,10 @@ impl Peers {
             && let Some((share, slot)) = others.pop()
         {
             total -= share;
-            slow.push((slot, "all queues together full"));
+            slow.push((slot, Slowness::AllQueuesFull));
         }
-        for (slot, why) in slow {
-            self.close_slow(slot, why, now);
+        for (slot, slowness) in slow {
+            self.close_slow(slot, slowness, now);
         }
     }
 }

@@ -10,21 +10,23 @@
 
 mod addresses;
 mod application;
+mod counts;
 mod deadlines;
 mod delivery;
+mod drain;
 mod id;
 mod settings;
 mod shared;
 mod timers;
 
 pub use application::Application;
+pub use counts::{CloseReason, Ending, PeerCounts, Slowness};
 pub use delivery::{Lane, Sockets};
 pub use id::PeerId;
 pub use settings::PeerLimits;
 pub use shared::Shared;
 
 use crate::time::{Monotonic, Now};
-use crate::websocket::close::CloseCode;
 use crate::websocket::connection::{Connection, Ended, Step};
 use crate::websocket::deflate::Codec;
 use crate::websocket::handshake::Rejection;
@@ -32,6 +34,7 @@ use crate::websocket::message::Limits;
 use crate::websocket::outgoing::Outgoing;
 use addresses::{AddressKey, Addresses};
 use delivery::Delivery;
+use drain::Drain;
 use slab::Slab;
 use std::net::IpAddr;
 use timers::Timers;
@@ -51,6 +54,9 @@ pub struct Peers {
     codec: Codec,
     delivery: Delivery,
     timers: Timers,
+    /// The closings to come, once the server is stopping.
+    drain: Option<Drain>,
+    counts: PeerCounts,
     /// Peers that were open and are not, of which the application has not been told.
     ended: Vec<PeerId>,
     /// Peers whose sockets are to be given back.
@@ -68,6 +74,14 @@ struct Peer {
     address: AddressKey,
     stage: Stage,
     marks: Marks,
+    frames: FrameCount,
+}
+
+/// The frames without a message that have come from a peer in one second of the clock.
+#[derive(Clone, Copy, Debug, Default)]
+struct FrameCount {
+    second: u16,
+    count: u16,
 }
 
 /// How far a peer's transport has come.
@@ -121,6 +135,8 @@ impl Peers {
             delivery: Delivery::default(),
             timers: Timers::new(&limits),
             limits,
+            drain: None,
+            counts: PeerCounts::default(),
             ended: Vec::new(),
             gone: Vec::new(),
             resumed: Vec::new(),
@@ -138,6 +154,7 @@ impl Peers {
     /// A peer has connected from `address`. `None` when there are as many as there may be.
     pub fn connect(&mut self, address: IpAddr, now: Monotonic) -> Option<PeerId> {
         if self.slab.len() >= self.limits.peers {
+            self.counts.turned_away += 1;
             return None;
         }
         // As many bits as a driver can put beside the slot and a kind of its own into 64.
@@ -149,10 +166,12 @@ impl Peers {
             address: self.addresses.add(address),
             stage: Stage::Live,
             marks: Marks::default(),
+            frames: FrameCount::default(),
         };
         let index = u32::try_from(self.slab.insert(peer)).expect("fewer than 2^32 peers");
         let id = PeerId::new(index, self.generations);
         self.timers.handshake.set(id, now);
+        self.counts.accepted += 1;
         Some(id)
     }
 
@@ -164,6 +183,7 @@ impl Peers {
         mut input: &mut [u8],
         now: Now,
     ) {
+        self.counts.bytes_received += input.len() as u64;
         if let Some(peer) = self.get_mut(id) {
             peer.marks.awaits_pong = false;
         }
@@ -176,14 +196,16 @@ impl Peers {
             match connection.receive(&mut input, outgoing, &self.message_limits, &mut self.codec) {
                 Step::Starved => break,
                 Step::Message(message) => {
+                    self.counts.messages += 1;
                     self.message_finished(id);
                     application.message(self, id, message, now);
                 }
-                // A control frame that ends ends what has begun, unless it stands amid a message (§5.4).
                 Step::Frame(_) => {
+                    // A control frame that ends ends what has begun, unless it stands amid a message (§5.4).
                     if !connection.is_unfinished() {
                         self.message_finished(id);
                     }
+                    self.count_frame(id, now.monotonic);
                 }
                 Step::Upgrade(upgrade) => match application.upgrade(self, id, &upgrade, now) {
                     Ok(()) => {
@@ -191,13 +213,16 @@ impl Peers {
                         connection.accept(&upgrade, self.compress_from.is_some(), outgoing);
                         marks.open = true;
                         self.open += 1;
+                        self.counts.opened += 1;
                         self.timers.ping.set(id, now.monotonic);
                     }
                     Err(rejection) => self.reject(id, rejection, now.monotonic),
                 },
                 Step::Page(request) => match application.page(&request) {
                     Ok(page) => {
-                        self.answer(id, now.monotonic, |connection, out| connection.respond(page, out))
+                        let sent =
+                            self.answer(id, now.monotonic, |connection, out| connection.respond(page, out));
+                        self.counts.pages += u64::from(sent);
                     }
                     Err(rejection) => self.reject(id, rejection, now.monotonic),
                 },
@@ -209,82 +234,131 @@ impl Peers {
         self.mark_dirty(id.index(), Lane::Prompt);
     }
 
-    /// The peer's stream has ended, or its socket failed: no more is read or written.
-    pub fn disconnect(&mut self, id: PeerId) {
-        if let Some(peer) = self.get_mut(id)
-            && peer.stage != Stage::Gone
-        {
-            peer.stage = Stage::Gone;
-            peer.outgoing.clear();
-            self.gone.push(id);
-            self.end(id);
+    /// Counts a frame without a message. Too many in one second are a flood: a ping costs more than a message of a few
+    /// bytes, and no rate of requests is kept for it.
+    fn count_frame(&mut self, id: PeerId, now: Monotonic) {
+        self.counts.other_frames += 1;
+        let peer = &mut self.slab[id.index()];
+        #[expect(clippy::cast_possible_truncation, reason = "enough to tell a second from those around it")]
+        let second = (now.0 / 1000) as u16;
+        if peer.frames.second != second {
+            peer.frames = FrameCount { second, count: 0 };
+        }
+        peer.frames.count = peer.frames.count.saturating_add(1);
+        let limit = self.limits.frames_per_second;
+        if peer.marks.open && limit > 0 && u32::from(peer.frames.count) > limit {
+            log::info!(peer:% = self.addresses.get(peer.address); "too many frames without a message");
+            self.close_now(id, CloseReason::TooManyFrames, now);
+            // Its Close is not waited for: what still comes is not looked at any more.
+            self.slab[id.index()].stage = Stage::Finishing;
         }
     }
 
-    /// Begins to close an open connection with this code, after all that is queued for it.
-    pub fn close(&mut self, id: PeerId, code: CloseCode, reason: &str, now: Monotonic) {
+    /// The peer's stream has ended, or its socket failed: no more is read or written.
+    pub fn disconnect(&mut self, id: PeerId) {
+        self.drop_peer(id, Ending::Lost);
+    }
+
+    /// No more is read from this peer or written to it.
+    fn drop_peer(&mut self, id: PeerId, ending: Ending) {
+        if let Some(peer) = self.get_mut(id)
+            && peer.stage != Stage::Gone
+        {
+            let was_connecting = peer.is_connecting();
+            peer.stage = Stage::Gone;
+            peer.outgoing.clear();
+            self.counts.abandoned += u64::from(was_connecting);
+            self.gone.push(id);
+            self.end(id, ending);
+        }
+    }
+
+    /// Begins to close an open connection, after all that is queued for it.
+    pub fn close(&mut self, id: PeerId, reason: CloseReason, now: Monotonic) {
         if let Some(peer) = self.get_mut(id)
             && peer.marks.open
         {
-            peer.connection.close(code, reason, &mut peer.outgoing);
-            self.closing(id, now);
+            peer.connection.close(reason.code(), reason.text(), &mut peer.outgoing);
+            self.closing(id, Ending::Told(reason), now);
         }
     }
 
     /// Begins to close an open connection, in place of what is queued for it.
-    fn close_now(&mut self, id: PeerId, code: CloseCode, reason: &str, now: Monotonic) {
+    fn close_now(&mut self, id: PeerId, reason: CloseReason, now: Monotonic) {
         if let Some(peer) = self.get_mut(id)
             && peer.marks.open
         {
-            peer.connection.close_now(code, reason, &mut peer.outgoing);
-            self.closing(id, now);
+            peer.connection.close_now(reason.code(), reason.text(), &mut peer.outgoing);
+            self.closing(id, Ending::Told(reason), now);
         }
     }
 
     /// Something last has been queued for a peer whose connection is over for the application.
-    fn closing(&mut self, id: PeerId, now: Monotonic) {
+    fn closing(&mut self, id: PeerId, ending: Ending, now: Monotonic) {
         self.timers.close.set(id, now);
         self.mark_dirty(id.index(), Lane::Prompt);
-        self.end(id);
+        self.end(id, ending);
     }
 
     /// Refuses a peer that is still connecting.
     pub fn reject(&mut self, id: PeerId, rejection: Rejection, now: Monotonic) {
-        self.answer(id, now, |connection, outgoing| connection.reject(rejection, outgoing));
+        if self.answer(id, now, |connection, outgoing| connection.reject(rejection, outgoing)) {
+            self.counts.count_refusal(rejection);
+        }
     }
 
-    /// Gives a peer that is still connecting the HTTP answer that is all it gets.
-    fn answer(&mut self, id: PeerId, now: Monotonic, answer: impl FnOnce(&mut Connection, &mut Outgoing)) {
-        if let Some(peer) = self.get_mut(id)
-            && peer.stage == Stage::Live
-            && !(peer.connection.is_open() || peer.connection.is_closing())
-        {
-            answer(&mut peer.connection, &mut peer.outgoing);
-            peer.stage = Stage::Finishing;
-            self.timers.close.set(id, now);
-            self.mark_dirty(id.index(), Lane::Prompt);
-        }
+    /// Gives a peer that is still connecting the HTTP answer that is all it gets. Returns whether it was connecting.
+    fn answer(
+        &mut self,
+        id: PeerId,
+        now: Monotonic,
+        answer: impl FnOnce(&mut Connection, &mut Outgoing),
+    ) -> bool {
+        let Some(peer) = self.get_mut(id).filter(|peer| peer.is_connecting()) else { return false };
+        answer(&mut peer.connection, &mut peer.outgoing);
+        peer.stage = Stage::Finishing;
+        self.timers.close.set(id, now);
+        self.mark_dirty(id.index(), Lane::Prompt);
+        true
     }
 
     /// Nothing more is expected of a peer but the end of its stream.
     fn finish(&mut self, id: PeerId, ended: &Ended, now: Monotonic) {
         let peer = &mut self.slab[id.index()];
-        log::debug!(peer:% = self.addresses.get(peer.address), why:? = ended; "connection ended");
+        // The reason that a client gave stays out of it: it may hold anything, even a token.
+        let why: &dyn std::fmt::Debug = match ended {
+            Ended::Closed { code, .. } => code,
+            other => other,
+        };
+        log::debug!(peer:% = self.addresses.get(peer.address), why:?; "connection ended");
         peer.stage = Stage::Finishing;
-        self.closing(id, now);
+        let ending = match *ended {
+            Ended::Rejected(rejection) => {
+                self.counts.count_refusal(rejection);
+                Ending::Lost
+            }
+            Ended::Failed(violation) => violation.into(),
+            Ended::Closed { .. } | Ended::Refused(_) => Ending::Client,
+        };
+        self.closing(id, ending, now);
     }
 
     /// Notes that the application is to be told of a peer's end, once.
-    fn end(&mut self, id: PeerId) {
+    fn end(&mut self, id: PeerId, ending: Ending) {
         let marks = &mut self.slab[id.index()].marks;
         if std::mem::take(&mut marks.open) {
             self.open -= 1;
+            self.counts.count_ending(ending);
             self.ended.push(id);
         }
     }
 
     /// Tells the application of the peers whose connections have ended.
     pub fn settle<A: Application>(&mut self, application: &mut A) {
+        if self.ended.is_empty() {
+            return;
+        }
+        self.log_slow(application);
         while let Some(id) = self.ended.pop() {
             application.closed(id);
         }
@@ -386,6 +460,12 @@ impl Peers {
         self.open
     }
 
+    /// What has become of the peers since the start.
+    #[must_use]
+    pub const fn counts(&self) -> &PeerCounts {
+        &self.counts
+    }
+
     /// All peers, in no order.
     pub fn ids(&self) -> impl Iterator<Item = PeerId> {
         self.slab.iter().map(|(index, peer)| id_of(index, peer))
@@ -404,8 +484,22 @@ impl Peer {
     const fn is(&self, id: PeerId) -> bool {
         self.generation == id.generation()
     }
+
+    /// Whether something is queued for it that its socket would perhaps take.
+    const fn waits_for_us(&self) -> bool {
+        let Marks { dirty: [prompt, bulk], blocked, .. } = self.marks;
+        (prompt || bulk) && !blocked && !self.outgoing.is_empty()
+    }
+
+    /// Whether its request has not been answered yet.
+    const fn is_connecting(&self) -> bool {
+        matches!(self.stage, Stage::Live) && !(self.connection.is_open() || self.connection.is_closing())
+    }
 }
 
 fn id_of(index: usize, peer: &Peer) -> PeerId {
     PeerId::new(u32::try_from(index).expect("fewer than 2^32 peers"), peer.generation)
 }
+
+#[cfg(test)]
+mod tests;

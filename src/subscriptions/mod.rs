@@ -7,6 +7,7 @@
 //! A subscription belongs to a *session*: one user on one peer. Nearly every peer has exactly one. The module
 //! knows nothing of frames, of replies, or of why a subscription may stand.
 
+mod leases;
 mod linked;
 mod topic;
 
@@ -17,11 +18,12 @@ use crate::peers::PeerId;
 use crate::time::Wall;
 use crate::token::KeyId;
 use hashbrown::HashTable;
+use leases::Leases;
 use linked::{Head, Key, Links, push_front, unlink};
 use slab::Slab;
-use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
-use topic::{Removed, Subscribers};
+use std::iter;
+use topic::{Lists, Removed, Subscribers};
 
 /// What a subscription rests on: the token that made or last renewed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,15 +53,15 @@ pub struct Subscriptions {
     /// By the peer's slot.
     peers: Vec<Peer>,
     sessions: Slab<Session>,
-    users: Slab<User>,
     topics: Slab<TopicEntry>,
+    lists: Lists,
     subscriptions: Slab<Entry>,
+    /// The first session of each user.
     user_index: HashTable<Key>,
     topic_index: HashTable<Key>,
     subscription_index: HashTable<Key>,
     hasher: RandomState,
-    /// The subscriptions by the moment they end.
-    ends: BTreeMap<Wall, Head>,
+    leases: Leases,
     /// The topics of kind [`Topic::Notification`], in no order: whom a notification for everyone reaches.
     notification_topics: Vec<Key>,
     /// How many there are, by event type.
@@ -75,19 +77,15 @@ struct Peer {
 /// One user on one peer. There is none without a subscription.
 #[derive(Debug)]
 struct Session {
-    peer: PeerId,
-    user: Key,
+    /// The peer's place, and its generation.
+    slot: Key,
+    generation: u32,
+    user: UserId,
     subscriptions: Head,
-    of_peer: Links,
+    next_of_peer: Head,
     of_user: Links,
-}
-
-/// There is none without a session.
-#[derive(Debug)]
-struct User {
-    id: UserId,
-    sessions: Head,
-    session_count: u32,
+    /// In the first session of a user: how many there are.
+    count: u32,
 }
 
 /// There is none without a subscriber.
@@ -106,8 +104,8 @@ struct Entry {
     /// The position in the topic's list of subscribers.
     position: u32,
     of_session: Links,
-    of_moment: Links,
-    lease: Lease,
+    lease: Key,
+    of_lease: Links,
 }
 
 impl Subscriptions {
@@ -125,13 +123,12 @@ impl Subscriptions {
             return true;
         };
         let Entry { session, lease: standing, .. } = self.subscriptions[key.index()];
-        let same_owner = self.users[self.sessions[session.index()].user.index()].id == user;
-        if same_owner && standing.ends > lease.ends {
+        let same_owner = self.sessions[session.index()].user == user;
+        if same_owner && self.leases.get(standing).ends > lease.ends {
             return false;
         }
-        self.unschedule(key);
-        self.subscriptions[key.index()].lease = lease;
-        self.schedule(key);
+        self.leases.release(&mut self.subscriptions, key);
+        self.leases.hold(&mut self.subscriptions, key, lease);
         if !same_owner {
             self.leave_session(key);
             self.join_session(key, peer, user);
@@ -152,7 +149,7 @@ impl Subscriptions {
     pub fn disconnect(&mut self, peer: PeerId) {
         while let Some(session) = self.peers.get(peer.index()).and_then(|peer| peer.sessions) {
             debug_assert_eq!(
-                self.sessions[session.index()].peer,
+                self.sessions[session.index()].peer(),
                 peer,
                 "a slot is reused only after its peer's end"
             );
@@ -162,22 +159,19 @@ impl Subscriptions {
 
     /// Ends every subscription of `user`, telling `ended` of each.
     pub fn end_user(&mut self, user: UserId, mut ended: impl FnMut(Subscription)) {
-        if let Some(user) = self.find_user(user) {
-            // The user's entry goes with the last session.
-            for _ in 0..self.users[user.index()].session_count {
-                let session = self.users[user.index()].sessions.expect("as many sessions as are counted");
-                self.end_session(session, &mut ended);
-            }
+        let mut session = self.find_user(user);
+        while let Some(key) = session {
+            session = self.sessions[key.index()].of_user.next;
+            self.end_session(key, &mut ended);
         }
     }
 
     /// Ends every subscription of `user` to `topic`, telling `ended` of each; those of other users stay.
     pub fn end_topic_of_user(&mut self, user: UserId, topic: &Topic, mut ended: impl FnMut(Subscription)) {
-        let Some(user) = self.find_user(user) else { return };
-        let mut session = self.users[user.index()].sessions;
+        let mut session = self.find_user(user);
         while let Some(key) = session {
-            let Session { peer, of_user, .. } = self.sessions[key.index()];
-            session = of_user.next;
+            let peer = self.sessions[key.index()].peer();
+            session = self.sessions[key.index()].of_user.next;
             if let Some(entry) = self.find(peer, topic)
                 && self.subscriptions[entry.index()].session == key
             {
@@ -189,10 +183,9 @@ impl Subscriptions {
 
     /// Ends every subscription whose lease is over at `now`, in the order of their ends, telling `ended` of each.
     pub fn expire(&mut self, now: Wall, mut ended: impl FnMut(Subscription)) {
-        while let Some((&moment, &first)) = self.ends.first_key_value()
+        while let Some((moment, key)) = self.leases.first()
             && moment <= now
         {
-            let key = first.expect("a moment without subscriptions is removed");
             ended(self.get(key));
             self.remove(key);
         }
@@ -201,7 +194,7 @@ impl Subscriptions {
     /// When the next lease is over.
     #[must_use]
     pub fn next_end(&self) -> Option<Wall> {
-        self.ends.first_key_value().map(|(&moment, _)| moment)
+        self.leases.first().map(|(moment, _)| moment)
     }
 
     /// Ends every subscription for which `judge` has a reason, telling `ended` of each. Walks through all of them.
@@ -222,7 +215,7 @@ impl Subscriptions {
     /// The subscribers of `topic`, each peer once, in no order.
     #[must_use]
     pub fn subscribers(&self, topic: &Topic) -> &[Subscriber] {
-        self.find_topic(topic).map_or(&[], |key| self.topics[key.index()].subscribers.as_slice())
+        self.find_topic(topic).map_or(&[], |key| self.lists.get(&self.topics[key.index()].subscribers))
     }
 
     /// The slots of the peers that a notification with this id for these users (`None`: for everyone) reaches. A peer
@@ -238,7 +231,7 @@ impl Subscriptions {
             move |entry| matches!(entry.topic, Topic::Notification(_, wanted) if wanted.is_none() || wanted == id),
         );
         named
-            .chain(everyone.flat_map(|entry| entry.subscribers.as_slice()))
+            .chain(everyone.flat_map(|entry| self.lists.get(&entry.subscribers)))
             .map(|subscriber| subscriber.slot())
     }
 
@@ -254,22 +247,29 @@ impl Subscriptions {
         self.peers.get(peer.index()).map_or(0, |peer| peer.subscriptions as usize)
     }
 
+    /// In whose name `peer` is subscribed to anything: nearly always one user.
+    pub fn users_of_peer(&self, peer: PeerId) -> impl Iterator<Item = UserId> {
+        let first = self.peers.get(peer.index()).and_then(|peer| peer.sessions);
+        let sessions = iter::successors(first, |key| self.sessions[key.index()].next_of_peer);
+        sessions.map(|key| self.sessions[key.index()].user)
+    }
+
     /// On how many connections `user` has a subscription.
     #[must_use]
     pub fn count_of_user(&self, user: UserId) -> usize {
-        self.find_user(user).map_or(0, |key| self.users[key.index()].session_count as usize)
+        self.find_user(user).map_or(0, |first| self.sessions[first.index()].count as usize)
     }
 
     /// Whether `peer` has a subscription of `user`.
     #[must_use]
     pub fn has_session(&self, peer: PeerId, user: UserId) -> bool {
-        self.find_user(user).is_some_and(|user| self.find_session(peer, user).is_some())
+        self.find_session(peer, user).is_some()
     }
 
     /// How many users have a subscription.
     #[must_use]
     pub fn users(&self) -> usize {
-        self.users.len()
+        self.user_index.len()
     }
 
     /// How many subscriptions of this type there are.
@@ -281,22 +281,22 @@ impl Subscriptions {
     fn insert(&mut self, peer: PeerId, user: UserId, topic: Topic, lease: Lease) {
         let key = Key::new(self.subscriptions.vacant_key());
         let (topic_key, position) =
-            self.subscribe(&topic, Subscriber { peer: slot(peer), subscription: key });
+            self.subscribe(&topic, Subscriber { peer: narrow(peer.index()), subscription: key });
         self.subscriptions.insert(Entry {
             session: key, // until join_session, just below
             topic: topic_key,
             position,
             of_session: Links::default(),
-            of_moment: Links::default(),
-            lease,
+            lease: key, // until hold, just below
+            of_lease: Links::default(),
         });
         self.join_session(key, peer, user);
-        self.schedule(key);
+        self.leases.hold(&mut self.subscriptions, key, lease);
         let hash = self.hasher.hash_one((peer, topic));
         let Self { subscription_index, subscriptions, sessions, topics, hasher, .. } = self;
         subscription_index.insert_unique(hash, key, |key| {
             let entry = &subscriptions[key.index()];
-            hasher.hash_one((sessions[entry.session.index()].peer, topics[entry.topic.index()].topic))
+            hasher.hash_one((sessions[entry.session.index()].peer(), topics[entry.topic.index()].topic))
         });
         self.peers[peer.index()].subscriptions += 1;
         self.counts[topic.subject().kind as usize] += 1;
@@ -304,14 +304,14 @@ impl Subscriptions {
 
     fn remove(&mut self, key: Key) {
         let Entry { session, topic, position, .. } = self.subscriptions[key.index()];
-        let peer = self.sessions[session.index()].peer;
+        let peer = self.sessions[session.index()].peer();
         let name = self.topics[topic.index()].topic;
         if let Ok(entry) =
             self.subscription_index.find_entry(self.hasher.hash_one((peer, name)), |&found| found == key)
         {
             entry.remove();
         }
-        self.unschedule(key);
+        self.leases.release(&mut self.subscriptions, key);
         self.leave_session(key);
         self.unsubscribe(topic, position);
         self.subscriptions.remove(key.index());
@@ -322,7 +322,8 @@ impl Subscriptions {
     /// Adds to the topic's list, making the topic if it is new; returns its key and the position in the list.
     fn subscribe(&mut self, topic: &Topic, subscriber: Subscriber) -> (Key, u32) {
         if let Some(key) = self.find_topic(topic) {
-            return (key, narrow(self.topics[key.index()].subscribers.push(subscriber)));
+            let subscribers = &mut self.topics[key.index()].subscribers;
+            return (key, narrow(self.lists.push(subscribers, subscriber)));
         }
         let position = match topic {
             Topic::Notification(..) => narrow(self.notification_topics.len()),
@@ -341,7 +342,8 @@ impl Subscriptions {
 
     /// Takes out of the topic's list, and the topic away if it was the last.
     fn unsubscribe(&mut self, topic: Key, position: u32) {
-        match self.topics[topic.index()].subscribers.swap_remove(position as usize) {
+        let subscribers = &self.topics[topic.index()].subscribers;
+        match self.lists.swap_remove(subscribers, position as usize) {
             Removed::FromEnd => {}
             Removed::Moved(moved) => self.subscriptions[moved.subscription.index()].position = position,
             Removed::Last => {
@@ -360,62 +362,79 @@ impl Subscriptions {
         }
     }
 
-    /// Puts the subscription into the session of `user` on `peer`, making session and user if they are new.
+    /// Puts the subscription into the session of `user` on `peer`, beginning one if there is none.
     fn join_session(&mut self, key: Key, peer: PeerId, user: UserId) {
-        let user = self.find_user(user).unwrap_or_else(|| {
-            let entry = User { id: user, sessions: None, session_count: 0 };
-            let key = Key::new(self.users.insert(entry));
-            let Self { user_index, users, hasher, .. } = self;
-            user_index
-                .insert_unique(hasher.hash_one(user), key, |key| hasher.hash_one(users[key.index()].id));
-            key
-        });
-        let session = self.find_session(peer, user).unwrap_or_else(|| {
-            if self.peers.len() <= peer.index() {
-                self.peers.resize(peer.index() + 1, Peer::default());
-            }
-            let session = Session {
-                peer,
-                user,
-                subscriptions: None,
-                of_peer: Links::default(),
-                of_user: Links::default(),
-            };
-            let key = Key::new(self.sessions.insert(session));
-            let of_peer = &mut self.peers[peer.index()].sessions;
-            push_front(&mut self.sessions, of_peer, key, |session| &mut session.of_peer);
-            let of_user = &mut self.users[user.index()];
-            push_front(&mut self.sessions, &mut of_user.sessions, key, |session| &mut session.of_user);
-            of_user.session_count += 1;
-            key
-        });
+        let session = self.find_session(peer, user).unwrap_or_else(|| self.begin_session(peer, user));
         self.subscriptions[key.index()].session = session;
         let head = &mut self.sessions[session.index()].subscriptions;
         push_front(&mut self.subscriptions, head, key, |entry| &mut entry.of_session);
     }
 
-    /// Takes the subscription out of its session, and session and user away if nothing else holds them.
+    /// Takes the subscription out of its session, which ends with the last one.
     fn leave_session(&mut self, key: Key) {
         let session = self.subscriptions[key.index()].session;
         let head = &mut self.sessions[session.index()].subscriptions;
         unlink(&mut self.subscriptions, head, key, |entry| &mut entry.of_session);
-        if head.is_some() {
-            return;
+        if head.is_none() {
+            self.remove_session(session);
         }
-        let Session { peer, user, .. } = self.sessions[session.index()];
+    }
+
+    fn begin_session(&mut self, peer: PeerId, user: UserId) -> Key {
+        if self.peers.len() <= peer.index() {
+            self.peers.resize(peer.index() + 1, Peer::default());
+        }
         let of_peer = &mut self.peers[peer.index()].sessions;
-        unlink(&mut self.sessions, of_peer, session, |session| &mut session.of_peer);
-        let of_user = &mut self.users[user.index()];
-        unlink(&mut self.sessions, &mut of_user.sessions, session, |session| &mut session.of_user);
-        of_user.session_count -= 1;
-        self.sessions.remove(session.index());
-        if self.users[user.index()].sessions.is_none() {
-            let hash = self.hasher.hash_one(self.users[user.index()].id);
-            if let Ok(entry) = self.user_index.find_entry(hash, |&found| found == user) {
-                entry.remove();
+        let key = Key::new(self.sessions.insert(Session {
+            slot: Key::new(peer.index()),
+            generation: peer.generation(),
+            user,
+            subscriptions: None,
+            next_of_peer: *of_peer,
+            of_user: Links::default(),
+            count: 1,
+        }));
+        *of_peer = Some(key);
+        let hash = self.hasher.hash_one(user);
+        let Self { user_index, sessions, hasher, .. } = self;
+        match user_index.find_mut(hash, |first| sessions[first.index()].user == user) {
+            Some(first) => {
+                sessions[key.index()].count += sessions[first.index()].count;
+                push_front(sessions, &mut Some(*first), key, |session| &mut session.of_user);
+                *first = key;
             }
-            self.users.remove(user.index());
+            None => {
+                user_index.insert_unique(hash, key, |key| hasher.hash_one(sessions[key.index()].user));
+            }
         }
+        key
+    }
+
+    fn remove_session(&mut self, key: Key) {
+        let Session { slot, user, next_of_peer, .. } = self.sessions[key.index()];
+        // A peer has few sessions: one for each user whose token came over its connection.
+        let mut link = &mut self.peers[slot.index()].sessions;
+        while let Some(other) = *link
+            && other != key
+        {
+            link = &mut self.sessions[other.index()].next_of_peer;
+        }
+        *link = next_of_peer;
+        let hash = self.hasher.hash_one(user);
+        let Self { user_index, sessions, .. } = self;
+        if let Ok(mut entry) = user_index.find_entry(hash, |first| sessions[first.index()].user == user) {
+            let mut first = Some(*entry.get());
+            let left = sessions[entry.get().index()].count - 1;
+            unlink(sessions, &mut first, key, |session| &mut session.of_user);
+            match first {
+                Some(first) => {
+                    *entry.get_mut() = first;
+                    sessions[first.index()].count = left;
+                }
+                None => drop(entry.remove()),
+            }
+        }
+        self.sessions.remove(key.index());
     }
 
     /// Ends a session's subscriptions; with the last of them goes the session.
@@ -428,35 +447,17 @@ impl Subscriptions {
         }
     }
 
-    fn schedule(&mut self, key: Key) {
-        let moment = self.subscriptions[key.index()].lease.ends;
-        if moment != Wall::NEVER {
-            let head = self.ends.entry(moment).or_default();
-            push_front(&mut self.subscriptions, head, key, |entry| &mut entry.of_moment);
-        }
-    }
-
-    fn unschedule(&mut self, key: Key) {
-        let moment = self.subscriptions[key.index()].lease.ends;
-        if let Some(head) = self.ends.get_mut(&moment) {
-            unlink(&mut self.subscriptions, head, key, |entry| &mut entry.of_moment);
-            if head.is_none() {
-                self.ends.remove(&moment);
-            }
-        }
-    }
-
     fn get(&self, key: Key) -> Subscription {
         let Entry { session, topic, lease, .. } = self.subscriptions[key.index()];
-        let Session { peer, user, .. } = self.sessions[session.index()];
-        let user = self.users[user.index()].id;
-        Subscription { peer, user, topic: self.topics[topic.index()].topic, lease }
+        let session = &self.sessions[session.index()];
+        let topic = self.topics[topic.index()].topic;
+        Subscription { peer: session.peer(), user: session.user, topic, lease: self.leases.get(lease) }
     }
 
     fn find(&self, peer: PeerId, topic: &Topic) -> Option<Key> {
         let is_it = |key: &Key| {
             let entry = &self.subscriptions[key.index()];
-            self.sessions[entry.session.index()].peer == peer
+            self.sessions[entry.session.index()].peer() == peer
                 && self.topics[entry.topic.index()].topic == *topic
         };
         self.subscription_index.find(self.hasher.hash_one((peer, *topic)), is_it).copied()
@@ -467,27 +468,30 @@ impl Subscriptions {
         self.topic_index.find(self.hasher.hash_one(topic), is_it).copied()
     }
 
+    /// The first session of the user.
     fn find_user(&self, user: UserId) -> Option<Key> {
-        let is_it = |key: &Key| self.users[key.index()].id == user;
+        let is_it = |key: &Key| self.sessions[key.index()].user == user;
         self.user_index.find(self.hasher.hash_one(user), is_it).copied()
     }
 
     /// Walks the peer's sessions: one for each user whose token came over this connection.
-    fn find_session(&self, peer: PeerId, user: Key) -> Option<Key> {
+    fn find_session(&self, peer: PeerId, user: UserId) -> Option<Key> {
         let mut session = self.peers.get(peer.index())?.sessions;
         while let Some(key) = session {
-            let Session { user: owner, of_peer, .. } = &self.sessions[key.index()];
+            let Session { user: owner, next_of_peer, .. } = &self.sessions[key.index()];
             if *owner == user {
                 break;
             }
-            session = of_peer.next;
+            session = *next_of_peer;
         }
         session
     }
 }
 
-fn slot(peer: PeerId) -> u32 {
-    narrow(peer.index())
+impl Session {
+    fn peer(&self) -> PeerId {
+        PeerId::new(narrow(self.slot.index()), self.generation)
+    }
 }
 
 /// A count or position in its four bytes. Whatever is counted here takes far more than one byte each.

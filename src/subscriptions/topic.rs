@@ -2,6 +2,7 @@
 
 use super::linked::Key;
 use crate::api::{EventType, ObjectId, Subject, UserId};
+use slab::Slab;
 
 /// What a subscription is to. Notifications are personal, so their topic is the user's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,53 +48,67 @@ impl Subscriber {
     }
 }
 
-/// A topic's subscribers, in no order. Most topics of a large service have one, and that one needs no allocation.
+/// A topic's subscribers, in no order. Most topics of a large service have one, and that one needs no list.
 #[derive(Debug)]
-#[expect(
-    clippy::box_collection,
-    reason = "a box more for each topic with several saves eight bytes for each with one"
-)]
 pub(super) enum Subscribers {
     One(Subscriber),
-    Many(Box<Vec<Subscriber>>),
+    /// A place in [`Lists`].
+    Many(u32),
 }
 
-impl Subscribers {
-    pub(super) fn as_slice(&self) -> &[Subscriber] {
-        match self {
-            Self::One(subscriber) => std::slice::from_ref(subscriber),
-            Self::Many(subscribers) => subscribers,
+/// The lists of all topics that have had more than one subscriber.
+#[derive(Debug, Default)]
+pub(super) struct Lists(Slab<Vec<Subscriber>>);
+
+impl Lists {
+    pub(super) fn get<'s>(&'s self, subscribers: &'s Subscribers) -> &'s [Subscriber] {
+        match subscribers {
+            Subscribers::One(subscriber) => std::slice::from_ref(subscriber),
+            Subscribers::Many(list) => &self.0[*list as usize],
         }
     }
 
     /// Adds a subscriber and returns its position.
-    pub(super) fn push(&mut self, subscriber: Subscriber) -> usize {
-        match self {
-            Self::One(first) => *self = Self::Many(Box::new(vec![*first, subscriber])),
-            Self::Many(subscribers) => subscribers.push(subscriber),
-        }
-        self.as_slice().len() - 1
-    }
-
-    /// Removes the subscriber at `position`; the last one takes its place and is returned, if there was another.
-    /// `None` leaves the list empty in the one case where its topic is to go with it: the only subscriber left.
-    pub(super) fn swap_remove(&mut self, position: usize) -> Removed {
-        match self {
-            Self::One(_) => Removed::Last,
-            Self::Many(subscribers) if subscribers.len() == 1 => Removed::Last,
-            Self::Many(subscribers) => {
-                subscribers.swap_remove(position);
-                // A list that was long and is short gives back its memory, with room to grow so as not to swing.
-                if subscribers.len() * 4 < subscribers.capacity() {
-                    subscribers.shrink_to(subscribers.len() * 2);
-                }
-                subscribers.get(position).map_or(Removed::FromEnd, |&moved| Removed::Moved(moved))
+    pub(super) fn push(&mut self, subscribers: &mut Subscribers, subscriber: Subscriber) -> usize {
+        match *subscribers {
+            Subscribers::One(first) => {
+                let list = self.0.insert(vec![first, subscriber]);
+                *subscribers = Subscribers::Many(u32::try_from(list).expect("fewer than 2^32 topics"));
+                1
+            }
+            Subscribers::Many(list) => {
+                let list = &mut self.0[list as usize];
+                list.push(subscriber);
+                list.len() - 1
             }
         }
     }
+
+    /// Removes the subscriber at `position`; the last one takes its place. Nothing is removed of a topic that has no other:
+    /// it is to go as a whole, and its list has gone.
+    pub(super) fn swap_remove(&mut self, subscribers: &Subscribers, position: usize) -> Removed {
+        let Subscribers::Many(key) = *subscribers else { return Removed::Last };
+        let list = &mut self.0[key as usize];
+        if list.len() == 1 {
+            self.0.remove(key as usize);
+            return Removed::Last;
+        }
+        list.swap_remove(position);
+        // A list that was long and is short gives back its memory, with room to grow so as not to swing.
+        if list.len() * 4 < list.capacity() {
+            list.shrink_to(list.len() * 2);
+        }
+        list.get(position).map_or(Removed::FromEnd, |&moved| Removed::Moved(moved))
+    }
+
+    /// Whether there are none.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
-/// What [`Subscribers::swap_remove`] did to the others.
+/// What [`Lists::swap_remove`] did to the others.
 pub(super) enum Removed {
     /// There are no others: the topic is to go.
     Last,

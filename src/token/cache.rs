@@ -67,6 +67,11 @@ impl Cache {
         self.index.insert_unique(hash(&digest), position, |&at| hash(&entries[at as usize].digest));
     }
 
+    /// How many tokens are remembered.
+    pub(super) const fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Forgets everything and gives the memory back.
     pub(super) fn clear(&mut self) {
         *self = Self::new(self.capacity);
@@ -114,7 +119,7 @@ mod tests {
         let user = UserId(ObjectId::from_bytes([7; 12]));
         let (expires, not_before) = (Wall(u64::from(number)), Wall(0));
         let claims = Claims { user, expires, key: KeyId::of_no_key(1) };
-        (super::super::digest(&number.to_string()), claims, Payload { user, expires, not_before })
+        (super::super::digest_of(&number.to_string()), claims, Payload { user, expires, not_before })
     }
 
     fn insert(cache: &mut Cache, number: u32) {

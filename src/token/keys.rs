@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use aws_lc_rs::digest::Digest;
 use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -23,7 +24,7 @@ pub struct KeySet {
 
 /// Names a key across key sets: the same key from another file, or from PEM in another encoding, has the same id; the
 /// same key under another `kid` has not.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId([u8; 8]);
 
 #[cfg(test)]
@@ -241,11 +242,12 @@ impl Key {
         self.modulus_bytes
     }
 
-    /// Whether `signature` is this key's RSASSA-PKCS1-v1_5 signature of `message` with SHA-256 (RFC 8017 §8.2.2).
-    pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+    /// Whether `signature` is this key's RSASSA-PKCS1-v1_5 signature of the message with this SHA-256 digest (RFC 8017
+    /// §8.2.2).
+    pub(super) fn verify(&self, message: &Digest, signature: &[u8]) -> bool {
         // This is jsonwebtoken's provider, asked directly: `jsonwebtoken::crypto::verify` does the same but parses the key
         // at every call, which costs 11 % more time with RSA-4096 (70 µs against 63) and 15 % more with RSA-2048.
-        self.public.verify_sig(message, signature).is_ok()
+        self.public.verify_digest_sig(message, signature).is_ok()
     }
 }
 

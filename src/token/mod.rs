@@ -12,6 +12,8 @@ mod cache;
 mod check;
 mod claims;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod jws;
 mod keys;
 mod rsa;
@@ -19,7 +21,7 @@ mod signing;
 
 use std::time::Duration;
 
-use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::digest::{self, Context, SHA256};
 
 use crate::api::UserId;
 use crate::time::Wall;
@@ -62,20 +64,20 @@ pub struct Claims {
 
 /// What can be said of a token without a signature check.
 #[derive(Debug)]
-pub enum Lookup<'t> {
+pub enum Lookup {
     /// All there is to say.
     Known(Result<Claims, TokenError>),
     /// Only that its signature has to be checked.
-    Unverified(Unverified<'t>),
+    Unverified(Box<Unverified>),
 }
 
-/// A token that is good if its signature is. To be handed to [`Tokens::verify`] in the turn it was made in, since
-/// its times have been looked at.
+/// A token that is good if its signature is: all of it that still matters. If it has waited for its turn it is first to be
+/// handed to [`Tokens::settle`], then to [`Tokens::verify`].
 #[derive(Debug)]
-pub struct Unverified<'t> {
+pub struct Unverified {
     digest: Digest,
-    /// Header and payload, as they were signed.
-    signed: &'t str,
+    /// SHA-256 of what was signed.
+    signed: digest::Digest,
     signature: Vec<u8>,
     /// The keys that may have made the signature; never empty.
     candidates: Vec<KeyId>,
@@ -91,31 +93,64 @@ pub struct Tokens {
     keys: KeySet,
     rules: Rules,
     cache: Cache,
+    counts: TokenCounts,
+}
+
+/// What has been found out about tokens since the start, in numbers that only grow.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TokenCounts {
+    /// Looked up and found in the cache.
+    pub cached: u64,
+    /// Looked up and refused without a signature check: malformed, expired, of another issuer …
+    pub refused: u64,
+    /// Signatures checked and found good.
+    pub verified: u64,
+    /// Signatures checked and found bad.
+    pub bad_signatures: u64,
 }
 
 impl Tokens {
     /// Remembers up to `cache_entries` verified tokens, in about 90 bytes each; none if it is 0.
     #[must_use]
     pub fn new(keys: KeySet, rules: Rules, cache_entries: usize) -> Self {
-        Self { keys, rules, cache: Cache::new(cache_entries) }
+        Self { keys, rules, cache: Cache::new(cache_entries), counts: TokenCounts::default() }
     }
 
     /// What can be said of `token` at the moment `wall` without checking a signature. What comes of a token in the end
     /// is the same whether it is remembered or not.
-    pub fn lookup<'t>(&mut self, token: &'t str, wall: Wall) -> Lookup<'t> {
+    pub fn lookup(&mut self, token: &str, wall: Wall) -> Lookup {
         // Nothing more is spent on what is too long or has the wrong form, not even a digest.
         let compact = match Compact::split(token, self.rules.token_bytes) {
             Ok(compact) => compact,
-            Err(error) => return Lookup::Known(Err(error)),
+            Err(error) => {
+                self.counts.refused += 1;
+                return Lookup::Known(Err(error));
+            }
         };
-        let digest = digest(token);
+        let digest = digest_of(token);
         if let Some((claims, payload)) = self.cache.get(&digest) {
+            self.counts.cached += 1;
             return Lookup::Known(payload.check_validity(wall, self.rules.leeway).map(|()| claims));
         }
         match self.examine(&compact, digest, wall, |_| {}) {
-            Ok(unverified) => Lookup::Unverified(unverified),
-            Err(error) => Lookup::Known(Err(error)),
+            Ok(unverified) => Lookup::Unverified(Box::new(unverified)),
+            Err(error) => {
+                self.counts.refused += 1;
+                Lookup::Known(Err(error))
+            }
         }
+    }
+
+    /// What has been found out about a token since it was looked up, without checking its signature: its time is over, or
+    /// it has been verified for another request. `None` if there is nothing new.
+    pub fn settle(&mut self, unverified: &Unverified, wall: Wall) -> Option<Result<Claims, TokenError>> {
+        if let Err(error) = unverified.payload.check_validity(wall, self.rules.leeway) {
+            self.counts.refused += 1;
+            return Some(Err(error));
+        }
+        let (claims, _) = self.cache.get(&unverified.digest)?;
+        self.counts.cached += 1;
+        Some(Ok(claims))
     }
 
     /// Checks the signature (about 60 µs with RSA-4096, for each key that may have made it) and remembers the token
@@ -124,10 +159,27 @@ impl Tokens {
     /// # Errors
     ///
     /// [`TokenError::BadSignature`], or [`TokenError::UnknownKey`] if the keys were replaced since.
-    pub fn verify(&mut self, unverified: Unverified<'_>) -> Result<Claims, TokenError> {
-        let claims = self.check_signature(&unverified)?;
+    pub fn verify(&mut self, unverified: &Unverified) -> Result<Claims, TokenError> {
+        let checked = self.check_signature(unverified);
+        match checked {
+            Ok(_) => self.counts.verified += 1,
+            Err(_) => self.counts.bad_signatures += 1,
+        }
+        let claims = checked?;
         self.cache.insert(unverified.digest, claims, unverified.payload);
         Ok(claims)
+    }
+
+    /// What has been found out since the start.
+    #[must_use]
+    pub const fn counts(&self) -> TokenCounts {
+        self.counts
+    }
+
+    /// How many verified tokens are remembered.
+    #[must_use]
+    pub const fn cached(&self) -> usize {
+        self.cache.len()
     }
 
     /// The moment from which the claims count no more: `exp` and the leeway.
@@ -161,7 +213,7 @@ impl Tokens {
         let mut passed = Vec::new();
         let outcome = Compact::split(token, self.rules.token_bytes).and_then(|compact| {
             passed.push(Check::Form);
-            let unverified = self.examine(&compact, digest(token), wall, |check| passed.push(check))?;
+            let unverified = self.examine(&compact, digest_of(token), wall, |check| passed.push(check))?;
             let claims = self.check_signature(&unverified)?;
             passed.push(Check::Signature);
             Ok(claims)
@@ -170,13 +222,13 @@ impl Tokens {
     }
 
     /// Everything but form and signature, cheapest first; tells `passed` what the token satisfies.
-    fn examine<'t>(
+    fn examine(
         &self,
-        compact: &Compact<'t>,
+        compact: &Compact<'_>,
         digest: Digest,
         wall: Wall,
         mut passed: impl FnMut(Check),
-    ) -> Result<Unverified<'t>, TokenError> {
+    ) -> Result<Unverified, TokenError> {
         let header = jws::decode_json(Part::Header, compact.header)?;
         let header = Header::parse(&header)?;
         passed(Check::Header);
@@ -206,13 +258,14 @@ impl Tokens {
         if candidates.is_empty() {
             return Err(TokenError::BadSignature);
         }
-        Ok(Unverified { digest, signed: compact.signed, signature, candidates, payload })
+        let signed = digest::digest(&SHA256, compact.signed.as_bytes());
+        Ok(Unverified { digest, signed, signature, candidates, payload })
     }
 
-    fn check_signature(&self, unverified: &Unverified<'_>) -> Result<Claims, TokenError> {
+    fn check_signature(&self, unverified: &Unverified) -> Result<Claims, TokenError> {
         let mut error = TokenError::UnknownKey;
         for key in unverified.candidates.iter().filter_map(|id| self.keys.get(*id)) {
-            if key.verify(unverified.signed.as_bytes(), &unverified.signature) {
+            if key.verify(&unverified.signed, &unverified.signature) {
                 let Payload { user, expires, .. } = unverified.payload;
                 return Ok(Claims { user, expires, key: key.id() });
             }
@@ -222,15 +275,27 @@ impl Tokens {
     }
 }
 
-impl Unverified<'_> {
+impl Unverified {
     /// The most signatures [`Tokens::verify`] may have to check, at least 1: what to charge to a budget.
     #[must_use]
     pub fn cost(&self) -> usize {
         self.candidates.len()
     }
+
+    /// One that no key has signed.
+    #[cfg(test)]
+    pub(crate) fn example() -> Self {
+        let payload = Payload {
+            user: UserId(crate::api::ObjectId::from_bytes([0; 12])),
+            expires: Wall(0),
+            not_before: Wall(0),
+        };
+        let signed = digest::digest(&SHA256, b"");
+        Self { digest: Digest::default(), signed, signature: Vec::new(), candidates: Vec::new(), payload }
+    }
 }
 
-fn digest(token: &str) -> Digest {
+fn digest_of(token: &str) -> Digest {
     sha256(&[token.as_bytes()])
 }
 

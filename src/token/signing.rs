@@ -77,6 +77,6 @@ mod tests {
         let mut tokens = Tokens::new(keys, rules, 0);
         let token = key.sign(r#"{"exp":10,"data":{"id":"5dad615eae019570fb4647ed"}}"#);
         let Lookup::Unverified(unverified) = tokens.lookup(&token, Wall(0)) else { panic!("{token}") };
-        assert!(tokens.verify(unverified).is_ok());
+        assert!(tokens.verify(&unverified).is_ok());
     }
 }

@@ -63,7 +63,7 @@ fn tokens(keys: KeySet) -> Tokens {
 fn outcome(tokens: &mut Tokens, token: &str, wall: Wall) -> Result<Claims, TokenError> {
     match tokens.lookup(token, wall) {
         Lookup::Known(outcome) => outcome,
-        Lookup::Unverified(unverified) => tokens.verify(unverified),
+        Lookup::Unverified(unverified) => tokens.verify(&unverified),
     }
 }
 
@@ -659,12 +659,23 @@ fn s36_cached_tokens_do_not_outlive_their_key() {
 }
 
 #[test]
+fn what_has_waited_is_looked_at_again() {
+    let mut tokens = tokens(pem_keys(&[PUBLIC]));
+    let token = sign(HEADER, PAYLOAD);
+    let Lookup::Unverified(unverified) = tokens.lookup(&token, NOW) else { panic!("nothing is known yet") };
+    assert_eq!(tokens.settle(&unverified, NOW), None);
+    assert_eq!(tokens.settle(&unverified, Wall(EXPIRES.0 + LEEWAY)), Some(Err(TokenError::Expired)));
+    let claims = outcome(&mut tokens, &token, NOW).unwrap();
+    assert_eq!(tokens.settle(&unverified, NOW), Some(Ok(claims)));
+}
+
+#[test]
 fn an_unverified_token_does_not_outlive_its_key_either() {
     let mut tokens = tokens(pem_keys(&[PUBLIC]));
     let token = sign(HEADER, PAYLOAD);
     let Lookup::Unverified(unverified) = tokens.lookup(&token, NOW) else { panic!("nothing is known yet") };
     tokens.replace_keys(pem_keys(&[SECOND_PUBLIC]));
-    assert_eq!(tokens.verify(unverified), Err(TokenError::UnknownKey));
+    assert_eq!(tokens.verify(&unverified), Err(TokenError::UnknownKey));
 }
 
 #[derive(Clone, Debug)]

@@ -256,10 +256,3 @@ fn s06_that_any_page_may_connect_is_said_in_the_log() {
     let mut listed = Setup::new().set("webSocketEvents.origins", "https://airlay.ru").start();
     assert!(!says_so(&listed.stop().stderr));
 }
-
-#[test]
-fn what_is_set_and_has_no_effect_yet_is_said_in_the_log() {
-    let set = Setup::new().set("metrics.address", "127.0.0.1:9081");
-    let log = set.start().stop().stderr;
-    assert!(log.contains("[metrics] address has no effect yet"), "{log}");
-}

@@ -15,7 +15,9 @@
 pub mod access_service;
 pub mod client;
 pub mod deflate;
+pub mod forged;
 pub mod http;
+pub mod metrics;
 pub mod process;
 pub mod producer;
 pub mod server;
@@ -24,6 +26,7 @@ pub mod token;
 pub use access_service::{AccessService, Consultation};
 pub use client::Client;
 pub use deflate::DeflateClient;
+pub use metrics::Metrics;
 pub use producer::Producer;
 pub use server::{Server, Setup};
 pub use token::{good_token, token_until};

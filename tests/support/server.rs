@@ -39,6 +39,11 @@ impl Setup {
             .set("limits.drainSeconds", "1")
     }
 
+    /// The same with metrics on any free port.
+    pub fn with_metrics() -> Self {
+        Self::new().set("metrics.address", "127.0.0.1:0")
+    }
+
     /// The same with this access file.
     pub fn with_access_file(json: &str) -> Self {
         Self::new().set("access.mode", "file").set("access.file", "access.json").file("access.json", json)
@@ -141,6 +146,14 @@ impl Server {
     /// The events socket.
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// The address of the metrics' endpoint, which the setup has asked for.
+    #[track_caller]
+    pub fn metrics_address(&self) -> SocketAddr {
+        let is_it = |line: &str| field(line, "msg").is_some_and(|message| message == "metrics");
+        let line = self.process.stderr().wait_for("line that names the metrics' address", 0, is_it);
+        field(&line, "address").and_then(|address| address.parse().ok()).expect("an address")
     }
 
     /// What the server was started with.

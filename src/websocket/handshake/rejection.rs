@@ -32,6 +32,9 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// Every status there is, for those who count them.
+    pub const STATUSES: [u16; 9] = [400, 403, 404, 405, 408, 426, 431, 503, 505];
+
     /// The HTTP status.
     #[must_use]
     pub const fn status(self) -> u16 {
@@ -137,6 +140,7 @@ mod tests {
             (Rejection::VersionNotSupported, "505 HTTP Version Not Supported", "Connection: close\r\n"),
         ] {
             let response = rejection.response();
+            assert!(Rejection::STATUSES.contains(&rejection.status()));
             let mut headers = [httparse::EMPTY_HEADER; 8];
             let mut parsed = httparse::Response::new(&mut headers);
             let head = parsed.parse(&response).unwrap().unwrap();

@@ -95,6 +95,7 @@ fn peer_limits(peers: usize) -> PeerLimits {
         peers,
         handshake: milliseconds(HANDSHAKE),
         message: milliseconds(MESSAGE),
+        frames_per_second: 0,
         ping: milliseconds(PING),
         pong: milliseconds(PONG),
         close: milliseconds(CLOSE),

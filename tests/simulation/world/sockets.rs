@@ -237,16 +237,13 @@ impl World {
         trace!(self, "the producers are drained");
         self.stage = Stage::Closing;
         self.ledger.closing = Some(self.ledger.next());
-        let Server { peers, service, .. } = &mut self.server;
-        service.queue_held_back(peers, self.now);
         for client in &mut self.clients {
             client.listener.statuses.push(503);
             client.closing_since.get_or_insert(self.now.monotonic.0);
         }
-        for peer in peers.ids().collect::<Vec<_>>() {
-            peers.close(peer, CloseCode::GOING_AWAY, "server is stopping", self.now.monotonic);
-            peers.reject(peer, Rejection::Unavailable { retry_after: 1 }, self.now.monotonic);
-        }
+        let seed = self.random.next();
+        self.server.drain(Duration::from_millis(DRAIN), seed, self.now);
+        let Server { peers, service, .. } = &mut self.server;
         peers.settle(service);
     }
 

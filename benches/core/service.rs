@@ -1,0 +1,159 @@
+//! A whole service without its sockets: peers that connect and attach with the bytes clients send, sockets that take
+//! everything. For these benches, and for the example `million`.
+
+use airlay::access::Access;
+use airlay::forwarded::TrustedProxies;
+use airlay::hub::{Admission, Hub, HubLimits};
+use airlay::origins::Origins;
+use airlay::peers::{PeerId, PeerLimits, Peers, Sockets};
+use airlay::producers::{ProducerId, ProducerLimits, Producers};
+use airlay::server::Server;
+use airlay::time::{Monotonic, Now, Wall};
+use airlay::token::{KeySet, Rules, SigningKey, Tokens};
+use airlay::websocket::frame::{OpCode, encode};
+use airlay::websocket::message::Limits;
+use std::io::{self, Write};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+/// The topic that all peers share.
+const COMMON: &str = "610217e481f6fc54736209e0";
+
+const NOW: Now = Now { monotonic: Monotonic(1), wall: Wall(1_800_000_000_000) };
+
+/// A service with its peers.
+pub(crate) struct Service {
+    server: Server<Hub>,
+    tokens: Vec<String>,
+    producer: ProducerId,
+    sink: Sink,
+    peers: usize,
+}
+
+/// Sockets that take everything, and count it.
+#[derive(Default)]
+pub(crate) struct Sink {
+    /// Calls of `write`.
+    pub(crate) writes: usize,
+    /// Bytes written.
+    pub(crate) bytes: usize,
+}
+
+impl Service {
+    /// Nobody is connected. So many users have a token.
+    pub(crate) fn new(users: usize) -> Self {
+        let (key, public) = SigningKey::generate().expect("the system has random numbers");
+        let mut keys = KeySet::new();
+        keys.add_pem(public.as_bytes()).expect("a public key");
+        let tokens = (0..users).map(|user| key.sign(&claims(user))).collect();
+        let mut server = server(keys);
+        let producer = server.producers.connect();
+        Self { server, tokens, producer, sink: Sink::default(), peers: 0 }
+    }
+
+    /// One peer more opens a WebSocket and attaches to a topic of its own and to the common one.
+    pub(crate) fn connect(&mut self) {
+        let peer = self.server.peers.connect(Ipv4Addr::LOCALHOST.into(), NOW.monotonic).expect("no limit");
+        let mut upgrade =
+            *b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+        self.server.receive(peer, &mut upgrade, NOW);
+        let token = &self.tokens[self.peers % self.tokens.len()];
+        let own = format!("{:024x}", self.peers);
+        let mut requests = Vec::new();
+        for topic in [COMMON, &own] {
+            let request = format!(
+                r#"{{"auth":"{token}","action":"attach","event":{{"type":"issueUpdate","id":"{topic}"}}}}"#
+            );
+            encode(OpCode::Text, request.as_bytes(), Some([1, 2, 3, 4]), &mut requests);
+        }
+        self.server.receive(peer, &mut requests, NOW);
+        self.peers += 1;
+        self.turn();
+    }
+
+    /// An event of 128 bytes for all peers, to the last write. Returns what has been written.
+    pub(crate) fn publish(&mut self) -> Sink {
+        let line =
+            format!("{{\"type\":\"issueUpdate\",\"id\":\"{COMMON}\",\"data\":\"{}\"}}\n", ".".repeat(64));
+        self.server.receive_lines(self.producer, line.as_bytes(), NOW);
+        self.turn()
+    }
+
+    /// Does all there is to do. Returns what has been written.
+    fn turn(&mut self) -> Sink {
+        loop {
+            self.server.advance(NOW);
+            self.server.flush(&mut self.sink, NOW);
+            self.server.reap(|_| {});
+            if !self.server.has_work() {
+                return std::mem::take(&mut self.sink);
+            }
+        }
+    }
+}
+
+/// A server with the limits of the shipped configuration, but for the number of peers and of a user's connections.
+fn server(keys: KeySet) -> Server<Hub> {
+    let seconds = Duration::from_secs;
+    let peer_limits = PeerLimits {
+        peers: usize::MAX,
+        handshake: seconds(5),
+        message: seconds(10),
+        frames_per_second: 1000,
+        ping: seconds(25),
+        pong: seconds(10),
+        close: seconds(5),
+        queue: 1 << 20,
+        queue_soft: 256 << 10,
+        queue_soft_time: seconds(10),
+        queue_unauthenticated: 16 << 10,
+        queue_total: 256 << 20,
+    };
+    let admission = Admission {
+        path: "/ws".to_owned(),
+        origins: Origins::default(),
+        trusted_proxies: TrustedProxies::default(),
+        connections: usize::MAX,
+        connections_per_address: 0,
+        page: None,
+    };
+    let hub_limits = HubLimits {
+        subscriptions: 128,
+        connections_per_user: 0,
+        requests_per_second: 20,
+        request_burst: 256,
+        line: 1 << 20,
+    };
+    let rules = Rules { issuers: Vec::new(), audience: None, leeway: seconds(30), token_bytes: 8192 };
+    let tokens = Tokens::new(keys, rules, 100_000);
+    let hub = Hub::new(admission, tokens, Access::Token, hub_limits, true);
+    let producers = Producers::new(ProducerLimits { line: 1 << 20, answers: 1 << 20 });
+    Server::new(Peers::new(peer_limits, Limits::default()), producers, hub, 1 << 20)
+}
+
+fn claims(user: usize) -> String {
+    format!(r#"{{"exp":4000000000,"data":{{"name":"a.kalinin","id":"5dad615eae019570{user:08x}"}}}}"#)
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writes += 1;
+        self.bytes += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sockets for Sink {
+    type Socket = Self;
+
+    fn socket(&mut self, _: PeerId) -> &mut Self {
+        self
+    }
+
+    fn shut(&mut self, _: PeerId) {}
+}

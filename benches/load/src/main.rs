@@ -1,0 +1,177 @@
+//! Measures the Airlay event service beside two floors and beside servers over other software, on this machine: each
+//! figure is one that this program has taken, and each claim a ratio within one round.
+//!
+//! The server under test runs on one core and the load on another. The servers have their turns one after another, and
+//! that in several rounds.
+
+mod clients;
+mod event;
+mod floor;
+mod plot;
+mod process;
+mod report;
+mod scenarios;
+mod servers;
+mod tokens;
+mod tokio_peers;
+
+use clap::{Parser, Subcommand};
+use report::Report;
+use scenarios::{Round, Size};
+use servers::{Kind, Starter};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokens::Tokens;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Measures airlay-cli beside floors and other servers
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Internal>,
+    /// Smaller sizes and one round: a look, not a measurement
+    #[arg(long)]
+    quick: bool,
+    /// Rounds; 3, or 1 with --quick
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// The servers that take part
+    #[arg(long, value_delimiter = ',')]
+    servers: Vec<Kind>,
+    /// What is measured
+    #[arg(long, value_delimiter = ',')]
+    scenarios: Vec<Scenario>,
+    /// The release build of airlay-cli
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/release/airlay-cli"))]
+    binary: PathBuf,
+    /// Where to write the plot (SVG)
+    #[arg(long)]
+    plot: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Internal {
+    /// What the load starts as a server
+    #[command(hide = true)]
+    Serve {
+        #[arg(long)]
+        kind: Kind,
+        #[arg(long)]
+        each: usize,
+        control: PathBuf,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Scenario {
+    /// One topic with many subscribers: handshake, memory, bursts, a steady pace
+    FanOut,
+    /// One event to one subscriber
+    Single,
+    /// Many topics with few subscribers
+    Topics,
+    /// A quiet topic beside a busy one
+    Quiet,
+    /// Memory of idle connections
+    Idle,
+    /// Requests with a token seen before
+    Known,
+    /// Requests with new tokens, and a flood of them
+    Fresh,
+    /// Start, resident memory, size on disk
+    Start,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.command {
+        Some(Internal::Serve { kind, each, control }) => serve(kind, each, &control),
+        None => measure(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("airlay-load: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(kind: Kind, each: usize, control: &std::path::Path) -> Result<()> {
+    match kind {
+        Kind::Floor => floor::serve(floor::Manner { joined: false, each }, control),
+        Kind::FloorJoined => floor::serve(floor::Manner { joined: true, each }, control),
+        Kind::Tungstenite => tokio_peers::serve_tungstenite(control),
+        Kind::Fastwebsockets => tokio_peers::serve_fastwebsockets(control),
+        Kind::Airlay | Kind::Nchan => Err("this is a program of its own".into()),
+    }
+}
+
+fn measure(arguments: &Arguments) -> Result<()> {
+    if !arguments.binary.exists() {
+        return Err(format!("{} is not there; benches/run builds it", arguments.binary.display()).into());
+    }
+    let size = if arguments.quick { Size::QUICK } else { Size::FULL };
+    let rounds = arguments.rounds.unwrap_or(if arguments.quick { 1 } else { 3 });
+    let kinds = if arguments.servers.is_empty() { &Kind::ALL } else { &*arguments.servers };
+    let wants = |scenario| arguments.scenarios.is_empty() || arguments.scenarios.contains(&scenario);
+    let tokens = Tokens::new()?;
+    let starter = Starter { binary: &arguments.binary, tokens: &tokens };
+
+    let needed = match (wants(Scenario::Idle), wants(Scenario::Fresh)) {
+        (true, _) => size.idle.max(size.fresh),
+        (false, true) => size.fresh,
+        (false, false) => 0,
+    };
+    eprintln!("signing {needed} tokens");
+    let own_tokens: Vec<String> = (0..needed).map(|user| tokens.of_user(user)).collect();
+
+    let mut report = Report::default();
+    for number in 1..=rounds {
+        for &kind in kinds {
+            let mut round = Round { starter, kind, size, report: &mut report };
+            let tell = |what: &str| eprintln!("round {number} of {rounds}, {}: {what}", kind.name());
+            if wants(Scenario::FanOut) {
+                for &subscribers in size.subscribers {
+                    tell(&format!("{subscribers} subscribers"));
+                    scenarios::fan_out(&mut round, subscribers)?;
+                }
+            }
+            if wants(Scenario::Single) {
+                tell("one subscriber");
+                scenarios::single(&mut round)?;
+            }
+            if wants(Scenario::Topics) {
+                tell("many topics");
+                scenarios::many_topics(&mut round)?;
+            }
+            if wants(Scenario::Quiet) {
+                tell("a quiet topic");
+                scenarios::quiet_topic(&mut round)?;
+            }
+            if wants(Scenario::Idle) {
+                tell("idle connections");
+                scenarios::idle(&mut round, &own_tokens)?;
+            }
+            if wants(Scenario::Known) {
+                tell("known tokens");
+                scenarios::known_token(&mut round)?;
+            }
+            if wants(Scenario::Fresh) {
+                tell("new tokens");
+                scenarios::fresh_tokens(&mut round, &own_tokens)?;
+                scenarios::token_flood(&mut round, &own_tokens)?;
+            }
+            if wants(Scenario::Start) {
+                tell("start");
+                scenarios::start(&mut round)?;
+            }
+        }
+    }
+    println!("{}", report.table());
+    if let Some(path) = &arguments.plot {
+        std::fs::write(path, plot::draw(&report, size))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,345 @@
+//! The table of all metrics: names by the conventions of Prometheus, what each means, and where its value comes from.
+
+use super::Facts;
+use super::figures::Histogram;
+use crate::api::{Code, EventType};
+use crate::log;
+use crate::peers::{Ending, Slowness};
+use crate::websocket::handshake::Rejection;
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Its name, with the unit.
+    pub name: &'static str,
+    /// What kind of number it is.
+    pub kind: Kind,
+    /// The names of its labels; often none.
+    pub labels: &'static [&'static str],
+    /// What it says: one sentence.
+    pub help: &'static str,
+    pub(super) read: for<'a> fn(Facts<'a>) -> Vec<Sample<'a>>,
+}
+
+/// The kinds of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Durations, counted by their length.
+    Histogram,
+    /// How many, and how long together.
+    Summary,
+}
+
+/// One value, with the values of its labels.
+#[derive(Debug)]
+pub(super) struct Sample<'a> {
+    pub(super) labels: Vec<(&'static str, &'a str)>,
+    pub(super) value: Value<'a>,
+}
+
+#[derive(Debug)]
+pub(super) enum Value<'a> {
+    Number(f64),
+    Durations(&'a Histogram),
+    Total { count: u64, seconds: f64 },
+}
+
+/// Every metric, in the order in which they are written.
+#[must_use]
+pub const fn table() -> &'static [Metric] {
+    TABLE
+}
+
+macro_rules! table {
+    ($($kind:ident $name:literal [$($label:literal),*] $help:literal, $read:expr;)*) => {
+        const TABLE: &[Metric] = &[$(Metric {
+            name: $name,
+            kind: Kind::$kind,
+            labels: &[$($label),*],
+            help: $help,
+            read: $read,
+        }),*];
+    };
+}
+
+table! {
+    Gauge "airlay_build_info" ["version"]
+        "Always 1; the label says which version runs.",
+        |_| vec![labelled([("version", env!("CARGO_PKG_VERSION"))], 1)];
+    Gauge "process_start_time_seconds" []
+        "When the server started, in seconds since 1970.",
+        |facts| one_f64(seconds_of(facts.figures.started.0));
+    Gauge "airlay_draining" []
+        "1 while the server is stopping, else 0.",
+        |facts| one(u64::from(facts.figures.draining));
+
+    Counter "airlay_connections_accepted_total" []
+        "Connections of clients accepted.",
+        |facts| one(facts.server.peers.counts().accepted);
+    Counter "airlay_connections_turned_away_total" []
+        "Connections closed as they came, unanswered: there were too many even for a 503.",
+        |facts| one(facts.server.peers.counts().turned_away);
+    Counter "airlay_connections_abandoned_total" []
+        "Connections lost before their request was answered.",
+        |facts| one(facts.server.peers.counts().abandoned);
+    Counter "airlay_upgrades_total" []
+        "WebSockets opened.",
+        |facts| one(facts.server.peers.counts().opened);
+    Counter "airlay_upgrades_refused_total" ["status"]
+        "Requests refused instead of upgraded, by HTTP status.",
+        |facts| STATUSES.map(|(status, name)| {
+            labelled([("status", name)], facts.server.peers.counts().refused(status))
+        }).into();
+    Gauge "airlay_connections" ["phase"]
+        "Connections there are: connecting (not yet answered), open, closing.",
+        connections;
+    Counter "airlay_closings_total" ["reason"]
+        "Open connections that ended, by reason.",
+        |facts| Ending::ALL.map(|ending| {
+            labelled([("reason", ending.name())], facts.server.peers.counts().ended(ending))
+        }).into();
+    Counter "airlay_slow_consumers_total" ["limit"]
+        "Connections closed because their client did not read, by the limit they met.",
+        |facts| Slowness::ALL.map(|slowness| {
+            labelled([("limit", slowness.name())], facts.server.peers.counts().slow(slowness))
+        }).into();
+    Counter "airlay_accept_pauses_total" []
+        "How often accepting paused for want of descriptors or memory.",
+        |facts| one(facts.figures.accept_pauses);
+
+    Counter "airlay_received_bytes_total" []
+        "Bytes received from clients, HTTP heads included.",
+        |facts| one(facts.server.peers.counts().bytes_received);
+    Counter "airlay_sent_bytes_total" []
+        "Bytes sent to clients, HTTP answers included.",
+        |facts| one(facts.server.peers.counts().bytes_sent);
+    Counter "airlay_messages_received_total" []
+        "Messages received from clients.",
+        |facts| one(facts.server.peers.counts().messages);
+    Counter "airlay_other_frames_received_total" []
+        "Frames received that brought no message: pings, pongs, fragments.",
+        |facts| one(facts.server.peers.counts().other_frames);
+    Gauge "airlay_queue_bytes" []
+        "Bytes queued for clients; what several share is counted for each.",
+        |facts| one(facts.server.peers.queued().0 as u64);
+    Gauge "airlay_queued_connections" []
+        "Connections that something is queued for.",
+        |facts| one(facts.server.peers.queued().1 as u64);
+
+    Gauge "airlay_users" []
+        "Users that have a subscription.",
+        |facts| one(facts.server.service.subscriptions().users() as u64);
+    Gauge "airlay_subscriptions" ["type"]
+        "Subscriptions there are, by event type.",
+        |facts| EventType::ALL.map(|kind| {
+            labelled([("type", kind.as_str())], facts.server.service.subscriptions().count_of_kind(kind) as u64)
+        }).into();
+    Counter "airlay_subscriptions_lost_total" ["code"]
+        "Subscriptions that ended because the right behind them did, by the code their client was told.",
+        |facts| by_code(&facts.server.service.counts().lost_subscriptions, &LOSS_CODES);
+    Counter "airlay_replies_total" ["code"]
+        "Requests answered, by the code of the reply; 0 is Ok.",
+        |facts| by_code(&facts.server.service.counts().replies, &Code::ALL);
+
+    Gauge "airlay_producers" []
+        "Producers connected to the events socket.",
+        |facts| one(facts.server.producers.len() as u64);
+    Counter "airlay_producers_connected_total" []
+        "Producers that connected.",
+        |facts| one(facts.server.producers.counts().connected);
+    Counter "airlay_producer_received_bytes_total" []
+        "Bytes read from producers.",
+        |facts| one(facts.server.producers.counts().bytes);
+    Counter "airlay_events_total" ["type"]
+        "Events taken from producers, by type.",
+        |facts| by_type(&facts.server.service.counts().events);
+    Counter "airlay_deliveries_total" ["type"]
+        "Events queued for a subscriber, counted for each of them, by type.",
+        |facts| by_type(&facts.server.service.counts().deliveries);
+    Counter "airlay_revocations_total" []
+        "Control lines of producers that revoked a right.",
+        |facts| one(facts.server.service.counts().revocations);
+    Counter "airlay_producer_lines_refused_total" []
+        "Lines of producers that could not be taken.",
+        |facts| one(facts.server.service.counts().refused_lines);
+    Counter "airlay_producer_lines_cut_total" []
+        "Lines dropped because their producer's connection broke off inside.",
+        |facts| one(facts.server.producers.counts().cut_lines);
+    Counter "airlay_producer_answers_lost_total" []
+        "Answers that producers left unread and lost, counted when they are gone.",
+        |facts| one(facts.server.producers.counts().lost_answers);
+
+    Counter "airlay_token_cache_hits_total" []
+        "Tokens found among those verified before.",
+        |facts| one(facts.server.service.tokens().counts().cached);
+    Counter "airlay_token_cache_misses_total" []
+        "Tokens whose signature had to be checked.",
+        |facts| one(signatures(facts));
+    Gauge "airlay_token_cache_entries" []
+        "Verified tokens that are remembered.",
+        |facts| one(facts.server.service.tokens().cached() as u64);
+    Counter "airlay_tokens_refused_total" ["cause"]
+        "Tokens refused: before a signature check, or for their signature.",
+        |facts| {
+            let counts = facts.server.service.tokens().counts();
+            vec![labelled([("cause", "content")], counts.refused), labelled([("cause", "signature")], counts.bad_signatures)]
+        };
+    Summary "airlay_token_verification_seconds" []
+        "Signature checks, and the time spent on them.",
+        |facts| {
+            let (count, seconds) = (signatures(facts), facts.figures.verification.as_secs_f64());
+            vec![Sample { labels: Vec::new(), value: Value::Total { count, seconds } }]
+        };
+
+    Histogram "airlay_loop_turn_seconds" []
+        "How long a turn of the event loop takes, its wait not counted.",
+        |facts| durations(&facts.figures.turns);
+    Histogram "airlay_fan_out_seconds" []
+        "From reading producers' lines to having written to each subscriber what its socket takes of them.",
+        |facts| durations(&facts.figures.fan_outs);
+
+    Counter "airlay_reloads_total" ["file", "result"]
+        "Files read again: keys or access, taken or refused.",
+        reloads;
+    Counter "airlay_log_lines_dropped_total" []
+        "Log lines dropped because standard error had no room.",
+        |_| one(log::dropped());
+}
+
+fn connections(facts: Facts<'_>) -> Vec<Sample<'_>> {
+    let peers = &facts.server.peers;
+    let (all, open, connecting) = (peers.len() as u64, peers.open() as u64, peers.counts().connecting());
+    [("connecting", connecting), ("open", open), ("closing", all - open - connecting)]
+        .map(|(phase, count)| labelled([("phase", phase)], count))
+        .into()
+}
+
+fn reloads(facts: Facts<'_>) -> Vec<Sample<'_>> {
+    let reloads = facts.figures.reloads;
+    [
+        ("keys", "taken", reloads.keys_taken),
+        ("keys", "refused", reloads.keys_refused),
+        ("access", "taken", reloads.access_taken),
+        ("access", "refused", reloads.access_refused),
+    ]
+    .map(|(file, result, count)| labelled([("file", file), ("result", result)], count))
+    .into()
+}
+
+fn signatures(facts: Facts<'_>) -> u64 {
+    let counts = facts.server.service.tokens().counts();
+    counts.verified + counts.bad_signatures
+}
+
+fn by_type(counts: &[u64; EventType::ALL.len()]) -> Vec<Sample<'static>> {
+    EventType::ALL.map(|kind| labelled([("type", kind.as_str())], counts[kind as usize])).into()
+}
+
+fn by_code(counts: &[u64; Code::ALL.len()], codes: &[Code]) -> Vec<Sample<'static>> {
+    let sample = |code: &Code| {
+        let number = usize::from(code.number());
+        labelled([("code", CODES[number])], counts[number])
+    };
+    codes.iter().map(sample).collect()
+}
+
+fn one(number: u64) -> Vec<Sample<'static>> {
+    vec![labelled([], number)]
+}
+
+fn one_f64(number: f64) -> Vec<Sample<'static>> {
+    vec![Sample { labels: Vec::new(), value: Value::Number(number) }]
+}
+
+fn durations(histogram: &Histogram) -> Vec<Sample<'_>> {
+    vec![Sample { labels: Vec::new(), value: Value::Durations(histogram) }]
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the text format's numbers are f64: exact up to 2^53")]
+fn labelled<const N: usize>(labels: [(&'static str, &'static str); N], number: u64) -> Sample<'static> {
+    Sample { labels: labels.into(), value: Value::Number(number as f64) }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are below 2^53")]
+fn seconds_of(millis: u64) -> f64 {
+    millis as f64 / 1000.0
+}
+
+/// The statuses a request is refused with, and their names.
+const STATUSES: [(u16, &str); Rejection::STATUSES.len()] = [
+    (400, "400"),
+    (403, "403"),
+    (404, "404"),
+    (405, "405"),
+    (408, "408"),
+    (426, "426"),
+    (431, "431"),
+    (503, "503"),
+    (505, "505"),
+];
+
+const CODES: [&str; Code::ALL.len()] = ["0", "1", "2", "3", "4", "5", "6", "7", "8"];
+
+/// The codes a client may be told for a lost subscription.
+const LOSS_CODES: [Code; 3] = [Code::InvalidToken, Code::UserNotExists, Code::NoAccess];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+    use std::fmt::Write as _;
+
+    #[test]
+    fn names_follow_the_conventions() {
+        let mut names = HashSet::new();
+        for metric in table() {
+            let Metric { name, kind, help, .. } = *metric;
+            assert!(names.insert(name), "{name} is in the table twice");
+            assert!(name.starts_with("airlay_") || name == "process_start_time_seconds", "{name}");
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+            assert_eq!(name.ends_with("_total"), kind == Kind::Counter, "{name}");
+            let has_time = matches!(kind, Kind::Histogram | Kind::Summary);
+            assert!(!has_time || name.ends_with("_seconds"), "{name}");
+            assert!(help.ends_with('.') && !help.contains('\n'), "{name}");
+        }
+    }
+
+    #[test]
+    fn statuses_and_codes_are_all_there_are() {
+        assert_eq!(STATUSES.map(|(status, _)| status), Rejection::STATUSES);
+        for (status, name) in STATUSES {
+            assert_eq!(status.to_string(), name);
+        }
+        assert_eq!(CODES.map(str::to_owned), Code::ALL.map(|code| code.number().to_string()));
+    }
+
+    /// `docs/metrics.md` is this table to the letter; `UPDATE_METRICS_MD=1 cargo test metrics_md` writes it anew.
+    #[test]
+    fn metrics_md_is_the_table() {
+        let mut text = HEAD.to_owned();
+        for Metric { name, kind, labels, help, .. } in table() {
+            let kind = format!("{kind:?}").to_lowercase();
+            let labels = labels.join(", ");
+            writeln!(text, "| `{name}` | {kind} | {labels} | {help} |").unwrap();
+        }
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+        if std::env::var_os("UPDATE_METRICS_MD").is_some() {
+            std::fs::write(path, &text).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap_or_default(), text);
+    }
+
+    const HEAD: &str = "\
+# Metrics
+
+What `GET /metrics` at `[metrics] address` answers, in the text format of Prometheus. All counters begin at 0 when the server
+starts. The bounds of the histograms' buckets go from 50 µs to 2.5 s.
+
+| name | type | labels | what it says |
+|---|---|---|---|
+";
+}

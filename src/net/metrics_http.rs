@@ -1,0 +1,256 @@
+//! The sockets of the metrics' endpoint: few, short-lived, and served last in a turn.
+//!
+//! One request a connection: its head is read, its answer written, its sending half shut, and what still comes thrown
+//! away until the other side ends it too, so that no reset overtakes the answer.
+
+use super::peer_sockets::is_exhaustion;
+use super::token::Source;
+use crate::metrics::{Answer, Page, RequestReader};
+use crate::time::Monotonic;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry};
+use slab::Slab;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::time::Duration;
+
+/// Accepting pauses so long when the process or the system is out of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Bytes that may come after a request; whoever sends more is not waited for.
+const THROWN_AWAY: usize = 64 << 10;
+
+/// A connection of the endpoint: a slot, and the generation that tells it from those who had the slot before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ScraperId {
+    pub(super) index: u32,
+    pub(super) generation: u32,
+}
+
+/// What the endpoint's connections may cost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ScraperLimits {
+    pub(super) connections: usize,
+    /// Of a request's head.
+    pub(super) head_bytes: usize,
+    /// From accept to the end.
+    pub(super) time: Duration,
+}
+
+/// The listener and the connections it has accepted.
+#[derive(Debug)]
+pub(super) struct MetricsHttp {
+    listener: TcpListener,
+    may_accept: bool,
+    /// Until when nobody is accepted, for want of descriptors.
+    accept_again: Option<Monotonic>,
+    scrapers: Slab<Scraper>,
+    generations: u32,
+    /// Connections whose sockets may be read from or written to.
+    ready: Vec<ScraperId>,
+    limits: ScraperLimits,
+}
+
+#[derive(Debug)]
+struct Scraper {
+    generation: u32,
+    stream: TcpStream,
+    stage: Stage,
+    /// When it is given up.
+    due: Monotonic,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Reading(RequestReader),
+    /// `bytes[sent..]` is still to be written.
+    Writing {
+        bytes: Vec<u8>,
+        sent: usize,
+    },
+    /// The end of the stream is awaited.
+    Shut {
+        thrown_away: usize,
+    },
+}
+
+/// What became of a connection's turn.
+#[derive(PartialEq, Eq)]
+enum Progress {
+    Waits,
+    Over,
+}
+
+impl MetricsHttp {
+    /// Listens on `address`.
+    pub(super) fn bind(address: SocketAddr, limits: ScraperLimits, registry: &Registry) -> io::Result<Self> {
+        // With SO_REUSEADDR, and not waiting.
+        let mut listener = TcpListener::bind(address)?;
+        registry.register(&mut listener, Source::MetricsListener.into(), Interest::READABLE)?;
+        Ok(Self {
+            listener,
+            may_accept: false,
+            accept_again: None,
+            scrapers: Slab::new(),
+            generations: 0,
+            ready: Vec::new(),
+            limits,
+        })
+    }
+
+    /// The address listened on, with the port the system chose if it was to.
+    pub(super) fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Somebody may be waiting to be accepted.
+    pub(super) const fn listener_ready(&mut self) {
+        self.may_accept = true;
+    }
+
+    /// The connection's socket may have something to read, or room for what is to be written.
+    pub(super) fn ready(&mut self, scraper: ScraperId) {
+        self.ready.push(scraper);
+    }
+
+    /// When [`MetricsHttp::turn`] has something to do even if nothing comes.
+    pub(super) fn next_deadline(&self) -> Option<Monotonic> {
+        self.scrapers.iter().map(|(_, scraper)| scraper.due).chain(self.accept_again).min()
+    }
+
+    /// Accepts, reads and answers what has come; gives up what is late. `answer` says what a page shows.
+    pub(super) fn turn(
+        &mut self,
+        registry: &Registry,
+        buffer: &mut [u8],
+        now: Monotonic,
+        mut answer: impl FnMut(Page) -> Answer,
+    ) {
+        // Those who go make room for those who come, who may have sent their request already.
+        self.serve_ready(buffer, &mut answer);
+        self.accept(registry, now);
+        self.serve_ready(buffer, &mut answer);
+        self.scrapers.retain(|_, scraper| {
+            let is_late = scraper.due <= now;
+            if is_late && matches!(scraper.stage, Stage::Reading(_)) {
+                // Nothing was written before: there is room for this.
+                let _ = scraper.stream.write(&Answer::Refused(408).encode(false));
+            }
+            !is_late
+        });
+    }
+
+    fn serve_ready(&mut self, buffer: &mut [u8], answer: &mut impl FnMut(Page) -> Answer) {
+        for id in std::mem::take(&mut self.ready) {
+            let Some(scraper) = self.scrapers.get_mut(id.index as usize) else { continue };
+            if scraper.generation == id.generation && scraper.advance(buffer, answer) == Progress::Over {
+                self.scrapers.remove(id.index as usize);
+            }
+        }
+    }
+
+    fn accept(&mut self, registry: &Registry, now: Monotonic) {
+        if self.accept_again.is_some_and(|again| now < again) {
+            return;
+        }
+        self.accept_again = None;
+        // As many as there may be at once are a turn's share too: more come with the next one.
+        for _ in 0..self.limits.connections {
+            if !self.may_accept {
+                return;
+            }
+            match self.listener.accept() {
+                Ok((stream, _)) => self.register(stream, registry, now),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.may_accept = false,
+                Err(error) if is_exhaustion(&error) => {
+                    self.accept_again = Some(now + ACCEPT_PAUSE);
+                    return;
+                }
+                Err(error) => log::debug!(error:%; "metrics connection lost before it was accepted"),
+            }
+        }
+        self.accept_again = Some(now);
+    }
+
+    fn register(&mut self, mut stream: TcpStream, registry: &Registry, now: Monotonic) {
+        let stage = match self.scrapers.len() / self.limits.connections {
+            0 => Stage::Reading(RequestReader::new(self.limits.head_bytes)),
+            1 => Stage::Writing { bytes: Answer::Refused(503).encode(false), sent: 0 },
+            // Too many even for that.
+            _ => return,
+        };
+        // As many bits as there are beside the slot and a kind in a readiness event.
+        self.generations = (self.generations + 1) & (u32::MAX >> 2);
+        let entry = self.scrapers.vacant_entry();
+        let index = u32::try_from(entry.key()).expect("as few as the limit says");
+        let id = ScraperId { index, generation: self.generations };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        match registry.register(&mut stream, Source::Metrics(id).into(), interest) {
+            Ok(()) => {
+                let due = now + self.limits.time;
+                entry.insert(Scraper { generation: id.generation, stream, stage, due });
+                self.ready.push(id);
+            }
+            Err(error) => log::warn!(error:%; "cannot watch a metrics connection, closing it"),
+        }
+    }
+}
+
+impl Scraper {
+    /// Goes as far as the socket lets it.
+    fn advance(&mut self, buffer: &mut [u8], answer: &mut impl FnMut(Page) -> Answer) -> Progress {
+        loop {
+            let progress = match &self.stage {
+                Stage::Reading(_) | Stage::Shut { .. } => {
+                    self.stream.read(buffer).map(|count| self.take(&buffer[..count], answer))
+                }
+                Stage::Writing { bytes, sent } => {
+                    self.stream.write(&bytes[*sent..]).map(|count| self.written(count))
+                }
+            };
+            match progress {
+                Ok(Progress::Waits) => {}
+                Ok(Progress::Over) => return Progress::Over,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock => return Progress::Waits,
+                    _ => return Progress::Over,
+                },
+            }
+        }
+    }
+
+    /// So many bytes of the answer are on their way.
+    fn written(&mut self, count: usize) -> Progress {
+        if let Stage::Writing { bytes, sent } = &mut self.stage {
+            *sent += count;
+            if *sent == bytes.len() {
+                // That the other side has gone meanwhile is told by the next read.
+                let _ = self.stream.shutdown(Shutdown::Write);
+                self.stage = Stage::Shut { thrown_away: 0 };
+            }
+        }
+        Progress::Waits
+    }
+
+    /// Takes what was read; nothing is the end of the stream.
+    fn take(&mut self, bytes: &[u8], answer: &mut impl FnMut(Page) -> Answer) -> Progress {
+        match &mut self.stage {
+            _ if bytes.is_empty() => return Progress::Over,
+            Stage::Reading(reader) => {
+                if let Some(request) = reader.receive(bytes) {
+                    let answer = request.page.map_or_else(Answer::Refused, answer);
+                    self.stage = Stage::Writing { bytes: answer.encode(request.head_only), sent: 0 };
+                }
+            }
+            Stage::Shut { thrown_away } => {
+                *thrown_away += bytes.len();
+                if *thrown_away > THROWN_AWAY {
+                    return Progress::Over;
+                }
+            }
+            Stage::Writing { .. } => {}
+        }
+        Progress::Waits
+    }
+}
