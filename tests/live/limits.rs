@@ -104,12 +104,12 @@ fn s22_what_such_a_client_may_have_queued_is_in_the_config() {
 #[track_caller]
 fn close_who_does_not_read_answers(server: &Server, limit: u32) {
     let mut client = Client::connect(server);
-    SockRef::from(&*client.stream()).set_recv_buffer_size(4096).unwrap();
+    SockRef::from(&*client.stream()).set_recv_buffer_size(4096).expect("a buffer can be small");
     let mut other = Client::connect(server);
     other.attach(&good_token(USER), "issueUpdate", ISSUE);
     // Requests without a token, each answered with some 50 bytes that are never read.
     let stream = client.stream();
-    stream.set_nonblocking(true).unwrap();
+    stream.set_nonblocking(true).expect("a socket can do without waiting");
     let requests = b"\x81\x82\0\0\0\0{}".repeat(1000);
     let mut closed = Metrics::of(server);
     while closed.sum("airlay_slow_consumers_total") == 0.0 {
