@@ -272,6 +272,8 @@ impl Peers {
     fn closing(&mut self, id: PeerId, ending: Ending, now: Monotonic) {
         self.timers.close.set(id, now);
         self.mark_dirty(id.index(), Lane::Prompt);
+        // Its own Close and the end of its stream are to be read, whatever it was paused for.
+        self.resume(id);
         self.end(id, ending);
     }
 

@@ -55,7 +55,7 @@ fn s21_a_tenth_that_stopped_reading_is_closed_and_named_and_the_others_lose_noth
     let mut stopped: Vec<Client> = (0..3).map(|_| subscribe()).collect();
     for client in &mut stopped {
         // So that little fits between the server and a client that does not read.
-        SockRef::from(&*client.stream()).set_recv_buffer_size(4096).unwrap();
+        SockRef::from(&*client.stream()).set_recv_buffer_size(4096).expect("a smaller buffer");
     }
     let mut reading: Vec<Client> = (0..27).map(|_| subscribe()).collect();
     let mut producer = Producer::connect(&server);
@@ -143,7 +143,7 @@ fn s23_all_queues_have_one_budget_and_the_fullest_go_first() {
         .map(|topic| {
             let mut client = Client::connect(&server);
             client.attach(&token, "issueUpdate", topic);
-            SockRef::from(&*client.stream()).set_recv_buffer_size(4096).unwrap();
+            SockRef::from(&*client.stream()).set_recv_buffer_size(4096).expect("a smaller buffer");
             client
         })
         .collect();
