@@ -266,7 +266,7 @@ impl World {
             client.unread += bytes.len();
             let said = client.listener.said.len();
             let verdict = client.listener.hear(&bytes, &mut self.ledger, was_blocked);
-            for what in client.listener.said[said..].to_vec() {
+            for what in client.listener.said[said..].iter().copied() {
                 trace!(self, "client {number} hears {what:?}");
                 client.note(what, self.now.monotonic.0, &mut self.faults);
             }
