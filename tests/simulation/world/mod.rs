@@ -5,7 +5,7 @@
 mod setup;
 mod sockets;
 
-pub(crate) use setup::{FRAMES, QUEUE, SOFT_TIME};
+pub(crate) use setup::{CLOSE, FRAMES, MESSAGE, PONG, QUEUE, SOFT_TIME};
 
 use crate::clients::{Client, End};
 use crate::faults::{Fault, Faults};
@@ -122,7 +122,7 @@ impl Plan {
             _ => random.between(200, 230),
         };
         let producers = random.between(10, 14);
-        let turns = if clients < 200 { 80 } else { 24 };
+        let turns = if clients < 200 { 60 } else { 20 };
         Self { seed, clients, producers, turns, focus: &[], trace: false }
     }
 
@@ -362,6 +362,9 @@ impl World {
         self.housekeeping()?;
         self.read_producers()?;
         self.read_peers()?;
+        for client in &mut self.clients {
+            client.note_lateness(self.wires.of(client.peer).is_blocked, self.now.monotonic.0);
+        }
         self.server.advance(self.now);
         self.server.flush(&mut self.wires, self.now);
         self.drain();
@@ -519,7 +522,6 @@ impl World {
             if !peers.is_open(client.peer) {
                 continue;
             }
-            client.note_blocked(wire.is_blocked, self.now.monotonic.0);
             if wire.is_blocked {
                 let owed = client.listener.owed(&self.ledger);
                 client.owed = owed;
