@@ -91,6 +91,8 @@ pub(crate) struct World {
     /// Peers that are gone, for events that come too late.
     ghosts: Vec<PeerId>,
     stage: Stage,
+    /// Since when something waits to be written for want of a turn's share.
+    unflushed_since: Option<u64>,
     /// Whether faults still happen.
     is_rough: bool,
     /// Every connection was dropped at a second signal.
@@ -175,6 +177,7 @@ impl World {
             buffer,
             ghosts: Vec::new(),
             stage: Stage::Serving,
+            unflushed_since: None,
             is_rough: true,
             is_aborted: false,
             wall_offset: 0,
@@ -266,7 +269,8 @@ impl World {
                 continue;
             }
             let clients_rest = self.clients.iter().all(|client| {
-                client.given == client.out.len() && client.unread == 0 && !client.listener.is_waiting()
+                let has_heard = client.unread == 0 && !self.wires.of(client.peer).is_blocked;
+                client.given == client.out.len() && has_heard && !client.listener.is_waiting()
                     || client.listener.phase != Phase::Open
             });
             let producers_rest = self.producers.iter().all(|producer| producer.given == producer.out.len());
@@ -517,6 +521,8 @@ impl World {
             return Err(format!("{due:?} is due and was not done at {}", self.now.monotonic.0));
         }
         let is_flushed = !peers.has_unflushed();
+        let now = self.now.monotonic.0;
+        self.unflushed_since = (!is_flushed).then(|| self.unflushed_since.unwrap_or(now));
         for client in &mut self.clients {
             let wire = self.wires.of(client.peer);
             if !peers.is_open(client.peer) {
