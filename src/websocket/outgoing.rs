@@ -91,7 +91,12 @@ impl Outgoing {
     /// Queues what `encode` appends: whole frames, `length` bytes or a little less. Joined as in
     /// [`push_bytes`](Self::push_bytes).
     pub(super) fn push_with(&mut self, length: usize, encode: impl FnOnce(&mut Vec<u8>)) {
-        let last = self.rest.as_mut().and_then(|rest| rest.chunks.back_mut()).or(self.head.as_mut());
+        let last = match self.rest.as_deref_mut() {
+            // A Close must be the last frame, so nothing is joined to what goes out before the pong.
+            Some(Rest { pong: Some(_), chunks, .. }) => chunks.back_mut(),
+            Some(rest) => rest.chunks.back_mut().or(self.head.as_mut()),
+            None => self.head.as_mut(),
+        };
         if let Some(last) = last.and_then(Frames::get_mut)
             && last.len() + length <= JOINED_BYTES
         {
@@ -442,6 +447,21 @@ mod tests {
         }
         drain(&mut queue, &mut writer, usize::MAX);
         assert_eq!(writer.written, [&message[..], &pongs[9], &message].concat());
+    }
+
+    #[test]
+    fn s16_what_is_queued_after_a_pong_goes_out_after_it() {
+        let (message, pong, close) =
+            (frame(OpCode::Text, 20), frame(OpCode::Pong, 3), frame(OpCode::Close, 2));
+        let mut queue = Outgoing::default();
+        queue.push_bytes(&message);
+        let mut writer = Scripted { script: [Ok(1), Err(ErrorKind::WouldBlock)].into(), written: Vec::new() };
+        assert_eq!(queue.write_to(&mut writer, usize::MAX).unwrap(), Flush::Blocked);
+        queue.push_pong(&pong);
+        queue.push_bytes(&close);
+        check(&queue);
+        drain(&mut queue, &mut writer, usize::MAX);
+        assert_eq!(writer.written, [message, pong, close].concat());
     }
 
     #[test]

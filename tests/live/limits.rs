@@ -55,7 +55,7 @@ fn s21_a_tenth_that_stopped_reading_is_closed_and_named_and_the_others_lose_noth
     let mut stopped: Vec<Client> = (0..3).map(|_| subscribe()).collect();
     for client in &mut stopped {
         // So that little fits between the server and a client that does not read.
-        SockRef::from(&*client.stream()).set_recv_buffer_size(4096).unwrap();
+        SockRef::from(&*client.stream()).set_recv_buffer_size(4096).expect("a smaller buffer");
     }
     let mut reading: Vec<Client> = (0..27).map(|_| subscribe()).collect();
     let mut producer = Producer::connect(&server);
@@ -104,12 +104,12 @@ fn s22_what_such_a_client_may_have_queued_is_in_the_config() {
 #[track_caller]
 fn close_who_does_not_read_answers(server: &Server, limit: u32) {
     let mut client = Client::connect(server);
-    SockRef::from(&*client.stream()).set_recv_buffer_size(4096).unwrap();
+    SockRef::from(&*client.stream()).set_recv_buffer_size(4096).expect("a buffer can be small");
     let mut other = Client::connect(server);
     other.attach(&good_token(USER), "issueUpdate", ISSUE);
     // Requests without a token, each answered with some 50 bytes that are never read.
     let stream = client.stream();
-    stream.set_nonblocking(true).unwrap();
+    stream.set_nonblocking(true).expect("a socket can do without waiting");
     let requests = b"\x81\x82\0\0\0\0{}".repeat(1000);
     let mut closed = Metrics::of(server);
     while closed.sum("airlay_slow_consumers_total") == 0.0 {
@@ -143,7 +143,7 @@ fn s23_all_queues_have_one_budget_and_the_fullest_go_first() {
         .map(|topic| {
             let mut client = Client::connect(&server);
             client.attach(&token, "issueUpdate", topic);
-            SockRef::from(&*client.stream()).set_recv_buffer_size(4096).unwrap();
+            SockRef::from(&*client.stream()).set_recv_buffer_size(4096).expect("a smaller buffer");
             client
         })
         .collect();

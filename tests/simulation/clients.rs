@@ -5,8 +5,9 @@ use crate::frames::{CLOSE, FIN, PING, PONG, TEXT, UPGRADE, close_payload, frame}
 use crate::listener::{Listener, Phase, Request, Said};
 use crate::names::{KINDS, NOTIFICATION, OBJECTS, Subject, USERS, object_id};
 use crate::random::Random;
+use crate::rate::BURST;
 use crate::tokens::{self, token};
-use crate::world::{QUEUE, SOFT_TIME};
+use crate::world::{self, FRAMES, MESSAGE, QUEUE, SOFT_TIME};
 use airlay::peers::PeerId;
 use std::collections::VecDeque;
 
@@ -47,6 +48,9 @@ pub(crate) struct Client {
     /// Where in `out` nothing has begun that has not ended; and since when, by the monotonic clock, something has.
     boundaries: VecDeque<usize>,
     is_inside_message: bool,
+    /// Where frames without a message end, and how many the server was given in which second of the monotonic clock.
+    other_frames: VecDeque<usize>,
+    frames: (u64, u32),
     pub(crate) unfinished_since: Option<u64>,
     /// Since when its wire takes nothing, and the bytes of events that are queued for it at least.
     blocked_since: Option<u64>,
@@ -103,6 +107,8 @@ impl Client {
             closing_since: None,
             boundaries: VecDeque::new(),
             is_inside_message: false,
+            other_frames: VecDeque::new(),
+            frames: (0, 0),
             unfinished_since: None,
             blocked_since: None,
             owed: 0,
@@ -145,10 +151,13 @@ impl Client {
         }
     }
 
-    /// Whether the server had a reason to drop the connection without a Close.
-    pub(crate) fn was_to_be_dropped(&self, now: u64, pong: u64, close: u64) -> bool {
-        let is_silent = self.pinged_at.is_some_and(|pinged| now - pinged >= pong && self.heard_of <= pinged);
-        is_silent || self.closing_since.is_some_and(|since| now - since >= close)
+    /// Whether the server had a reason to drop the connection without a Close. What is said to a client whose wire was
+    /// blocked is heard late.
+    pub(crate) fn was_to_be_dropped(&self, now: u64, was_blocked: bool) -> bool {
+        let since_ping = self.pinged_at.filter(|&pinged| self.heard_of <= pinged);
+        let silent_since = if was_blocked { Some(self.heard_of) } else { since_ping };
+        silent_since.is_some_and(|since| now - since >= world::PONG)
+            || self.closing_since.is_some_and(|since| now - since >= world::CLOSE)
     }
 
     /// Notes what the server has said, when it has said it.
@@ -156,7 +165,7 @@ impl Client {
         match said {
             Said::Ping => self.pinged_at = Some(now),
             Said::Close { code: 1008, is_slow: true } => {
-                self.closing_since = Some(now);
+                self.closing_since.get_or_insert(now);
                 let is_early = self.blocked_since.is_none_or(|since| now - since < SOFT_TIME);
                 faults.happened(match self.listener.subscriptions() {
                     0 => Fault::QueueFull,
@@ -165,8 +174,12 @@ impl Client {
                     _ => Fault::QueueFull,
                 });
             }
+            Said::Close { code: 1008, .. } if self.frames.1 > FRAMES => {
+                self.closing_since.get_or_insert(now);
+                faults.happened(Fault::FrameFlood);
+            }
             Said::Close { .. } | Said::Refused => {
-                self.closing_since = Some(now);
+                self.closing_since.get_or_insert(now);
                 if !self.answers_closes {
                     faults.happened(Fault::UnansweredClose);
                 }
@@ -176,9 +189,13 @@ impl Client {
         }
     }
 
-    /// Notes since when its wire takes nothing.
-    pub(crate) fn note_blocked(&mut self, is_blocked: bool, now: u64) {
+    /// Notes since when its wire takes nothing, and whether a message takes too long.
+    pub(crate) fn note_lateness(&mut self, is_blocked: bool, now: u64) {
         self.blocked_since = is_blocked.then(|| self.blocked_since.unwrap_or(now));
+        if self.unfinished_since.is_some_and(|since| now - since >= MESSAGE) {
+            self.unfinished_since = None;
+            self.listener.sins.push(1008);
+        }
     }
 
     /// Everything behind some byte that has not come to the server is never sent.
@@ -251,7 +268,8 @@ impl Client {
             self.bad_request();
         }
         if faults.strike(Fault::PingFlood, &mut self.random) {
-            (0..60).for_each(|_| self.ping());
+            let pings = *self.random.pick(&[60, 60, 2 * FRAMES]);
+            (0..pings).for_each(|_| self.ping());
         }
         if faults.strike(Fault::EmptyFrameFlood, &mut self.random) {
             // Fragments without content, as many as are allowed, then the message.
@@ -264,9 +282,11 @@ impl Client {
             (0..8).for_each(|variant| self.request_with(tokens::bad(self.users[0], 3 + variant % 2)));
         }
         if faults.strike(Fault::RequestFlood, &mut self.random) {
-            let shown = tokens::good(self.users[0], 0);
-            for _ in 0..320 {
-                self.request(Request::Detach { token: shown, subject: (0, Some(0)) });
+            // Over the rate no token is looked at.
+            let shown = [tokens::good(self.users[0], 0), tokens::bad(self.users[0], 4)];
+            for number in 0..320 {
+                let token = shown[usize::from(number > BURST)];
+                self.request(Request::Detach { token, subject: (0, Some(0)) });
             }
         }
         let codes = [
@@ -353,8 +373,9 @@ impl Client {
         let user = self.users[usize::from(self.random.chance(100))];
         let shown = match self.random.below(20) {
             0 => tokens::bad(user, self.random.below(5)),
-            1..8 => tokens::good(user, self.random.below(7)),
-            _ => tokens::good(user, *self.random.pick(&tokens::LASTING)),
+            1..5 => tokens::good(user, self.random.below(7)),
+            // Each signature check costs as much as all else that a request needs.
+            _ => tokens::good(user, tokens::LASTING[user % 2]),
         };
         self.request_with(shown);
     }
@@ -443,10 +464,24 @@ impl Client {
         if !self.is_inside_message {
             self.boundaries.push_back(self.out.len());
         }
+        if first & (FIN | CLOSE) != FIN {
+            self.other_frames.push_back(self.out.len());
+        }
     }
 
-    /// The server has been given a piece: notes since when something has begun and not ended.
-    pub(crate) fn note_unfinished(&mut self, now: u64) {
+    /// The server has been given a piece: notes since when something has begun and not ended, and how many frames without a
+    /// message there were in this second.
+    pub(crate) fn note_given(&mut self, now: u64) {
+        let second = now / 1000;
+        if self.frames.0 != second {
+            self.frames = (second, 0);
+        }
+        while self.other_frames.pop_front_if(|end| *end <= self.given).is_some() {
+            self.frames.1 += 1;
+        }
+        if self.frames.1 > FRAMES {
+            self.listener.sins.push(1008);
+        }
         let mut passed = None;
         while let Some(boundary) = self.boundaries.pop_front_if(|boundary| *boundary <= self.given) {
             passed = Some(boundary);

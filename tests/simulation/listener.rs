@@ -7,7 +7,7 @@ use crate::faults::Fault;
 use crate::frames::{Decoder, PING, PONG, Part, TEXT};
 use crate::ledger::{Ledger, Right, Stamp};
 use crate::names::{KINDS, NOTIFICATION, SECRET, Subject, Topic, object_id, object_of, user_id};
-use crate::rate::Rate;
+use crate::rate::{BURST, Rate};
 use crate::subscription::Subscription;
 use crate::tokens::token;
 use std::collections::VecDeque;
@@ -109,6 +109,10 @@ pub(crate) enum Request {
     Bad(u8),
 }
 
+/// With more requests than so many waiting a connection may be closed: a burst, and those of a connection that is refused
+/// for its rate.
+const MOST_WAITING: usize = BURST as usize + 256;
+
 /// The code of the Close when the server goes down.
 const GOING_AWAY: u16 = 1001;
 
@@ -165,6 +169,9 @@ impl Listener {
             }
         }
         let epoch = ledger.epochs.len() - 1;
+        if self.asked.len() > MOST_WAITING {
+            self.sins.push(1008);
+        }
         self.asked.push_back(Asked { stamp, epoch, request, certain, at_once });
     }
 
@@ -534,9 +541,17 @@ impl Listener {
     }
 
     /// Bytes of events that are certainly queued.
-    pub(crate) fn owed(&self, ledger: &Ledger) -> usize {
-        let objects = self.subscriptions.iter().filter(|it| it.right.topic.subject().0 != NOTIFICATION);
-        objects.map(|it| ledger.bytes_from(it.right.topic, it.most)).sum()
+    pub(crate) fn owed(&mut self, ledger: &Ledger) -> usize {
+        let mut bytes = 0;
+        // What has been asked may be done already, and the answer be queued behind the events.
+        for subscription in self.subscriptions.iter_mut().filter(|_| self.asked.is_empty()) {
+            subscription.look_for_end(ledger);
+            let topic = subscription.right.topic;
+            if subscription.ended.is_none() && topic.subject().0 != NOTIFICATION {
+                bytes += ledger.bytes_from(topic, subscription.most);
+            }
+        }
+        bytes
     }
 
     /// Whether an event to `topics`, read next, reaches the connection: certainly, possibly.
