@@ -95,21 +95,6 @@ impl Service {
 
 /// A server with the limits of the shipped configuration, but for the number of peers and of a user's connections.
 fn server(keys: KeySet) -> Server<Hub> {
-    let seconds = Duration::from_secs;
-    let peer_limits = PeerLimits {
-        peers: usize::MAX,
-        handshake: seconds(5),
-        message: seconds(10),
-        frames_per_second: 1000,
-        ping: seconds(25),
-        pong: seconds(10),
-        close: seconds(5),
-        queue: 1 << 20,
-        queue_soft: 256 << 10,
-        queue_soft_time: seconds(10),
-        queue_unauthenticated: 16 << 10,
-        queue_total: 256 << 20,
-    };
     let admission = Admission {
         path: "/ws".to_owned(),
         origins: Origins::default(),
@@ -125,11 +110,12 @@ fn server(keys: KeySet) -> Server<Hub> {
         request_burst: 256,
         line: 1 << 20,
     };
-    let rules = Rules { issuers: Vec::new(), audience: None, leeway: seconds(30), token_bytes: 8192 };
+    let rules =
+        Rules { issuers: Vec::new(), audience: None, leeway: Duration::from_secs(30), token_bytes: 8192 };
     let tokens = Tokens::new(keys, rules, 100_000);
     let hub = Hub::new(admission, tokens, Access::Token, hub_limits, true);
     let producers = Producers::new(ProducerLimits { line: 1 << 20, answers: 1 << 20 });
-    Server::new(Peers::new(peer_limits, Limits::default()), producers, hub, 1 << 20)
+    Server::new(Peers::new(PeerLimits::default(), Limits::default()), producers, hub, 1 << 20)
 }
 
 fn claims(user: usize) -> String {

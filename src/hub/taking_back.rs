@@ -129,21 +129,7 @@ mod tests {
     }
 
     fn server(keys: KeySet) -> Server<Hub> {
-        let (time, size) = (Duration::from_secs(10), 1 << 20);
-        let limits = PeerLimits {
-            peers: 1,
-            handshake: time,
-            message: time,
-            frames_per_second: 0,
-            ping: time,
-            pong: time,
-            close: time,
-            queue: size,
-            queue_soft: size,
-            queue_soft_time: time,
-            queue_unauthenticated: size,
-            queue_total: size,
-        };
+        let (limits, size) = (PeerLimits::default(), 1 << 20);
         let admission = Admission {
             path: "/".into(),
             origins: crate::origins::Origins::any(),

@@ -286,7 +286,21 @@ fn access_socket(config: &Config) -> Option<AccessSocket> {
 /// The core around a service, as the configuration wants it.
 fn server<S: Service>(config: &Config, connections: usize, service: S) -> Server<S> {
     let limits = &config.limits;
-    let peer_limits = PeerLimits {
+    let message_limits = Limits {
+        head_bytes: limits.head_bytes,
+        message_bytes: limits.message_bytes,
+        fragments: limits.fragments,
+    };
+    let producer_limits = ProducerLimits { line: limits.line_bytes, answers: ANSWERS };
+    let mut peers = Peers::new(peer_limits(limits, connections), message_limits);
+    if config.web_socket_events.compression {
+        peers = peers.with_compression_from(config.web_socket_events.compression_min_bytes);
+    }
+    Server::new(peers, Producers::new(producer_limits), service, limits.queue_bytes)
+}
+
+fn peer_limits(limits: &config::Limits, connections: usize) -> PeerLimits {
+    PeerLimits {
         peers: connections.saturating_add(PEERS_OVER),
         handshake: limits.handshake_seconds,
         message: limits.message_seconds,
@@ -299,18 +313,7 @@ fn server<S: Service>(config: &Config, connections: usize, service: S) -> Server
         queue_soft_time: limits.queue_soft_seconds,
         queue_unauthenticated: limits.queue_unauthenticated_bytes,
         queue_total: limits.queue_total_bytes,
-    };
-    let message_limits = Limits {
-        head_bytes: limits.head_bytes,
-        message_bytes: limits.message_bytes,
-        fragments: limits.fragments,
-    };
-    let producer_limits = ProducerLimits { line: limits.line_bytes, answers: ANSWERS };
-    let mut peers = Peers::new(peer_limits, message_limits);
-    if config.web_socket_events.compression {
-        peers = peers.with_compression_from(config.web_socket_events.compression_min_bytes);
     }
-    Server::new(peers, Producers::new(producer_limits), service, limits.queue_bytes)
 }
 
 /// The service itself as the configuration wants it.
@@ -354,4 +357,15 @@ fn connections(limits: &config::Limits) -> io::Result<usize> {
     }
     let descriptors = limit.current.unwrap_or(u64::MAX).saturating_sub(OTHER_DESCRIPTORS);
     Ok(usize::try_from(descriptors).unwrap_or(usize::MAX).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_peer_may_cost_unless_told_otherwise_is_what_the_shipped_configuration_says() {
+        let shipped = peer_limits(&Config::without_files().limits, 1);
+        assert_eq!(shipped, PeerLimits { peers: 1 + PEERS_OVER, ..PeerLimits::default() });
+    }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The limits on a peer's time and on what is queued for it. Sizes are in bytes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerLimits {
     /// Peers there may be at once, those that are still connecting included.
     pub peers: usize,
@@ -29,4 +29,24 @@ pub struct PeerLimits {
     pub queue_unauthenticated: usize,
     /// Memory of all that is queued for all peers; then the fullest are closed with 1008.
     pub queue_total: usize,
+}
+
+/// Those of the shipped configuration, for any number of peers.
+impl Default for PeerLimits {
+    fn default() -> Self {
+        Self {
+            peers: usize::MAX,
+            handshake: Duration::from_secs(5),
+            message: Duration::from_secs(10),
+            frames_per_second: 1000,
+            ping: Duration::from_secs(25),
+            pong: Duration::from_secs(10),
+            close: Duration::from_secs(5),
+            queue: 1 << 20,
+            queue_soft: 256 << 10,
+            queue_soft_time: Duration::from_secs(10),
+            queue_unauthenticated: 16 << 10,
+            queue_total: 256 << 20,
+        }
+    }
 }

@@ -159,22 +159,7 @@ mod tests {
 
     /// A peer that has opened its connection at second 0.
     fn open_peer() -> (Peers, PeerId) {
-        let seconds = Duration::from_secs;
-        let limits = PeerLimits {
-            peers: 1,
-            handshake: seconds(5),
-            message: seconds(10),
-            frames_per_second: 0,
-            ping: seconds(25),
-            pong: seconds(10),
-            close: seconds(5),
-            queue: 1000,
-            queue_soft: 1000,
-            queue_soft_time: seconds(10),
-            queue_unauthenticated: 1000,
-            queue_total: 1000,
-        };
-        let mut peers = Peers::new(limits, Limits::default());
+        let mut peers = Peers::new(PeerLimits::default(), Limits::default());
         let id = peers.connect(Ipv4Addr::LOCALHOST.into(), at(0).monotonic).unwrap();
         let mut head = *b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";

@@ -2,12 +2,21 @@
 //!
 //! A crowd of tokens made within one second has one lease, so that a subscription keeps four bytes of it.
 
+use super::Entry;
 use super::linked::{Head, Key, push_front, unlink};
-use super::{Entry, Lease};
 use crate::time::Wall;
 use crate::token::KeyId;
 use slab::Slab;
 use std::collections::BTreeMap;
+
+/// What a subscription rests on: the token that made or last renewed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// When the subscription ends by itself; may be [`Wall::NEVER`].
+    pub ends: Wall,
+    /// The key that verified the token.
+    pub key: KeyId,
+}
 
 /// The leases of all subscriptions. There is none without a subscription.
 #[derive(Debug, Default)]

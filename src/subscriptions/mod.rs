@@ -11,12 +11,12 @@ mod leases;
 mod linked;
 mod topic;
 
+pub use leases::Lease;
 pub use topic::{Subscriber, Topic};
 
 use crate::api::{EventType, ObjectId, UserId};
 use crate::peers::PeerId;
 use crate::time::Wall;
-use crate::token::KeyId;
 use hashbrown::HashTable;
 use leases::Leases;
 use linked::{Head, Key, Links, push_front, unlink};
@@ -24,15 +24,6 @@ use slab::Slab;
 use std::hash::{BuildHasher as _, RandomState};
 use std::iter;
 use topic::{Lists, Removed, Subscribers};
-
-/// What a subscription rests on: the token that made or last renewed it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lease {
-    /// When the subscription ends by itself; may be [`Wall::NEVER`].
-    pub ends: Wall,
-    /// The key that verified the token.
-    pub key: KeyId,
-}
 
 /// A subscription as the outside sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

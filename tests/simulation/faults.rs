@@ -2,10 +2,20 @@
 
 use crate::random::Random;
 
-/// A kind of fault. What it does is said where it is done; [`Faults::happened`] counts it when it has an effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
-pub(crate) enum Fault {
+macro_rules! faults {
+    ($($name:ident,)*) => {
+        /// A kind of fault. What it does is said where it is done; [`Faults::happened`] counts it when it has an effect.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(usize)]
+        pub(crate) enum Fault {
+            $($name,)*
+        }
+
+        pub(crate) const ALL: [Fault; Fault::COUNT] = [$(Fault::$name,)*];
+    };
+}
+
+faults! {
     // A peer's input.
     CutInput,
     InvalidFrame,
@@ -132,58 +142,3 @@ impl Faults {
         self.counts[fault as usize] += 1;
     }
 }
-
-pub(crate) const ALL: [Fault; Fault::COUNT] = {
-    use Fault::*;
-    [
-        CutInput,
-        InvalidFrame,
-        InvalidUtf8,
-        OversizedMessage,
-        TooManyFragments,
-        UnfinishedMessage,
-        BadClose,
-        PingFlood,
-        FrameFlood,
-        UnreadPongs,
-        UnaskedPong,
-        EmptyFrameFlood,
-        RequestFlood,
-        BadTokenFlood,
-        BadRequest,
-        BadHead,
-        SlowHead,
-        SlotsFull,
-        ShortWrite,
-        SpuriousBlock,
-        BlockedWriter,
-        QueueFull,
-        NothingRead,
-        BudgetReached,
-        WriteError,
-        Reset,
-        EndOfStream,
-        UnansweredPing,
-        UnansweredClose,
-        CloseInFanOut,
-        SlotReuse,
-        StaleEvent,
-        WallForward,
-        WallBack,
-        MonotonicJump,
-        TokenExpiry,
-        RevokedUser,
-        RevokedEvent,
-        AccessChange,
-        KeyChange,
-        CutLine,
-        LastLineUnended,
-        CutJson,
-        OversizedLine,
-        BadLine,
-        UnreadAnswers,
-        ProducerWaits,
-        Drain,
-        SecondStop,
-    ]
-};

@@ -99,20 +99,17 @@ impl World {
                 Access::Service(Box::new(service))
             }
         };
-        let seconds = Duration::from_secs;
-        let peers = PeerLimits {
-            peers: 8,
-            handshake: seconds(5),
-            frames_per_second: limit(is_tight, 0, 5),
-            message: seconds(10),
-            ping: seconds(25),
-            pong: seconds(10),
-            close: seconds(5),
-            queue: limit(is_tight, 1 << 20, 600),
-            queue_soft: limit(is_tight, 256 << 10, 300),
-            queue_soft_time: seconds(10),
-            queue_unauthenticated: limit(is_tight, 16 << 10, 300),
-            queue_total: limit(is_tight, 256 << 20, 1500),
+        let peers = PeerLimits { peers: 8, frames_per_second: 0, ..PeerLimits::default() };
+        let peers = match is_tight {
+            false => peers,
+            true => PeerLimits {
+                frames_per_second: 5,
+                queue: 600,
+                queue_soft: 300,
+                queue_unauthenticated: 300,
+                queue_total: 1500,
+                ..peers
+            },
         };
         let limits = HubLimits {
             subscriptions: limit(is_tight, 128, 2),
