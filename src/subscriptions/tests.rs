@@ -1,6 +1,7 @@
 //! The subscriptions against a model that is too plain to be wrong: one map.
 
 use super::*;
+use crate::token::KeyId;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
