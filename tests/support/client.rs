@@ -1,7 +1,7 @@
 //! A WebSocket client that is not ours (tungstenite), over a socket with a deadline.
 
 use super::{DEADLINE, Server, reply, request};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use tungstenite::error::ProtocolError;
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -9,7 +9,36 @@ use tungstenite::{Error, Message, WebSocket};
 
 /// One connection of one client.
 pub struct Client {
-    socket: WebSocket<TcpStream>,
+    socket: WebSocket<Uninterrupted>,
+}
+
+/// A socket whose calls are not ended by signals. With a deadline set the system does not take them up again by itself,
+/// even when nothing but a stop and a continuation of the process has come (signal(7)).
+struct Uninterrupted(TcpStream);
+
+impl Read for Uninterrupted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        again_if_interrupted(|| self.0.read(buffer))
+    }
+}
+
+impl Write for Uninterrupted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        again_if_interrupted(|| self.0.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn again_if_interrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
 
 impl Client {
@@ -26,8 +55,8 @@ impl Client {
         stream.set_read_timeout(Some(DEADLINE)).expect("a deadline can be set");
         stream.set_write_timeout(Some(DEADLINE)).expect("a deadline can be set");
         stream.set_nodelay(true).expect("delays can be turned off");
-        let (socket, _) =
-            tungstenite::client(format!("ws://{address}{path}"), stream).expect("the server upgrades");
+        let (socket, _) = tungstenite::client(format!("ws://{address}{path}"), Uninterrupted(stream))
+            .expect("the server upgrades");
         Self { socket }
     }
 
@@ -56,7 +85,7 @@ impl Client {
     #[track_caller]
     pub fn next_message(&mut self) -> Message {
         loop {
-            match self.read() {
+            match self.socket.read() {
                 Ok(Message::Ping(_)) => {}
                 Ok(message) => return message,
                 Err(error) => panic!("no message came: {error}"),
@@ -131,27 +160,17 @@ impl Client {
 
     /// The raw connection alone, all that came before having been read.
     pub fn into_stream(self) -> TcpStream {
-        self.socket.into_inner()
+        self.socket.into_inner().0
     }
 
     /// The raw connection, to write what no client would.
     pub fn stream(&mut self) -> &mut TcpStream {
-        self.socket.get_mut()
-    }
-
-    /// What comes next, signals that arrive meanwhile aside.
-    fn read(&mut self) -> tungstenite::Result<Message> {
-        loop {
-            match self.socket.read() {
-                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
-                result => return result,
-            }
-        }
+        &mut self.socket.get_mut().0
     }
 
     #[track_caller]
     fn expect_end(&mut self) {
-        match self.read() {
+        match self.socket.read() {
             Err(Error::ConnectionClosed | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => {}
             other => panic!("expected the end of the connection, got {other:?}"),
         }
