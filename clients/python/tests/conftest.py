@@ -31,7 +31,9 @@ class Server:
             "[webSocketEvents]\naddress = 127.0.0.1\nport = 0\n"
             "[events]\nsocket = events.sock\n"
             f"[token]\npublicKey = {FIXTURES / 'live-2048.pub.pem'}\n"
-            "[access]\nmode = token\n[limits]\ndrainSeconds = 0\n[metrics]\naddress =\n"
+            # The tests read what they published when all of it is, so a queue holds all of it.
+            "[access]\nmode = token\n[limits]\ndrainSeconds = 0\nqueueBytes = 16777216\nqueueSoftBytes = 16777216\n"
+            "[metrics]\naddress =\n"
         )
         self.start()
 
