@@ -46,13 +46,20 @@ enum Stage {
 enum Wanted {
     /// The refusal, whatever the token.
     Refusal(Code),
-    Done(Action, Topic),
+    Done {
+        action: Action,
+        topic: Topic,
+        /// How many events had been published when it was sent.
+        published: usize,
+    },
 }
 
 /// A subscription as the client knows of it.
 #[derive(Debug)]
 struct Subscribed {
     topic: Topic,
+    /// The number of the first event that may come: none from before the request was sent.
+    from: usize,
     /// The number of the first event whose delivery is owed: all from the moment the client knew of the subscription.
     owed_from: usize,
     /// The last event of the topic that came.
@@ -72,8 +79,14 @@ impl Client {
         }
     }
 
-    /// Notes what the client sends. `topic` says what a subject means for it.
-    pub(super) fn sends(&mut self, bytes: &[u8], limits: &Limits, topic: impl Fn(&str, Subject) -> Topic) {
+    /// Notes what the client sends after so many events were published. `topic` says what a subject means for it.
+    pub(super) fn sends(
+        &mut self,
+        bytes: &[u8],
+        published: usize,
+        limits: &Limits,
+        topic: impl Fn(&str, Subject) -> Topic,
+    ) {
         let mut bytes = bytes.to_vec();
         let mut input = &mut bytes[..];
         let (mut outgoing, mut codec) = (Outgoing::default(), Codec::new());
@@ -94,7 +107,9 @@ impl Client {
                 Step::Message(Message::Text(text)) => {
                     self.unanswered.push_back(match Request::parse(&text) {
                         Err(code) => Wanted::Refusal(code),
-                        Ok(request) => Wanted::Done(request.action, topic(&request.auth, request.subject)),
+                        Ok(Request { auth, action, subject }) => {
+                            Wanted::Done { action, topic: topic(&auth, subject), published }
+                        }
                     })
                 }
                 Step::Frame(_) | Step::Opened => {}
@@ -152,11 +167,7 @@ impl Client {
     pub(super) fn check_complete(&self, published: &Published) {
         assert!(self.unread.is_empty(), "a frame is not all there");
         assert!(self.unanswered.is_empty(), "no reply to {:?}", self.unanswered);
-        for subscribed in &self.subscribed {
-            let owed =
-                events(published, subscribed.topic).filter(|number| *number >= subscribed.owed_from).last();
-            assert!(subscribed.last >= owed, "{subscribed:?} lacks {owed:?}");
-        }
+        self.subscribed.iter().for_each(|subscribed| subscribed.check_complete(published));
     }
 
     fn takes(&mut self, payload: &[u8], published: &Published) {
@@ -167,7 +178,7 @@ impl Client {
             (Some(code), None) => {
                 let wanted = self.unanswered.pop_front().expect("one reply for each request");
                 let code = Code::ALL.into_iter().find(|known| known.number().to_string() == code.text);
-                self.learns(&wanted, code.expect("a code of the contract"), published.len());
+                self.learns(&wanted, code.expect("a code of the contract"), published);
             }
             (Some(_), Some(event)) => self.loses(event),
             (None, _) => {
@@ -177,22 +188,24 @@ impl Client {
         }
     }
 
-    fn learns(&mut self, wanted: &Wanted, code: Code, published: usize) {
+    fn learns(&mut self, wanted: &Wanted, code: Code, published: &Published) {
         match (wanted, code) {
             (Wanted::Refusal(expected), code) => assert_eq!(code, *expected),
-            (Wanted::Done(Action::Attach, topic), Code::Ok) => {
-                if !self.subscribed.iter().any(|subscribed| subscribed.topic == *topic) {
-                    let subscribed = Subscribed { topic: *topic, owed_from: published, last: None };
-                    self.subscribed.push(subscribed);
+            (&Wanted::Done { action: Action::Attach, topic, published: from }, Code::Ok) => {
+                if !self.subscribed.iter().any(|subscribed| subscribed.topic == topic) {
+                    let owed_from = published.len();
+                    self.subscribed.push(Subscribed { topic, from, owed_from, last: None });
                 }
             }
-            (Wanted::Done(Action::Detach, topic), Code::Ok) => {
-                self.subscribed.retain(|subscribed| subscribed.topic != *topic);
+            (&Wanted::Done { action: Action::Detach, topic, published: before }, Code::Ok) => {
+                for ended in self.subscribed.extract_if(.., |subscribed| subscribed.topic == topic) {
+                    ended.check_complete(&published[..before]);
+                }
             }
-            (Wanted::Done(..), Code::TokenNotSet | Code::InvalidRequest) => {
+            (Wanted::Done { .. }, Code::TokenNotSet | Code::InvalidRequest) => {
                 panic!("{code} to {wanted:?}, which is well formed")
             }
-            (Wanted::Done(..), _) => {}
+            (Wanted::Done { .. }, _) => {}
         }
     }
 
@@ -221,6 +234,7 @@ impl Client {
                     assert_eq!(Some(number), next, "a hole or a repetition in {subscribed:?}");
                 }
                 None => {
+                    assert!(number >= subscribed.from, "{number} is from before {subscribed:?}");
                     let first =
                         events(published, subscribed.topic).find(|number| *number >= subscribed.owed_from);
                     assert!(first.is_none_or(|first| number <= first), "a hole in {subscribed:?}");
@@ -232,8 +246,16 @@ impl Client {
     }
 }
 
+impl Subscribed {
+    /// Whether all that was owed of these events has come.
+    fn check_complete(&self, published: &[Vec<Topic>]) {
+        let owed = events(published, self.topic).filter(|number| *number >= self.owed_from).last();
+        assert!(self.last >= owed, "{self:?} lacks {owed:?}");
+    }
+}
+
 /// The numbers of the events of this topic.
-fn events(published: &Published, topic: Topic) -> impl Iterator<Item = usize> {
+fn events(published: &[Vec<Topic>], topic: Topic) -> impl Iterator<Item = usize> {
     published.iter().enumerate().filter(move |(_, topics)| topics.contains(&topic)).map(|(number, _)| number)
 }
 

@@ -30,41 +30,49 @@ fn play(script: &mut Unstructured<'_>) -> Result<()> {
         if script.is_empty() {
             break;
         }
-        step(&mut world, script)?;
-        world.turn();
+        match script.int_in_range(0..=15)? {
+            // What producers write one after the other falls into one turn, with what comes next.
+            kind @ 7..=11 => step_of_producer(kind, &mut world, script)?,
+            kind => {
+                step(kind, &mut world, script)?;
+                world.turn();
+            }
+        }
     }
     world.end();
     Ok(())
 }
 
-/// One step of the script.
-fn step(world: &mut World, script: &mut Unstructured<'_>) -> Result<()> {
-    match script.int_in_range(0..=15)? {
-        0 => world.connect(script.choose(&OFFERS)?),
-        kind @ (1..=6 | 12 | 15) => {
-            let place = script.int_in_range(0..=world.clients().max(1) - 1)?;
-            if let Some(client) = world.client(place) {
-                step_of_client(kind, client, world, script)?;
-            }
-        }
-        7..=9 => {
-            let line = event_line(world.published.len(), script)?;
-            world.write(script.int_in_range(0..=1)?, line.as_bytes());
-        }
+fn step_of_producer(kind: u8, world: &mut World, script: &mut Unstructured<'_>) -> Result<()> {
+    let bytes = match kind {
+        7..=9 => event_line(world.published.len(), script)?.into_bytes(),
         10 => {
             let user = script.choose(&USERS)?;
             let event = match script.arbitrary()? {
                 true => format!(",\"event\":{}", event(*script.choose(&SUBJECTS)?)),
                 false => String::new(),
             };
-            let line = format!("{{\"control\":\"revoke\",\"user\":\"{user}\"{event}}}\n");
-            world.write(script.int_in_range(0..=1)?, line.as_bytes());
+            format!("{{\"control\":\"revoke\",\"user\":\"{user}\"{event}}}\n").into_bytes()
         }
-        11 => {
+        _ => {
             let mut bytes = some_bytes(40, script)?;
             // An event of its own making would have no number.
             bytes.iter_mut().filter(|byte| **byte == b'{').for_each(|byte| *byte = b'[');
-            world.write(script.int_in_range(0..=1)?, &bytes);
+            bytes
+        }
+    };
+    world.write(script.int_in_range(0..=1)?, &bytes);
+    Ok(())
+}
+
+fn step(kind: u8, world: &mut World, script: &mut Unstructured<'_>) -> Result<()> {
+    match kind {
+        0 => world.connect(script.choose(&OFFERS)?),
+        1..=6 | 12 | 15 => {
+            let place = script.int_in_range(0..=world.clients().max(1) - 1)?;
+            if let Some(client) = world.client(place) {
+                step_of_client(kind, client, world, script)?;
+            }
         }
         13 => {
             let milliseconds = *script.choose(&[1, 999, 5_000, 10_000, 25_000, 60_000])?;

@@ -174,7 +174,7 @@ impl World {
         if !self.server.peers.wants_input(id) {
             return;
         }
-        client.sends(bytes, &LIMITS, topic);
+        client.sends(bytes, self.published.len(), &LIMITS, topic);
         let (head, tail) = bytes.split_at(cut.min(bytes.len()));
         for piece in [head, tail] {
             self.server.receive(id, &mut piece.to_vec(), self.now);
