@@ -166,7 +166,7 @@ impl Client {
             Said::Ping => self.pinged_at = Some(now),
             Said::Close { code: 1008, is_slow: true } => {
                 self.closing_since.get_or_insert(now);
-                let is_early = self.blocked_since.is_none_or(|since| now - since < SOFT_TIME);
+                let is_early = self.blocked_since.is_none_or(|since| now < since + SOFT_TIME);
                 faults.happened(match self.listener.subscriptions() {
                     0 => Fault::QueueFull,
                     _ if !is_early => Fault::NothingRead,
