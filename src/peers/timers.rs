@@ -57,12 +57,11 @@ impl Peers {
         }
         // Before the next pings: a deadline of one that was answered must not be taken for theirs.
         while let Some(id) = self.timers.pong.pop(now) {
-            let Some(peer) = self.get(id).filter(|peer| peer.marks.awaits_pong && peer.marks.open) else {
-                continue;
-            };
+            let waits = |peer: &&mut Peer| peer.marks.awaits_pong && peer.marks.open;
+            let Some(peer) = self.get_mut(id).filter(waits) else { continue };
             if peer.marks.paused || peer.waits_for_us() {
-                // Its pong may have come and is not read, or our ping has not been written.
-                self.timers.pong.set(id, now);
+                // Its pong may have come and is not read, or our ping was not written: the next ping will tell.
+                peer.marks.awaits_pong = false;
             } else {
                 log::info!(peer:% = self.addresses.get(self.slab[id.index()].address); "no pong, connection dropped");
                 self.drop_peer(id, Ending::NoPong);
