@@ -528,6 +528,9 @@ impl World {
             if !peers.is_open(client.peer) {
                 continue;
             }
+            if wire.is_blocked && !wire.owes_event && is_flushed {
+                return Err(format!("client {}: there is room again, and nothing is written", client.number));
+            }
             if wire.is_blocked {
                 let owed = client.listener.owed(&self.ledger);
                 client.owed = owed;

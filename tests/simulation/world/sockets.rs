@@ -265,9 +265,8 @@ impl World {
             let verdict = client.listener.hear(&bytes, &mut self.ledger, was_blocked);
             for what in client.listener.said[said..].to_vec() {
                 trace!(self, "client {number} hears {what:?}");
-                // It may have been queued as early as that.
-                let queued = self.unflushed_since.unwrap_or(self.now.monotonic.0);
-                client.note(what, queued, &mut self.faults);
+                let now = self.now.monotonic.0;
+                client.note(what, self.unflushed_since.unwrap_or(now), now, &mut self.faults);
             }
             let Heard { events, races, secrets } = std::mem::take(&mut client.listener.heard);
             self.outcome.events += events;
