@@ -380,7 +380,7 @@ impl World {
 
     fn tick(&mut self) {
         let mut step = self.random.between(1, 60) as u64;
-        if !self.is_rough || self.turn % 8 == 0 {
+        if !self.is_rough || self.turn.is_multiple_of(8) {
             // Nothing happens until something is due.
             let due = self.server.next_deadline(self.now).filter(|_| !self.server.has_work());
             step = due.map_or(step, |due| due.0.saturating_sub(self.now.monotonic.0).clamp(1, 500));

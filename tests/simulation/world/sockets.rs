@@ -263,7 +263,8 @@ impl World {
             client.unread += bytes.len();
             let said = client.listener.said.len();
             let verdict = client.listener.hear(&bytes, &mut self.ledger, was_blocked);
-            for what in client.listener.said[said..].to_vec() {
+            for at in said..client.listener.said.len() {
+                let what = client.listener.said[at];
                 trace!(self, "client {number} hears {what:?}");
                 let now = self.now.monotonic.0;
                 client.note(what, self.unflushed_since.unwrap_or(now), now, &mut self.faults);
