@@ -339,14 +339,16 @@ impl Listener {
             return Err(format!("code {code} answers {asked:?}, for which the codes {allowed:#b} are right"));
         }
         match code {
-            0 | 3 | 4 | 6 => self.bad_tokens = 0,
+            0 | 3 | 4 | 6 | 8 => self.bad_tokens = 0,
             2 => self.bad_tokens += 1,
             _ => {}
         }
         self.over_rate = if code == 7 { self.over_rate + 1 } else { 0 };
         self.must_close = self.bad_tokens >= 5 || self.over_rate >= 256;
         match asked.request {
-            Request::Attach { token, .. } | Request::Detach { token, .. } if [0, 3, 4, 6].contains(&code) => {
+            Request::Attach { token, .. } | Request::Detach { token, .. }
+                if [0, 3, 4, 6, 8].contains(&code) =>
+            {
                 ledger.note_verified(token, asked.stamp);
             }
             _ => {}
@@ -368,7 +370,7 @@ impl Listener {
             Request::Detach { token, subject } => (token, false, subject),
             Request::Bad(code) => return 1 << code,
         };
-        let codes = ledger.codes(asked.epoch, number, is_attach, subject);
+        let codes = ledger.codes(asked.stamp, asked.epoch, number, is_attach, subject);
         let topic = Topic::of(token(number).user, subject);
         let is_full = is_attach && self.subscriptions.len() >= ledger.subscriptions;
         if is_full && codes & 1 == 1 && !self.topics().any(|other| other == topic) {

@@ -106,6 +106,11 @@ fn s34_the_wall_clock_ends_tokens_and_the_monotonic_clock_rules_timers() {
 }
 
 #[test]
+fn an_access_service_that_is_late_silent_gone_or_wrong_lets_nobody_in() {
+    row(&[Fault::ServiceSilent, Fault::ServiceLate, Fault::ServiceLost, Fault::ServiceGarbage]);
+}
+
+#[test]
 fn s37_bad_tokens_in_a_row_close_their_sender() {
     row(&[Fault::BadTokenFlood]);
 }
