@@ -310,6 +310,7 @@ impl Client {
 
     /// Sends what ends a connection.
     fn sin(&mut self, fault: Fault, code: u16) {
+        self.ping_perhaps();
         self.sent.push_back((self.out.len() + 1, Sent::Sin(code)));
         self.is_finished = true;
         match fault {
@@ -438,6 +439,13 @@ impl Client {
         self.sent.push_back((self.out.len(), Sent::Request(request)));
     }
 
+    /// The pong to a last ping comes before the Close, if it comes.
+    fn ping_perhaps(&mut self) {
+        if self.random.chance(300) {
+            self.ping();
+        }
+    }
+
     fn ping(&mut self) {
         self.pings += 1;
         // A secret of this client: its answer must not go to another.
@@ -447,6 +455,7 @@ impl Client {
     }
 
     fn close(&mut self, faults: &mut Faults) {
+        self.ping_perhaps();
         let code = *self.random.pick(&[None, Some(1000), Some(1001), Some(3000)]);
         let payload = code.map_or_else(Vec::new, |code| close_payload(code, b"bye"));
         self.frame(FIN | CLOSE, &payload);

@@ -49,6 +49,20 @@ impl World {
         Ok(())
     }
 
+    /// Before a right is taken back by a revocation, the service has mostly ceased to grant it.
+    pub(super) fn take_from_service(&mut self, user: usize, subject: Option<Subject>) {
+        let Some(mut table) = self.ledger.tables[self.ledger.epoch().access].clone() else { return };
+        if !self.ledger.asks_service || !self.random.chance(700) {
+            return;
+        }
+        match (subject, &mut table[user]) {
+            (None, may_see) => *may_see = None,
+            (Some((_, Some(object))), Some(may_see)) => *may_see &= !(1 << object),
+            _ => return,
+        }
+        self.ledger.change_access(Some(table));
+    }
+
     fn lose_service(&mut self) {
         trace!(self, "the access service is gone");
         self.faults.happened(Fault::ServiceLost);

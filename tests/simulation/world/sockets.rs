@@ -134,6 +134,7 @@ impl World {
                     }
                 }
                 Line::Revoke { user, subject, ack } => {
+                    self.take_from_service(user, subject);
                     self.ledger.revoke(user, subject);
                     if let Some(ack) = ack {
                         self.producers[at].expect(Answer::Taken { ack, least: 0, most: usize::MAX });
