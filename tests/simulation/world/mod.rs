@@ -142,7 +142,7 @@ impl Outcome {
     /// Adds what came of another episode.
     pub(crate) fn add(&mut self, other: &Self) {
         self.faults.iter_mut().zip(&other.faults).for_each(|(sum, count)| *sum += count);
-        self.hash = self.hash.rotate_left(1) ^ other.hash;
+        self.hash = self.hash.wrapping_add(other.hash);
         self.clients = self.clients.max(other.clients);
         self.events += other.events;
         self.races += other.races;

@@ -108,7 +108,7 @@ impl World {
                 continue;
             }
             if self.faults.strike(Fault::ServiceLate, &mut self.random) {
-                at += self.random.below(2 * TIMEOUT as usize) as u64;
+                at += self.random.next() % (2 * TIMEOUT);
             }
             self.service.asked.push((at, question));
         }
