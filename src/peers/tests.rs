@@ -64,6 +64,56 @@ fn who_does_not_answer_a_ping_is_gone_in_time_and_who_does_stays() {
 }
 
 #[test]
+fn s25_the_deadline_of_a_ping_that_was_answered_drops_nobody_though_it_is_looked_at_late() {
+    let mut world = World::new(limits());
+    let id = world.open();
+    world.until(26_000);
+    world.receive(id, &masked(0x8a, b""));
+    // The loop stands still: at once the first ping's deadline and the second ping are due.
+    world.now.monotonic = Monotonic(START + 60_000);
+    world.turn();
+    assert!(world.peers.is_open(id));
+    // The second one is not answered.
+    world.until(71_000);
+    assert_eq!(world.endings(), [Ending::NoPong]);
+}
+
+#[test]
+fn s25_who_was_not_offered_the_ping_is_not_late_with_its_answer() {
+    let mut world = World::new(limits());
+    let id = world.open();
+    world.until(24_900);
+    // Turns that never come to this peer.
+    for second in 26..50 {
+        world.peers.advance(Monotonic(START + second * 1000));
+    }
+    assert!(world.peers.is_open(id));
+    world.now.monotonic = Monotonic(START + 50_000);
+    world.turn();
+    world.receive(id, &masked(0x8a, b""));
+    // Until the next one, which is due 25 seconds after the first, has had its time.
+    world.until(60_000);
+    assert!(world.peers.is_open(id));
+}
+
+#[test]
+fn s13_control_frames_that_end_are_no_message_that_does_not() {
+    let mut world = World::new(limits());
+    let id = world.open();
+    let ping = masked(0x89, b"");
+    let (begin, end) = ping.split_at(3);
+    world.receive(id, begin);
+    for second in 1..20 {
+        world.until(second * 1000);
+        world.receive(id, &[end, begin].concat());
+        assert!(world.peers.is_open(id), "second {second}");
+    }
+    // The last one does not end.
+    world.until(32_000);
+    assert_eq!(world.endings(), [Ending::Told(CloseReason::MessageNotFinished)]);
+}
+
+#[test]
 fn who_does_not_answer_a_close_is_gone_in_time() {
     let mut world = World::new(limits());
     let id = world.open();

@@ -55,8 +55,8 @@ pub(crate) struct Client {
     /// Since when its wire takes nothing, and the bytes of events that are queued for it at least.
     blocked_since: Option<u64>,
     pub(crate) owed: usize,
-    /// When the server last asked for a sign of life.
-    pinged_at: Option<u64>,
+    /// When the server last asked for a sign of life: when it may have been queued, and when it was heard.
+    pinged_at: Option<(u64, u64)>,
     pings: u32,
     pub(crate) random: Random,
 }
@@ -154,19 +154,20 @@ impl Client {
     /// Whether the server had a reason to drop the connection without a Close. What is said to a client whose wire was
     /// blocked is heard late.
     pub(crate) fn was_to_be_dropped(&self, now: u64, was_blocked: bool) -> bool {
-        let since_ping = self.pinged_at.filter(|&pinged| self.heard_of <= pinged);
+        let pinged = self.pinged_at.filter(|&(_, heard)| self.heard_of <= heard);
+        let since_ping = pinged.map(|(queued, _)| queued);
         let silent_since = if was_blocked { Some(self.heard_of) } else { since_ping };
         silent_since.is_some_and(|since| now - since >= world::PONG)
             || self.closing_since.is_some_and(|since| now - since >= world::CLOSE)
     }
 
-    /// Notes what the server has said, when it has said it.
-    pub(crate) fn note(&mut self, said: Said, now: u64, faults: &mut Faults) {
+    /// Notes what the server has said, when it has said it; it may have been `queued` before.
+    pub(crate) fn note(&mut self, said: Said, queued: u64, now: u64, faults: &mut Faults) {
         match said {
-            Said::Ping => self.pinged_at = Some(now),
+            Said::Ping => self.pinged_at = Some((queued, now)),
             Said::Close { code: 1008, is_slow: true } => {
-                self.closing_since.get_or_insert(now);
-                let is_early = self.blocked_since.is_none_or(|since| now - since < SOFT_TIME);
+                self.closing_since.get_or_insert(queued);
+                let is_early = self.blocked_since.is_none_or(|since| now < since + SOFT_TIME);
                 faults.happened(match self.listener.subscriptions() {
                     0 => Fault::QueueFull,
                     _ if !is_early => Fault::NothingRead,
@@ -175,11 +176,11 @@ impl Client {
                 });
             }
             Said::Close { code: 1008, .. } if self.frames.1 > FRAMES => {
-                self.closing_since.get_or_insert(now);
+                self.closing_since.get_or_insert(queued);
                 faults.happened(Fault::FrameFlood);
             }
             Said::Close { .. } | Said::Refused => {
-                self.closing_since.get_or_insert(now);
+                self.closing_since.get_or_insert(queued);
                 if !self.answers_closes {
                     faults.happened(Fault::UnansweredClose);
                 }
@@ -309,6 +310,7 @@ impl Client {
 
     /// Sends what ends a connection.
     fn sin(&mut self, fault: Fault, code: u16) {
+        self.ping_perhaps();
         self.sent.push_back((self.out.len() + 1, Sent::Sin(code)));
         self.is_finished = true;
         match fault {
@@ -437,6 +439,13 @@ impl Client {
         self.sent.push_back((self.out.len(), Sent::Request(request)));
     }
 
+    /// The pong to a last ping comes before the Close, if it comes.
+    fn ping_perhaps(&mut self) {
+        if self.random.chance(300) {
+            self.ping();
+        }
+    }
+
     fn ping(&mut self) {
         self.pings += 1;
         // A secret of this client: its answer must not go to another.
@@ -446,6 +455,7 @@ impl Client {
     }
 
     fn close(&mut self, faults: &mut Faults) {
+        self.ping_perhaps();
         let code = *self.random.pick(&[None, Some(1000), Some(1001), Some(3000)]);
         let payload = code.map_or_else(Vec::new, |code| close_payload(code, b"bye"));
         self.frame(FIN | CLOSE, &payload);

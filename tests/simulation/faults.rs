@@ -60,6 +60,10 @@ faults! {
     RevokedEvent,
     AccessChange,
     KeyChange,
+    ServiceLost,
+    ServiceLate,
+    ServiceSilent,
+    ServiceGarbage,
     // Producers.
     CutLine,
     LastLineUnended,
@@ -92,6 +96,7 @@ impl Fault {
             Self::WallForward | Self::WallBack | Self::MonotonicJump => 40,
             Self::RevokedUser | Self::RevokedEvent => 15,
             Self::AccessChange | Self::KeyChange => 50,
+            Self::ServiceSilent => 10,
             Self::StaleEvent => 300,
             Self::BadLine => 40,
             Self::OversizedLine | Self::CutLine | Self::LastLineUnended | Self::CutJson => 8,

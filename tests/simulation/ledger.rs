@@ -16,10 +16,15 @@ pub(crate) type Stamp = u64;
 /// Who exists, and the datasets each may see, as bits; `None`: everybody exists and may see everything.
 pub(crate) type AccessTable = Option<Vec<Option<u32>>>;
 
+/// How long the access service's answers are kept, and how long they are waited for, in milliseconds.
+pub(crate) const KEEP: u64 = 1000;
+pub(crate) const TIMEOUT: u64 = 1500;
+
 /// A stretch of inputs in which no right changed by itself: one wall clock, one key set, one access table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Epoch {
     pub(crate) stamp: Stamp,
+    pub(crate) monotonic: u64,
     pub(crate) wall: u64,
     pub(crate) keys: usize,
     pub(crate) access: usize,
@@ -76,6 +81,10 @@ pub(crate) struct Ledger {
     verified: Vec<bool>,
     /// Since when these are the keys.
     keys_since: Stamp,
+    /// The access tables are what a service answers, and not a file.
+    pub(crate) asks_service: bool,
+    /// When the service was last not there, silent or late.
+    pub(crate) trouble: Stamp,
     /// Whether what is verified is remembered.
     pub(crate) remembers: bool,
 }
@@ -95,6 +104,8 @@ impl Ledger {
             lists: vec![Vec::new(); TOPICS],
             verified: vec![false; tokens],
             keys_since: 0,
+            asks_service: false,
+            trouble: 0,
             remembers: true,
         }
     }
@@ -115,10 +126,10 @@ impl Ledger {
     }
 
     /// A new turn, with what the wall clock shows.
-    pub(crate) fn begin_turn(&mut self, wall: u64) {
+    pub(crate) fn begin_turn(&mut self, monotonic: u64, wall: u64) {
         let stamp = self.next();
         let former = *self.epoch();
-        self.epochs.push(Epoch { stamp, wall, turn: former.turn + 1, ..former });
+        self.epochs.push(Epoch { stamp, monotonic, wall, turn: former.turn + 1, ..former });
     }
 
     pub(crate) fn change_keys(&mut self, keys: usize) {
@@ -197,7 +208,7 @@ impl Ledger {
     /// Whether what comes of this token now needs no signature check.
     pub(crate) fn is_decided_at_once(&self, number: usize) -> bool {
         let shown = token(number);
-        self.verified[number]
+        self.verified[number] && !self.asks_service
             || shown.flaw == Some(Flaw::Plain)
             || !self.is_valid_at(shown, self.epoch().wall)
     }
@@ -206,9 +217,16 @@ impl Ledger {
         wall < token.expires + self.leeway && wall + self.leeway >= token.not_before
     }
 
-    /// What may be said of a request given in epoch number `first` and answered by now: the codes 0, 2, 3 and 4 that are
-    /// possible, as bits.
-    pub(crate) fn codes(&self, first: usize, number: usize, is_attach: bool, subject: Subject) -> u16 {
+    /// What may be said of a request given at `stamp`, in epoch number `first`, and answered by now: the codes 0, 2, 3, 4
+    /// and 8 that are possible, as bits.
+    pub(crate) fn codes(
+        &self,
+        stamp: Stamp,
+        first: usize,
+        number: usize,
+        is_attach: bool,
+        subject: Subject,
+    ) -> u16 {
         let shown = token(number);
         let mut codes = 0;
         for epoch in &self.epochs[first..] {
@@ -217,7 +235,33 @@ impl Ledger {
                 && epoch.keys >> shown.key & 1 == 1;
             codes |= if is_good { 1 << self.access(epoch, shown.user, is_attach, subject) } else { 1 << 2 };
         }
+        if self.asks_service && codes != 1 << 2 {
+            codes |= self.answers(stamp, first, shown.user, is_attach, subject);
+        }
         codes
+    }
+
+    /// What the access service may have answered before, and why it may not have answered at all.
+    fn answers(&self, stamp: Stamp, first: usize, user: usize, is_attach: bool, subject: Subject) -> u16 {
+        let about = |revocation: &&Revocation| {
+            revocation.user == user && revocation.subject.is_none_or(|other| is_attach && other == subject)
+        };
+        let (before, after): (Vec<&Revocation>, Vec<&Revocation>) =
+            self.revocations.iter().filter(about).partition(|revocation| revocation.stamp < stamp);
+        let given = self.epochs[first].monotonic;
+        // An answer counts for a while, unless the right was taken back meanwhile.
+        let oldest = self.epochs.partition_point(|epoch| epoch.monotonic + KEEP < given).saturating_sub(1);
+        let revoked = before.last().map_or(0, |last| last.stamp);
+        let first = self.epochs.partition_point(|epoch| epoch.stamp <= revoked).saturating_sub(1).max(oldest);
+        let mut codes = 0;
+        for epoch in &self.epochs[first..] {
+            codes |= 1 << self.access(epoch, user, is_attach, subject);
+        }
+        for revocation in after {
+            codes |= if revocation.subject.is_none() { 1 << 3 } else { 1 << 4 };
+        }
+        let is_late = self.epoch().monotonic - given >= TIMEOUT;
+        codes | u16::from(is_late || self.trouble >= stamp) << 8
     }
 
     /// What the access table says: 0, 3 or 4.
@@ -246,6 +290,8 @@ impl Ledger {
         match code {
             2 if epoch.wall >= right.ends => Some(Fault::TokenExpiry),
             2 => (epoch.keys >> right.key & 1 == 0).then_some(Fault::KeyChange),
+            // A service is asked when a client attaches; what it takes back, it takes back by revocations.
+            _ if self.asks_service => None,
             code => {
                 let ends = self.access(epoch, right.owner, true, right.topic.subject()) == code;
                 ends.then_some(Fault::AccessChange)

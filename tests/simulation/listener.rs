@@ -339,14 +339,16 @@ impl Listener {
             return Err(format!("code {code} answers {asked:?}, for which the codes {allowed:#b} are right"));
         }
         match code {
-            0 | 3 | 4 | 6 => self.bad_tokens = 0,
+            0 | 3 | 4 | 6 | 8 => self.bad_tokens = 0,
             2 => self.bad_tokens += 1,
             _ => {}
         }
         self.over_rate = if code == 7 { self.over_rate + 1 } else { 0 };
         self.must_close = self.bad_tokens >= 5 || self.over_rate >= 256;
         match asked.request {
-            Request::Attach { token, .. } | Request::Detach { token, .. } if [0, 3, 4, 6].contains(&code) => {
+            Request::Attach { token, .. } | Request::Detach { token, .. }
+                if [0, 3, 4, 6, 8].contains(&code) =>
+            {
                 ledger.note_verified(token, asked.stamp);
             }
             _ => {}
@@ -368,7 +370,7 @@ impl Listener {
             Request::Detach { token, subject } => (token, false, subject),
             Request::Bad(code) => return 1 << code,
         };
-        let codes = ledger.codes(asked.epoch, number, is_attach, subject);
+        let codes = ledger.codes(asked.stamp, asked.epoch, number, is_attach, subject);
         let topic = Topic::of(token(number).user, subject);
         let is_full = is_attach && self.subscriptions.len() >= ledger.subscriptions;
         if is_full && codes & 1 == 1 && !self.topics().any(|other| other == topic) {
@@ -432,6 +434,9 @@ impl Listener {
 
     /// A subscription is lost, and the client is told why.
     fn lost(&mut self, code: u8, subject: Subject, ledger: &Ledger) -> Verdict {
+        // One that has certainly ended before one that may have: two users' notifications have one name here.
+        self.subscriptions.iter_mut().for_each(|subscription| subscription.look_for_end(ledger));
+        self.subscriptions.sort_by_key(|subscription| subscription.ended.is_none());
         let mut why = Vec::new();
         for at in 0..self.subscriptions.len() {
             let subscription = &mut self.subscriptions[at];
@@ -485,13 +490,13 @@ impl Listener {
         if is_slow || self.must_close && code == 1008 {
             return Ok(());
         }
+        if !self.must_close && (is_echo || self.sins.contains(&code)) {
+            return Ok(());
+        }
         if code == GOING_AWAY
             && let Some(closing) = ledger.closing
         {
             return self.check_all_was_sent_before(closing, ledger);
-        }
-        if !self.must_close && (is_echo || self.sins.contains(&code)) {
-            return Ok(());
         }
         Err(format!(
             "closed with {code} {reason:?}, which is no answer to {:?}, {:?}",
@@ -547,7 +552,7 @@ impl Listener {
         for subscription in self.subscriptions.iter_mut().filter(|_| self.asked.is_empty()) {
             subscription.look_for_end(ledger);
             let topic = subscription.right.topic;
-            if subscription.ended.is_none() && topic.subject().0 != NOTIFICATION {
+            if !subscription.may_have_ended(ledger) && topic.subject().0 != NOTIFICATION {
                 bytes += ledger.bytes_from(topic, subscription.most);
             }
         }

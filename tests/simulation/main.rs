@@ -18,8 +18,11 @@ mod world;
 
 use faults::{ALL, Fault};
 use std::env;
+use std::num::NonZero;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use world::{Outcome, Plan, World};
 
 /// Seeds that are played unless the environment says how many (`SEEDS`), from which on (`FROM`), or which one (`SEED`).
@@ -106,6 +109,11 @@ fn s34_the_wall_clock_ends_tokens_and_the_monotonic_clock_rules_timers() {
 }
 
 #[test]
+fn an_access_service_that_is_late_silent_gone_or_wrong_lets_nobody_in() {
+    row(&[Fault::ServiceSilent, Fault::ServiceLate, Fault::ServiceLost, Fault::ServiceGarbage]);
+}
+
+#[test]
 fn s37_bad_tokens_in_a_row_close_their_sender() {
     row(&[Fault::BadTokenFlood]);
 }
@@ -140,22 +148,40 @@ fn row(faults: &'static [Fault]) -> Outcome {
     outcome
 }
 
-/// Plays these seeds, and sums up what came of them.
+/// Plays these seeds on all processors, and sums up what came of them.
 fn play_all(seeds: Range<u64>, focus: &'static [Fault]) -> Outcome {
+    let test = thread::current().name().unwrap_or_default().to_owned();
     let trace = env::var_os("TRACE").is_some();
+    let plan =
+        |seed| Plan { trace, ..if focus.is_empty() { Plan::of(seed) } else { Plan::of_row(seed, focus) } };
+    let next = AtomicU64::new(seeds.start);
+    let play_some = || {
+        let mut sum = Outcome { faults: vec![0; Fault::COUNT], ..Outcome::default() };
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return Ok::<_, String>(sum);
+            }
+            sum.add(&play(plan(seed)).map_err(|error| {
+                next.store(seeds.end, Ordering::Relaxed);
+                format!(
+                    "seed {seed}: {error}\nonce more, step by step: SEED={seed} TRACE=1 cargo test --test simulation \
+                     {test} -- --nocapture"
+                )
+            })?);
+        }
+    };
     let mut sum = Outcome { faults: vec![0; Fault::COUNT], ..Outcome::default() };
-    for seed in seeds {
-        let plan =
-            Plan { trace, ..if focus.is_empty() { Plan::of(seed) } else { Plan::of_row(seed, focus) } };
-        let outcome = play(plan).unwrap_or_else(|error| {
-            let test = std::thread::current().name().unwrap_or_default().to_owned();
-            panic!(
-                "seed {seed}: {error}\nonce more, step by step: SEED={seed} TRACE=1 cargo test --test simulation \
-                 {test} -- --nocapture"
-            )
-        });
-        sum.add(&outcome);
-    }
+    thread::scope(|scope| {
+        let threads = thread::available_parallelism().map_or(1, NonZero::get);
+        let players: Vec<_> = (0..threads).map(|_| scope.spawn(play_some)).collect();
+        for player in players {
+            match player.join().expect("a panic of an episode is an outcome") {
+                Ok(outcome) => sum.add(&outcome),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    });
     sum
 }
 

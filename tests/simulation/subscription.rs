@@ -34,6 +34,14 @@ impl Subscription {
         (self.epochs_seen, self.revocations_seen) = (ledger.epochs.len(), ledger.revocations.len());
     }
 
+    /// Whether something that ends it may have come after its request was done, also while the answer was on its way.
+    pub(crate) fn may_have_ended(&self, ledger: &Ledger) -> bool {
+        let first = ledger.epochs.partition_point(|epoch| epoch.stamp < self.since);
+        self.ended.is_some()
+            || ledger.epochs[first..].iter().any(|epoch| ledger.has_ended_in(epoch, &self.right))
+            || ledger.revocations.iter().any(|it| it.stamp > self.since && it.ends(&self.right).is_some())
+    }
+
     /// Whether it can be lost with this code, having had these events; and what is the cause.
     pub(crate) fn judge_loss(&mut self, code: u8, ledger: &Ledger) -> Result<Fault, String> {
         self.look_for_end(ledger);

@@ -2,6 +2,7 @@
 //!
 //! [`World::turn`] does what a turn of the event loop does, in its order; only the system calls are played.
 
+mod service;
 mod setup;
 mod sockets;
 
@@ -20,6 +21,7 @@ use airlay::hub::Hub;
 use airlay::peers::PeerId;
 use airlay::server::Server;
 use airlay::time::{Monotonic, Now, Wall};
+use service::AccessService;
 use setup::{PEERS_OVER, Setup};
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hasher as _};
@@ -90,6 +92,7 @@ pub(crate) struct World {
     buffer: Vec<u8>,
     /// Peers that are gone, for events that come too late.
     ghosts: Vec<PeerId>,
+    service: AccessService,
     stage: Stage,
     /// Since when something waits to be written for want of a turn's share.
     unflushed_since: Option<u64>,
@@ -139,7 +142,7 @@ impl Outcome {
     /// Adds what came of another episode.
     pub(crate) fn add(&mut self, other: &Self) {
         self.faults.iter_mut().zip(&other.faults).for_each(|(sum, count)| *sum += count);
-        self.hash = self.hash.rotate_left(1) ^ other.hash;
+        self.hash = self.hash.wrapping_add(other.hash);
         self.clients = self.clients.max(other.clients);
         self.events += other.events;
         self.races += other.races;
@@ -176,6 +179,7 @@ impl World {
             answerable: Vec::new(),
             buffer,
             ghosts: Vec::new(),
+            service: AccessService::default(),
             stage: Stage::Serving,
             unflushed_since: None,
             is_rough: true,
@@ -370,6 +374,7 @@ impl World {
             client.note_lateness(self.wires.of(client.peer).is_blocked, self.now.monotonic.0);
         }
         self.server.advance(self.now);
+        self.consult()?;
         self.server.flush(&mut self.wires, self.now);
         self.drain();
         self.listen()?;
@@ -397,7 +402,7 @@ impl World {
         self.now.monotonic.0 += step;
         self.elapsed += step;
         self.now.wall = Wall((START + self.elapsed).saturating_add_signed(self.wall_offset));
-        self.ledger.begin_turn(self.now.wall.0);
+        self.ledger.begin_turn(self.now.monotonic.0, self.now.wall.0);
     }
 
     /// Clients and producers do something.
@@ -489,7 +494,10 @@ impl World {
             let table = Some(table);
             let access = setup::access(&table);
             self.ledger.change_access(table);
-            self.server.service.replace_access(&mut self.server.peers, access, self.now);
+            // A service just answers otherwise from now on.
+            if !self.ledger.asks_service {
+                self.server.service.replace_access(&mut self.server.peers, access, self.now);
+            }
         }
         self.server.peers.settle(&mut self.server.service);
         Ok(())
@@ -527,6 +535,9 @@ impl World {
             let wire = self.wires.of(client.peer);
             if !peers.is_open(client.peer) {
                 continue;
+            }
+            if wire.is_blocked && !wire.owes_event && is_flushed {
+                return Err(format!("client {}: there is room again, and nothing is written", client.number));
             }
             if wire.is_blocked {
                 let owed = client.listener.owed(&self.ledger);

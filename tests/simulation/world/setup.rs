@@ -2,13 +2,13 @@
 
 use super::Plan;
 use crate::faults::Fault;
-use crate::ledger::{AccessTable, Epoch, Ledger, access_file};
+use crate::ledger::{AccessTable, Epoch, KEEP, Ledger, TIMEOUT, access_file};
 use crate::names::{OBJECTS, USERS};
 use crate::producers::{ANSWERS, LINE};
 use crate::random::Random;
 use crate::rate::{BURST, PER_SECOND};
 use crate::tokens::{self, ISSUER, KEY_SETS, OF_USER, START};
-use airlay::access::{Access, AccessFile};
+use airlay::access::{Access, AccessFile, Service, ServiceSettings};
 use airlay::api::EventType;
 use airlay::forwarded::TrustedProxies;
 use airlay::hub::{Admission, Hub, HubLimits};
@@ -47,16 +47,18 @@ pub(super) struct Setup {
 
 impl Setup {
     pub(super) fn new(plan: Plan, random: &mut Random) -> Self {
+        let asks_service = plan.focus.contains(&Fault::ServiceSilent) || random.chance(200);
         let uses_file = plan.focus.contains(&Fault::AccessChange) || random.chance(600);
-        let table: AccessTable = uses_file.then(|| {
+        let table: AccessTable = (asks_service || uses_file).then(|| {
             (0..USERS).map(|_| if random.chance(50) { None } else { Some(datasets(random)) }).collect()
         });
         let keys = KEY_SETS[0];
-        let first = Epoch { stamp: 0, wall: START, keys, access: 0, turn: 0 };
+        let first = Epoch { stamp: 0, monotonic: 0, wall: START, keys, access: 0, turn: 0 };
         let mut ledger = Ledger::new(USERS * OF_USER, first, table.clone());
         ledger.leeway = *random.pick(&[0, 1000, 30_000]);
         ledger.enforce_expiry = random.chance(900);
         ledger.subscriptions = SUBSCRIPTIONS;
+        ledger.asks_service = asks_service;
         let cache = if random.chance(60) { 0 } else { 100_000 };
         ledger.remembers = cache > 0;
         let peers_allowed =
@@ -82,8 +84,9 @@ impl Setup {
             request_burst: BURST,
             line: LINE,
         };
+        let access = if asks_service { service() } else { access(&table) };
         let tokens = Tokens::new(tokens::key_set(keys), rules, cache);
-        let hub = Hub::new(admission, tokens, access(&table), hub_limits, ledger.enforce_expiry);
+        let hub = Hub::new(admission, tokens, access, hub_limits, ledger.enforce_expiry);
         let messages = Limits { message_bytes: MESSAGE_BYTES, ..Limits::default() };
         let peers = Peers::new(peer_limits(peers_allowed + PEERS_OVER), messages);
         let producers = Producers::new(ProducerLimits { line: LINE, answers: ANSWERS });
@@ -121,6 +124,15 @@ pub(super) fn access(table: &AccessTable) -> Access {
     let file = AccessFile::parse(access_file(table).as_bytes()).unwrap_or_else(|error| panic!("{error}"));
     let dataset_events = vec![EventType::DatasetUpdate, EventType::UploadFile, EventType::DownloadFile];
     Access::File { dataset_events, file }
+}
+
+/// A service that is not connected yet.
+fn service() -> Access {
+    Access::Service(Box::new(Service::new(ServiceSettings {
+        keep: Duration::from_millis(KEEP),
+        timeout: Duration::from_millis(TIMEOUT),
+        questions: usize::MAX,
+    })))
 }
 
 /// Peers beyond those whose connections may be open: they are told so, or are on their way out.

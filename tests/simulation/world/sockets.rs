@@ -134,6 +134,7 @@ impl World {
                     }
                 }
                 Line::Revoke { user, subject, ack } => {
+                    self.take_from_service(user, subject);
                     self.ledger.revoke(user, subject);
                     if let Some(ack) = ack {
                         self.producers[at].expect(Answer::Taken { ack, least: 0, most: usize::MAX });
@@ -266,9 +267,8 @@ impl World {
             for at in said..client.listener.said.len() {
                 let what = client.listener.said[at];
                 trace!(self, "client {number} hears {what:?}");
-                // It may have been queued as early as that.
-                let queued = self.unflushed_since.unwrap_or(self.now.monotonic.0);
-                client.note(what, queued, &mut self.faults);
+                let now = self.now.monotonic.0;
+                client.note(what, self.unflushed_since.unwrap_or(now), now, &mut self.faults);
             }
             let Heard { events, races, secrets } = std::mem::take(&mut client.listener.heard);
             self.outcome.events += events;
