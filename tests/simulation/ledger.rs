@@ -243,8 +243,10 @@ impl Ledger {
 
     /// What the access service may have answered before, and why it may not have answered at all.
     fn answers(&self, stamp: Stamp, first: usize, user: usize, is_attach: bool, subject: Subject) -> u16 {
+        // Of a notification only the user's existence is asked, which taking one back does not take back.
         let about = |revocation: &&Revocation| {
-            revocation.user == user && revocation.subject.is_none_or(|other| is_attach && other == subject)
+            let is_asked = |other| is_attach && other == subject && subject.0 != NOTIFICATION;
+            revocation.user == user && revocation.subject.is_none_or(is_asked)
         };
         let (before, after): (Vec<&Revocation>, Vec<&Revocation>) =
             self.revocations.iter().filter(about).partition(|revocation| revocation.stamp < stamp);
