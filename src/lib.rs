@@ -11,6 +11,8 @@ pub mod api;
 pub mod cli;
 pub mod config;
 pub mod forwarded;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod hub;
 pub mod log;
 pub mod metrics;

@@ -69,11 +69,15 @@ impl<W: io::Write> Logger<W> {
 }
 
 impl<W: io::Write + Send> log::Log for Logger<W> {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
+    /// Only the service speaks: what its libraries tell each other (mio, of every socket) is no event of the service.
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"))
     }
 
     fn log(&self, record: &log::Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
         let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *guard;
         state.line.clear();
@@ -107,7 +111,9 @@ mod tests {
     use super::*;
 
     fn log(logger: &Logger<Stream>, message: &str) {
-        logger.log(&Record::builder().level(Level::Info).args(format_args!("{message}")).build());
+        let mut record = Record::builder();
+        let record = record.level(Level::Info).target(module_path!());
+        logger.log(&record.args(format_args!("{message}")).build());
     }
 
     #[test]

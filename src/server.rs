@@ -7,6 +7,7 @@ use crate::ndjson::TooLong;
 use crate::peers::{Application, PeerId, Peers, Sockets};
 use crate::producers::{ProducerId, Producers};
 use crate::time::{Monotonic, Now};
+use std::time::Duration;
 
 /// An [`Application`] that takes producers' lines and has work of its own.
 pub trait Service: Application {
@@ -107,9 +108,18 @@ impl<S: Service> Server<S> {
 
     /// Does what is due, and a turn's share of what waits.
     pub fn advance(&mut self, now: Now) {
+        // A peer that is closed now still gets what was read before.
+        self.service.queue_held_back(&mut self.peers, now);
         self.peers.advance(now.monotonic);
         self.peers.settle(&mut self.service);
         self.service.work(&mut self.peers, now);
+        self.peers.settle(&mut self.service);
+    }
+
+    /// Begins to close every peer over `span`, as [`Peers::drain`] does: after what producers have written up to now.
+    pub fn drain(&mut self, span: Duration, seed: u64, now: Now) {
+        self.service.queue_held_back(&mut self.peers, now);
+        self.peers.drain(span, seed, now.monotonic);
         self.peers.settle(&mut self.service);
     }
 

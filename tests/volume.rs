@@ -1,5 +1,7 @@
 //! The load that the service was built for, at full size: many producers, many subscribers, nothing lost, doubled or
-//! out of order. A program of its own, so that nothing else runs beside it.
+//! out of order. A program of its own, so that nothing else runs beside it; one test at a time.
+//!
+//! `PEERS=19800 cargo test --test volume s27` has as many peers as 20,000 descriptors let, in the server and here.
 #![expect(
     clippy::disallowed_types,
     clippy::disallowed_methods,
@@ -8,12 +10,14 @@
 
 mod support;
 
+use rustix::process::Signal;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{Client, ISSUE, Server, USER, event, good_token};
+use support::{Client, ISSUE, Producer, Server, USER, event, good_token};
 
 /// How many producers write at once.
 const PRODUCERS: usize = 50;
@@ -21,11 +25,55 @@ const PRODUCERS: usize = 50;
 const LINES: usize = 10_000;
 /// How many subscribers get every one of these lines.
 const SUBSCRIBERS: usize = 100;
+/// How many peers there are when the server is stopped, if `PEERS` does not say.
+const PEERS: usize = 6000;
 /// How long the server may be silent. The whole takes as long as the machine needs.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// Held by the test that runs.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+#[test]
+fn s27_thousands_of_peers_get_all_that_was_written_and_then_are_told_and_the_server_ends() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let peers = std::env::var("PEERS").map_or(PEERS, |peers| peers.parse().expect("PEERS is a number"));
+    let mut server = support::Setup::new()
+        .set("limits.connectionsPerUser", 0)
+        .set("limits.pingSeconds", 3600)
+        .set("limits.drainSeconds", 3)
+        .set("limits.closeSeconds", 1)
+        .start();
+    let token = good_token(USER);
+    let streams: Vec<TcpStream> = (0..peers)
+        .map(|_| {
+            let mut client = Client::connect(&server);
+            client.attach(&token, "issueUpdate", ISSUE);
+            client.into_stream()
+        })
+        .collect();
+    let lines: Vec<String> = (0..20).map(|number| event("issueUpdate", ISSUE, &number.to_string())).collect();
+    let mut producer = Producer::connect(&server);
+    producer.settle();
+    producer.write(lines.join("\n") + "\n");
+    server.process().signal(Signal::TERM);
+    // RFC 6455 §5.2: final, unmasked frames, the last of which is the Close.
+    let mut expected = Vec::new();
+    for line in &lines {
+        expected.extend([0x81, u8::try_from(line.len()).expect("a short frame")]);
+        expected.extend(line.as_bytes());
+    }
+    expected.extend(b"\x88\x14\x03\xe9server is stopping");
+    for (mut stream, number) in streams.into_iter().zip(1..) {
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).expect("the server ends the connection in order");
+        assert!(received == expected, "peer {number}: {}", String::from_utf8_lossy(&received));
+    }
+    server.expect_stop();
+}
+
 #[test]
 fn s30_50_producers_of_10_000_lines_each_reach_100_subscribers_in_order() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     // No pings: the subscribers only count frames.
     let server = support::Setup::new()
         .set("limits.connectionsPerUser", SUBSCRIBERS)

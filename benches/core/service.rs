@@ -100,6 +100,7 @@ fn server(keys: KeySet) -> Server<Hub> {
         peers: usize::MAX,
         handshake: seconds(5),
         message: seconds(10),
+        frames_per_second: 1000,
         ping: seconds(25),
         pong: seconds(10),
         close: seconds(5),

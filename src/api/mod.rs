@@ -5,6 +5,8 @@
 
 mod answer;
 mod event;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod id;
 mod line;
 pub(crate) mod object;

@@ -5,6 +5,7 @@ use super::settings::Settings;
 use crate::config::Config;
 use crate::log;
 use crate::net::{Listening, ServeError};
+use std::io::{self, Write as _};
 
 /// Runs the server
 ///
@@ -34,8 +35,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     ::log::info!(address:% = listening.address(), socket:% = listening.events_path().display(); "ready");
     if config.web_socket_events.port == 0 {
-        // Whoever left the choice to the system may want to read it.
-        println!("{}", listening.address());
+        // Whoever left the choice to the system may want to read it. The log has it too, so a server serves without.
+        let _ = writeln!(io::stdout(), "{}", listening.address());
     }
     listening.serve().map_err(failed)
 }

@@ -41,9 +41,9 @@ section! {
         origins: Origins = "", origins();
         /// The proxies whose X-Forwarded-For or Forwarded header is believed.
         trusted_proxies: TrustedProxies = "", proxies();
-        /// Whether messages are compressed for clients that offer it (permessage-deflate, RFC 7692).
+        /// Whether events are compressed for clients that offer it (permessage-deflate, RFC 7692).
         compression: bool = "off", switch();
-        /// A message shorter than this is never compressed.
+        /// An event shorter than this goes out plain, and so does every reply.
         compression_min_bytes: usize = "128", bytes(0..=1 << 30);
     }
 }
@@ -58,7 +58,7 @@ section! {
         /// The users whose processes may write events. None listed, here and in allowGroups, means whoever the
         /// socket's permissions let in; the server's own user always may.
         allow_users: Vec<u32> = "", user().list();
-        /// The groups whose processes may write events.
+        /// The groups whose processes may write events, by the primary group of each process.
         allow_groups: Vec<u32> = "", group().list();
     }
 }
@@ -132,6 +132,9 @@ section! {
         fragments: u32 = "64", count(1..=1 << 20);
         /// How long a client may take for one message, from its first byte; a slower one is closed with 1008.
         message_seconds: Duration = "10", seconds(1..=3600);
+        /// How many frames without a message (fragments, pings, pongs) a client may send in one second; more close the
+        /// connection with 1008. 0 means any number.
+        frames_per_second: u32 = "1000", count(0..=65_534);
         /// How often a client is sent a ping. Below the idle time-out of a proxy in front (nginx: 60).
         ping_seconds: Duration = "25", seconds(1..=86_400);
         /// How long a client may take for its pong; a later one finds the connection gone. Less than pingSeconds.

@@ -13,8 +13,8 @@ pub(super) struct Clients {
     /// By the peer's slot.
     clients: Vec<Client>,
     /// The requests that wait, each client's in their order; only for those who have some.
-    waiting: HashMap<PeerId, VecDeque<Waiting>>,
-    /// The clients whose first waiting request needs a signature check, in the order they came.
+    waiting: HashMap<PeerId, Queue>,
+    /// The clients of whose waiting requests one needs a signature check, in the order they came.
     unverified: VecDeque<PeerId>,
     /// Whose request waits for the answer to a question.
     questions: HashMap<QuestionId, PeerId>,
@@ -28,6 +28,18 @@ pub(super) struct Client {
     pub(super) bad_tokens: u8,
     /// Requests in a row refused for their rate.
     pub(super) over_rate: u16,
+}
+
+/// The waiting requests of one client.
+#[derive(Debug, Default)]
+struct Queue {
+    requests: VecDeque<Waiting>,
+    /// So many of the first need no signature check.
+    known: usize,
+    /// The client is in the list of those with an unverified request.
+    is_listed: bool,
+    /// A token was refused: the next one is looked at when it comes first, for the connection may be closed before.
+    is_held: bool,
 }
 
 /// A request that waits for its turn: for something it needs to know, or for one before it.
@@ -61,7 +73,7 @@ impl Clients {
 
     /// A client is gone, and what it still wanted with it.
     pub(super) fn disconnect(&mut self, peer: PeerId) {
-        for waiting in self.waiting.remove(&peer).into_iter().flatten() {
+        for waiting in self.waiting.remove(&peer).into_iter().flat_map(|queue| queue.requests) {
             if let Waiting::Access { question, .. } = waiting {
                 self.questions.remove(&question);
             }
@@ -79,29 +91,43 @@ impl Clients {
 
     /// Puts a request behind those that wait.
     pub(super) fn wait(&mut self, peer: PeerId, waiting: Waiting) {
-        match waiting {
-            Waiting::Access { question, .. } => drop(self.questions.insert(question, peer)),
-            Waiting::Token { .. } if !self.has_waiting(peer) => self.unverified.push_back(peer),
-            _ => {}
+        self.expect_answer(peer, &waiting);
+        let queue = self.waiting.entry(peer).or_default();
+        if matches!(waiting, Waiting::Token { .. }) && !queue.is_held {
+            queue.list(peer, &mut self.unverified);
         }
-        self.waiting.entry(peer).or_default().push_back(waiting);
+        queue.requests.push_back(waiting);
     }
 
     /// How many requests of this client wait.
     pub(super) fn waiting(&self, peer: PeerId) -> usize {
-        self.waiting.get(&peer).map_or(0, VecDeque::len)
+        self.waiting.get(&peer).map_or(0, |queue| queue.requests.len())
     }
 
     /// The request that is next, if all it needs is known; forgets the client's queue when it is empty.
     pub(super) fn next_ready(&mut self, peer: PeerId) -> Option<Waiting> {
         let queue = self.waiting.get_mut(&peer)?;
-        match queue.front() {
+        match queue.requests.front() {
             None => drop(self.waiting.remove(&peer)),
             Some(Waiting::Access { .. }) => {}
-            Some(Waiting::Token { .. }) => self.unverified.push_back(peer),
-            Some(Waiting::Decided { .. } | Waiting::Refused(_)) => return queue.pop_front(),
+            Some(Waiting::Token { .. }) => {
+                queue.is_held = false;
+                queue.list(peer, &mut self.unverified);
+            }
+            Some(Waiting::Decided { .. } | Waiting::Refused(_)) => {
+                queue.known = queue.known.saturating_sub(1);
+                return queue.requests.pop_front();
+            }
         }
         None
+    }
+
+    /// Puts a request that [`Clients::next_ready`] gave back to the front, where it waits for an answer.
+    pub(super) fn wait_first(&mut self, peer: PeerId, waiting: Waiting) {
+        self.expect_answer(peer, &waiting);
+        let queue = self.waiting.entry(peer).or_default();
+        queue.requests.push_front(waiting);
+        queue.known += 1;
     }
 
     /// Whether a signature is to be checked.
@@ -109,31 +135,37 @@ impl Clients {
         !self.unverified.is_empty()
     }
 
-    /// The next request whose token's signature is to be checked.
+    /// Takes out the next request whose token's signature is to be checked: of each client the first one.
     pub(super) fn next_unverified(&mut self) -> Option<(PeerId, Box<Unverified>, Wish)> {
         while let Some(peer) = self.unverified.pop_front() {
             let Some(queue) = self.waiting.get_mut(&peer) else { continue };
-            if let Some(Waiting::Token { token, wish }) =
-                queue.pop_front_if(|it| matches!(it, Waiting::Token { .. }))
-            {
+            queue.is_listed = false;
+            while queue.requests.get(queue.known).is_some_and(|it| !matches!(it, Waiting::Token { .. })) {
+                queue.known += 1;
+            }
+            if let Some(Waiting::Token { token, wish }) = queue.requests.remove(queue.known) {
                 return Some((peer, token, wish));
             }
         }
         None
     }
 
-    /// Puts a request that [`Clients::next_unverified`] gave back to the front, with what is known of it now.
+    /// Puts a request that [`Clients::next_unverified`] gave back to its place, with what is known of it now.
     pub(super) fn put_back(&mut self, peer: PeerId, waiting: Waiting) {
-        if let Waiting::Access { question, .. } = waiting {
-            self.questions.insert(question, peer);
+        self.expect_answer(peer, &waiting);
+        let queue = self.waiting.entry(peer).or_default();
+        queue.is_held = matches!(waiting, Waiting::Refused(_));
+        queue.requests.insert(queue.known, waiting);
+        queue.known += 1;
+        if !queue.is_held && queue.known < queue.requests.len() {
+            queue.list(peer, &mut self.unverified);
         }
-        self.waiting.entry(peer).or_default().push_front(waiting);
     }
 
     /// Notes the answer to a question, true as of this state of the rights. Returns whose request it was.
     pub(super) fn answer(&mut self, question: QuestionId, code: Code, as_of: u64) -> Option<PeerId> {
         let peer = self.questions.remove(&question)?;
-        for waiting in self.waiting.get_mut(&peer)? {
+        for waiting in &mut self.waiting.get_mut(&peer)?.requests {
             if let Waiting::Access { question: asked, wish, claims } = *waiting
                 && asked == question
             {
@@ -141,5 +173,76 @@ impl Clients {
             }
         }
         Some(peer)
+    }
+
+    fn expect_answer(&mut self, peer: PeerId, waiting: &Waiting) {
+        if let Waiting::Access { question, .. } = waiting {
+            self.questions.insert(*question, peer);
+        }
+    }
+}
+
+impl Queue {
+    fn list(&mut self, peer: PeerId, unverified: &mut VecDeque<PeerId>) {
+        if !std::mem::replace(&mut self.is_listed, true) {
+            unverified.push_back(peer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::EventType;
+
+    /// A request that waits for a signature check, told from others by its action.
+    fn token(action: Action) -> Waiting {
+        let subject = Subject { kind: EventType::Notification, id: None };
+        Waiting::Token { token: Box::new(Unverified::example()), wish: Wish { action, subject } }
+    }
+
+    fn next_unverified(clients: &mut Clients) -> Option<(PeerId, Action)> {
+        clients.next_unverified().map(|(peer, _, wish)| (peer, wish.action))
+    }
+
+    #[test]
+    fn s37_behind_a_bad_token_the_next_is_looked_at_when_it_comes_first() {
+        let mut clients = Clients::default();
+        let [peer, other] = [PeerId::new(0, 1), PeerId::new(1, 2)];
+        for action in [Action::Detach, Action::Attach, Action::Detach] {
+            clients.wait(peer, token(action));
+        }
+        clients.wait(other, token(Action::Attach));
+        assert_eq!(next_unverified(&mut clients), Some((peer, Action::Detach)));
+        clients.put_back(peer, Waiting::Refused(Code::InvalidToken));
+        // One that comes now waits as well.
+        clients.wait(peer, token(Action::Detach));
+        assert_eq!(next_unverified(&mut clients), Some((other, Action::Attach)));
+        assert_eq!(next_unverified(&mut clients), None);
+        assert!(matches!(clients.next_ready(peer), Some(Waiting::Refused(Code::InvalidToken))));
+        assert!(clients.next_ready(peer).is_none());
+        assert_eq!(next_unverified(&mut clients), Some((peer, Action::Attach)));
+        assert_eq!(clients.waiting(peer), 2);
+    }
+
+    #[test]
+    fn a_request_goes_back_to_its_place() {
+        let mut clients = Clients::default();
+        let peer = PeerId::new(0, 1);
+        let refused = [Code::TokenNotSet, Code::InvalidRequest, Code::TooManyRequests];
+        clients.wait(peer, token(Action::Attach));
+        clients.wait(peer, Waiting::Refused(refused[1]));
+        clients.wait(peer, token(Action::Detach));
+        assert_eq!(next_unverified(&mut clients), Some((peer, Action::Attach)));
+        clients.put_back(peer, Waiting::Refused(refused[0]));
+        for code in &refused[..2] {
+            assert!(matches!(clients.next_ready(peer), Some(Waiting::Refused(ready)) if ready == *code));
+        }
+        assert!(clients.next_ready(peer).is_none());
+        assert_eq!(next_unverified(&mut clients), Some((peer, Action::Detach)));
+        clients.put_back(peer, Waiting::Refused(refused[2]));
+        assert!(matches!(clients.next_ready(peer), Some(Waiting::Refused(ready)) if ready == refused[2]));
+        assert!(clients.next_ready(peer).is_none());
+        assert!(!clients.has_waiting(peer));
     }
 }

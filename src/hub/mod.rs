@@ -7,6 +7,8 @@ mod admission;
 mod clients;
 mod consulting;
 mod counts;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod publishing;
 mod rate;
 mod requests;
@@ -118,6 +120,12 @@ impl Application for Hub {
     fn message(&mut self, peers: &mut Peers, peer: PeerId, message: Message<'_>, now: Now) {
         self.queue_held_back(peers, now);
         self.request(peers, peer, message, now);
+    }
+
+    fn user(&self, peer: PeerId) -> Option<String> {
+        let users: Vec<String> =
+            self.subscriptions.users_of_peer(peer).map(|user| user.to_string()).collect();
+        (!users.is_empty()).then(|| users.join(","))
     }
 
     fn closed(&mut self, peer: PeerId) {

@@ -4,6 +4,7 @@
 //! [`access::Service`](crate::access::Service). Nothing here waits: a service that does not read is owed one buffer of
 //! questions and no more, and one that writes without end gets a share of each turn.
 
+use super::random::random;
 use super::token::Source;
 use crate::hub::Hub;
 use crate::ndjson::{LineReader, RawLine, TooLong};
@@ -184,13 +185,6 @@ fn take_answer(server: &mut Server<Hub>, line: RawLine<'_>, now: Now) -> Result<
         Ok(line) => service.access_line(peers, &line, now).map_err(|error| error.to_string()),
         Err(TooLong) => Err("it is longer than lineBytes".to_owned()),
     }
-}
-
-/// Chooses the pause before the next attempt.
-fn random() -> u64 {
-    let mut bytes = [0; 8];
-    aws_lc_rs::rand::fill(&mut bytes).expect("every machine we run on has random numbers");
-    u64::from_ne_bytes(bytes)
 }
 
 /// Reads in one turn.

@@ -9,14 +9,13 @@ use super::events_socket::EventsSocket;
 use super::metrics_http::MetricsHttp;
 use super::peer_sockets::{Accepted, PeerSockets};
 use super::producer_sockets::ProducerSockets;
+use super::random::random;
 use super::service_manager::{Counts, ServiceManager};
 use super::signals::{Request, SignalPipe};
 use super::token::Source;
 use crate::metrics::{Answer, LoopFigures, Page, Reloads};
-use crate::peers::CloseReason;
 use crate::server::{Server, Service};
 use crate::time::{Monotonic, Now};
-use crate::websocket::handshake::Rejection;
 use mio::event::Event;
 use mio::{Events, Poll, Registry};
 use std::io;
@@ -47,6 +46,8 @@ pub(super) struct EventLoop<S> {
     accept_again: Option<Monotonic>,
     stage: Stage,
     metrics: Option<Metrics<S>>,
+    /// Over how long the closings are spread in the end.
+    drain: Duration,
     figures: LoopFigures,
     /// When the producers' lines that have not reached every peer yet began to be read.
     fan_out: Option<Instant>,
@@ -62,9 +63,12 @@ pub(super) struct Metrics<S> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Serving,
-    /// Nobody new is accepted; what producers have written is read to the end.
-    Draining,
-    /// Every peer is being closed.
+    /// No new client is accepted; what producers had written when the signal came is read to the end. Producers that
+    /// had connected are accepted, for want of descriptors not beyond this moment.
+    Draining {
+        accept_until: Monotonic,
+    },
+    /// The peers are being closed, each in its time.
     Closing,
 }
 
@@ -124,6 +128,7 @@ impl<S: Service> EventLoop<S> {
         events_socket: Option<EventsSocket>,
         manager: ServiceManager,
         metrics: Option<Metrics<S>>,
+        drain: Duration,
     ) -> io::Result<Self> {
         let clock = Clock::new();
         let signals = SignalPipe::new(poll.registry())?;
@@ -142,6 +147,7 @@ impl<S: Service> EventLoop<S> {
             accept_again: None,
             stage: Stage::Serving,
             metrics,
+            drain,
             fan_out: None,
         })
     }
@@ -215,7 +221,7 @@ impl<S: Service> EventLoop<S> {
                 for request in self.signals.pending().collect::<Vec<_>>() {
                     match request {
                         Request::Reload if self.reload(housekeeping, now) => {}
-                        Request::Reload | Request::Stop => self.stop(),
+                        Request::Reload | Request::Stop => self.stop(now),
                     }
                 }
             }
@@ -230,19 +236,21 @@ impl<S: Service> EventLoop<S> {
         reloaded
     }
 
-    /// One step further towards the end: the first signal drains, a second one closes at once.
-    fn stop(&mut self) {
-        log::info!("stopping");
+    /// One step further towards the end: the first signal drains, a second one ends at once.
+    fn stop(&mut self, now: Now) {
         self.peers.close_listener(self.poll.registry());
+        self.accept_again = None;
         self.stage = match self.stage {
             Stage::Serving => {
+                log::info!("stopping");
                 self.manager.stopping();
                 // Whoever has connected and written before the signal is read, whether its readiness has been told or not.
-                self.producers_wait = true;
-                self.producers.all_readable();
-                Stage::Draining
+                self.producers_wait = self.events_socket.is_some();
+                self.producers.stopping();
+                Stage::Draining { accept_until: now.monotonic + self.drain }
             }
-            Stage::Draining | Stage::Closing => {
+            Stage::Draining { .. } | Stage::Closing => {
+                log::info!("stopping at once");
                 for peer in self.server.peers.ids().collect::<Vec<_>>() {
                     self.server.disconnect(peer);
                 }
@@ -260,8 +268,8 @@ impl<S: Service> EventLoop<S> {
         }
         self.advance(now);
         housekeeping.turn(&mut self.server, self.poll.registry(), &mut self.buffer, now);
-        self.drain(now);
         self.server.flush(&mut self.peers, now);
+        self.drain(now);
         if !self.server.is_ahead()
             && let Some(start) = self.fan_out.take()
         {
@@ -313,20 +321,23 @@ impl<S: Service> EventLoop<S> {
         }
     }
 
-    /// Once the producers' lines are read to the end, closes every peer.
+    /// Once all that producers had written is read, and has been offered to every peer, begins to close the peers. What
+    /// producers still write reaches those who are still connected.
     fn drain(&mut self, now: Now) {
-        if self.stage == Stage::Draining && self.producers.is_drained() {
-            self.stage = Stage::Closing;
-            if let Some(socket) = self.events_socket.take() {
-                socket.close(self.poll.registry());
-            }
-            self.server.service.queue_held_back(&mut self.server.peers, now);
-            for peer in self.server.peers.ids().collect::<Vec<_>>() {
-                self.server.peers.close(peer, CloseReason::Stopping, now.monotonic);
-                self.server.peers.reject(peer, Rejection::Unavailable { retry_after: 1 }, now.monotonic);
-            }
-            self.server.peers.settle(&mut self.server.service);
+        let Stage::Draining { accept_until } = self.stage else { return };
+        let may_accept = self.producers_wait && now.monotonic < accept_until;
+        if may_accept || self.producers.owe_lines() || self.server.is_ahead() {
+            return;
         }
+        if self.producers_wait {
+            log::error!("producers that had connected could not be accepted: what they wrote is not read");
+        }
+        self.stage = Stage::Closing;
+        if let Some(socket) = self.events_socket.take() {
+            socket.close(self.poll.registry());
+        }
+        log::info!(connections = self.server.peers.open(), seconds = self.drain.as_secs(); "closing connections");
+        self.server.drain(self.drain, random(), now);
     }
 
     fn counts(&self) -> Counts {
@@ -343,7 +354,6 @@ impl<S: Service> EventLoop<S> {
             || self.producers.has_readable(&self.server)
             || self.server.has_work()
             || housekeeping.has_work()
-            || self.stage == Stage::Draining
         {
             return Some(Duration::ZERO);
         }

@@ -85,8 +85,7 @@ impl EventsSocket {
         registry: &Registry,
     ) -> Result<Self, EventsSocketError> {
         let address = listener.local_addr().ok();
-        let path =
-            address.as_ref().and_then(|address| address.as_pathname()).unwrap_or(Path::new("")).to_owned();
+        let path = address.and_then(|address| address.as_pathname().map(Path::to_owned)).unwrap_or_default();
         let listener = UnixListener::from_std(listener);
         Self::new(None, listener, path.clone(), allowed, registry)
             .map_err(|error| EventsSocketError::Io { path, error })

@@ -17,6 +17,7 @@ mod housekeeping;
 mod metrics_http;
 mod peer_sockets;
 mod producer_sockets;
+mod random;
 mod reload;
 mod service_manager;
 mod signals;
@@ -172,7 +173,8 @@ impl Listening {
             let configured = config.events.socket.display();
             log::warn!(socket:% = events_path.display(), configured:%; "the command publish looks for another events socket");
         }
-        let event_loop = EventLoop::new(poll, server, peers, Some(events), manager, metrics)?;
+        let event_loop =
+            EventLoop::new(poll, server, peers, Some(events), manager, metrics, config.limits.drain_seconds)?;
         Ok(Self { event_loop, household, address, metrics_address, events_path })
     }
 
@@ -221,7 +223,8 @@ pub fn serve_clients(
     let sockets = bind_clients(config, &poll, None)?;
     ready(sockets.address()?);
     let server = server(config, connections(&config.limits)?, service);
-    Ok(EventLoop::new(poll, server, sockets, None, ServiceManager::default(), None)?.run(NoHousekeeping)?)
+    let (manager, drain) = (ServiceManager::default(), config.limits.drain_seconds);
+    Ok(EventLoop::new(poll, server, sockets, None, manager, None, drain)?.run(NoHousekeeping)?)
 }
 
 /// The listener for clients: the service manager's, or one at the configured address.
@@ -289,6 +292,7 @@ fn server<S: Service>(config: &Config, connections: usize, service: S) -> Server
         message: limits.message_seconds,
         ping: limits.ping_seconds,
         pong: limits.pong_seconds,
+        frames_per_second: limits.frames_per_second,
         close: limits.close_seconds,
         queue: limits.queue_bytes,
         queue_soft: limits.queue_soft_bytes,

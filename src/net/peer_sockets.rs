@@ -18,6 +18,10 @@ const ACCEPTS_A_TURN: usize = 256;
 /// Peers read from in one turn.
 const READS_A_TURN: usize = 256;
 
+/// Bytes read in one turn, a little more or less: so many small messages or frames, with their answers, are a few
+/// milliseconds' worth.
+const BYTES_A_TURN: usize = 1 << 20;
+
 /// Connections the kernel keeps for us until we accept them; it lowers this to `net.core.somaxconn`.
 const BACKLOG: i32 = 65_535;
 
@@ -182,7 +186,11 @@ impl PeerSockets {
         for resumed in server.peers.take_resumed() {
             self.readable(resumed, true);
         }
+        let mut bytes = 0;
         for _ in 0..self.readable.len().min(READS_A_TURN) {
+            if bytes >= BYTES_A_TURN {
+                break;
+            }
             let Some(peer) = self.readable.pop_front() else { break };
             let Some(Some(socket)) = self.sockets.get_mut(peer.index()) else { continue };
             socket.queued = false;
@@ -196,6 +204,7 @@ impl PeerSockets {
                     false
                 }
                 Ok(count) => {
+                    bytes += count;
                     server.receive(peer, &mut buffer[..count], now);
                     // A read that was not filled has emptied the socket: what comes later makes a new event.
                     socket.to_the_end || count == buffer.len()

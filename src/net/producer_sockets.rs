@@ -8,6 +8,7 @@ use crate::server::{Server, Service};
 use crate::time::Now;
 use mio::net::UnixStream;
 use mio::{Interest, Registry};
+use rustix::io::ioctl_fionread;
 use std::io::{self, Read};
 
 /// The producers that are connected: few, so each turn looks at all of them that have something.
@@ -19,6 +20,8 @@ pub(super) struct ProducerSockets {
     readable: Vec<ProducerId>,
     /// Producers that may be owed answers.
     answerable: Vec<ProducerId>,
+    /// The server has been told to stop.
+    stopping: bool,
 }
 
 #[derive(Debug)]
@@ -29,6 +32,8 @@ struct ProducerSocket {
     readable: bool,
     /// The stream has ended; only answers may be on their way.
     ended: bool,
+    /// Bytes still to be read of those that were there when the server was told to stop.
+    owed: u64,
 }
 
 /// What came of reading from one producer.
@@ -70,7 +75,10 @@ impl ProducerSockets {
             self.sockets.resize_with(producer.index() + 1, || None);
         }
         self.sockets[producer.index()] =
-            Some(ProducerSocket { producer, stream, readable: false, ended: false });
+            Some(ProducerSocket { producer, stream, readable: false, ended: false, owed: 0 });
+        if self.stopping {
+            self.owe(producer.index());
+        }
         match registered {
             Ok(()) => {
                 log::debug!(producer = producer.generation(); "producer connected");
@@ -94,23 +102,31 @@ impl ProducerSockets {
         }
     }
 
-    /// Every producer's socket may have something to read.
-    pub(super) fn all_readable(&mut self) {
-        for socket in self.sockets.iter_mut().flatten().filter(|socket| !socket.ended) {
-            if !std::mem::replace(&mut socket.readable, true) {
-                self.readable.push(socket.producer);
-            }
+    /// The server has been told to stop: what producers have written up to now is to be read, and no producer that goes on
+    /// writing delays the end.
+    pub(super) fn stopping(&mut self) {
+        self.stopping = true;
+        (0..self.sockets.len()).for_each(|index| self.owe(index));
+    }
+
+    /// Notes how much there is to read at this moment.
+    fn owe(&mut self, index: usize) {
+        if let Some(socket) = self.sockets[index].as_mut().filter(|socket| !socket.ended) {
+            // It fails for no socket; and if it did, reading until there is no more would be right too.
+            socket.owed = ioctl_fionread(&socket.stream).unwrap_or(u64::MAX);
+            let producer = socket.producer;
+            self.readable(producer);
         }
+    }
+
+    /// Whether something is left to read of what had been written before the server was told to stop.
+    pub(super) fn owe_lines(&self) -> bool {
+        self.sockets.iter().flatten().any(|socket| socket.owed > 0)
     }
 
     /// Whether a producer has something to read and may be read from.
     pub(super) fn has_readable<S: Service>(&self, server: &Server<S>) -> bool {
         self.readable.iter().any(|&producer| server.wants_lines(producer))
-    }
-
-    /// Whether no producer has anything left to read.
-    pub(super) fn is_drained(&self) -> bool {
-        self.readable.is_empty()
     }
 
     /// Reads from each producer that has something, until its socket is empty or it is too far ahead of the peers.
@@ -124,10 +140,14 @@ impl ProducerSockets {
             let Some(Some(socket)) = self.sockets.get_mut(producer.index()) else { continue };
             self.answerable.push(producer);
             match Self::read_one(socket, producer, server, buffer, now) {
-                Progress::Drained => socket.readable = false,
+                Progress::Drained => {
+                    socket.readable = false;
+                    socket.owed = 0;
+                }
                 Progress::More => self.readable.push(producer),
                 Progress::Ended => {
                     socket.ended = true;
+                    socket.owed = 0;
                     server.finish_lines(producer, now);
                 }
                 Progress::Broken => self.close(producer, server),
@@ -145,7 +165,10 @@ impl ProducerSockets {
         while server.wants_lines(producer) {
             match socket.stream.read(buffer) {
                 Ok(0) => return Progress::Ended,
-                Ok(count) => server.receive_lines(producer, &buffer[..count], now),
+                Ok(count) => {
+                    socket.owed = socket.owed.saturating_sub(count as u64);
+                    server.receive_lines(producer, &buffer[..count], now);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Progress::Drained,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {

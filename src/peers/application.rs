@@ -31,6 +31,11 @@ pub trait Application {
     /// A peer has sent a message.
     fn message(&mut self, peers: &mut Peers, peer: PeerId, message: Message<'_>, now: Now);
 
+    /// Whose connection it is, for the log, as far as is known.
+    fn user(&self, _peer: PeerId) -> Option<String> {
+        None
+    }
+
     /// The peer's WebSocket, once open, is closing or lost: nothing can be sent to it any more.
     fn closed(&mut self, peer: PeerId);
 }

@@ -1,6 +1,6 @@
 //! What is queued for the peers and how it gets to them: bounds, the order of writing, and those who do not read.
 
-use super::{CloseReason, PeerId, Peers, Shared, Slowness, Stage, id_of};
+use super::{Application, CloseReason, PeerId, Peers, Shared, Slowness, Stage, id_of};
 use crate::time::Monotonic;
 use crate::websocket::outgoing::Flush;
 use std::collections::{BTreeMap, VecDeque};
@@ -43,6 +43,17 @@ pub(super) struct Delivery {
     blocked: BTreeMap<usize, Blocked>,
     /// Bytes queued for them since they were last looked through.
     added_to_blocked: usize,
+    /// Those closed for not reading, of whom the log has not been told.
+    slow: Vec<SlowConsumer>,
+}
+
+/// A peer that was closed because it did not read.
+#[derive(Clone, Copy, Debug)]
+struct SlowConsumer {
+    id: PeerId,
+    /// Bytes that were queued for it.
+    queued: usize,
+    slowness: Slowness,
 }
 
 /// What is watched of a peer whose socket is full.
@@ -111,8 +122,8 @@ impl Peers {
     fn close_slow(&mut self, slot: usize, slowness: Slowness, now: Monotonic) {
         let peer = &self.slab[slot];
         if peer.marks.open {
-            let (id, queued, why) = (id_of(slot, peer), peer.outgoing.queued(), slowness.text());
-            log::warn!(peer:% = self.addresses.get(peer.address), queued, why; "slow consumer");
+            let id = id_of(slot, peer);
+            self.delivery.slow.push(SlowConsumer { id, queued: peer.outgoing.queued(), slowness });
             self.counts.count_slow(slowness);
             self.close_now(id, CloseReason::SlowConsumer, now);
         }
@@ -209,6 +220,15 @@ impl Peers {
                 log::debug!(peer:% = self.addresses.get(self.slab[slot].address), error:%; "write failed");
                 self.disconnect(id);
             }
+        }
+    }
+
+    /// Tells the log of the slow consumers, while the application still knows whose connections they were.
+    pub(super) fn log_slow<A: Application>(&mut self, application: &A) {
+        for SlowConsumer { id, queued, slowness } in std::mem::take(&mut self.delivery.slow) {
+            let Some(address) = self.address_of(id) else { continue };
+            let (user, why) = (application.user(id), slowness.text());
+            log::warn!(peer:% = address, user, queued, why; "slow consumer");
         }
     }
 

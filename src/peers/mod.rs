@@ -13,6 +13,7 @@ mod application;
 mod counts;
 mod deadlines;
 mod delivery;
+mod drain;
 mod id;
 mod settings;
 mod shared;
@@ -33,6 +34,7 @@ use crate::websocket::message::Limits;
 use crate::websocket::outgoing::Outgoing;
 use addresses::{AddressKey, Addresses};
 use delivery::Delivery;
+use drain::Drain;
 use slab::Slab;
 use std::net::IpAddr;
 use timers::Timers;
@@ -52,6 +54,8 @@ pub struct Peers {
     codec: Codec,
     delivery: Delivery,
     timers: Timers,
+    /// The closings to come, once the server is stopping.
+    drain: Option<Drain>,
     counts: PeerCounts,
     /// Peers that were open and are not, of which the application has not been told.
     ended: Vec<PeerId>,
@@ -70,6 +74,14 @@ struct Peer {
     address: AddressKey,
     stage: Stage,
     marks: Marks,
+    frames: FrameCount,
+}
+
+/// The frames without a message that have come from a peer in one second of the clock.
+#[derive(Clone, Copy, Debug, Default)]
+struct FrameCount {
+    second: u16,
+    count: u16,
 }
 
 /// How far a peer's transport has come.
@@ -123,6 +135,7 @@ impl Peers {
             delivery: Delivery::default(),
             timers: Timers::new(&limits),
             limits,
+            drain: None,
             counts: PeerCounts::default(),
             ended: Vec::new(),
             gone: Vec::new(),
@@ -153,6 +166,7 @@ impl Peers {
             address: self.addresses.add(address),
             stage: Stage::Live,
             marks: Marks::default(),
+            frames: FrameCount::default(),
         };
         let index = u32::try_from(self.slab.insert(peer)).expect("fewer than 2^32 peers");
         let id = PeerId::new(index, self.generations);
@@ -186,7 +200,7 @@ impl Peers {
                     self.message_finished(id);
                     application.message(self, id, message, now);
                 }
-                Step::Frame(_) => self.counts.other_frames += 1,
+                Step::Frame(_) => self.count_frame(id, now.monotonic),
                 Step::Upgrade(upgrade) => match application.upgrade(self, id, &upgrade, now) {
                     Ok(()) => {
                         let Peer { connection, outgoing, marks, .. } = &mut self.slab[id.index()];
@@ -212,6 +226,26 @@ impl Peers {
         }
         self.message_begun(id, now.monotonic);
         self.mark_dirty(id.index(), Lane::Prompt);
+    }
+
+    /// Counts a frame without a message. Too many in one second are a flood: a ping costs more than a message of a few
+    /// bytes, and no rate of requests is kept for it.
+    fn count_frame(&mut self, id: PeerId, now: Monotonic) {
+        self.counts.other_frames += 1;
+        let peer = &mut self.slab[id.index()];
+        #[expect(clippy::cast_possible_truncation, reason = "enough to tell a second from those around it")]
+        let second = (now.0 / 1000) as u16;
+        if peer.frames.second != second {
+            peer.frames = FrameCount { second, count: 0 };
+        }
+        peer.frames.count = peer.frames.count.saturating_add(1);
+        let limit = self.limits.frames_per_second;
+        if peer.marks.open && limit > 0 && u32::from(peer.frames.count) > limit {
+            log::info!(peer:% = self.addresses.get(peer.address); "too many frames without a message");
+            self.close_now(id, CloseReason::TooManyFrames, now);
+            // Its Close is not waited for: what still comes is not looked at any more.
+            self.slab[id.index()].stage = Stage::Finishing;
+        }
     }
 
     /// The peer's stream has ended, or its socket failed: no more is read or written.
@@ -285,7 +319,12 @@ impl Peers {
     /// Nothing more is expected of a peer but the end of its stream.
     fn finish(&mut self, id: PeerId, ended: &Ended, now: Monotonic) {
         let peer = &mut self.slab[id.index()];
-        log::debug!(peer:% = self.addresses.get(peer.address), why:? = ended; "connection ended");
+        // The reason that a client gave stays out of it: it may hold anything, even a token.
+        let why: &dyn std::fmt::Debug = match ended {
+            Ended::Closed { code, .. } => code,
+            other => other,
+        };
+        log::debug!(peer:% = self.addresses.get(peer.address), why:?; "connection ended");
         peer.stage = Stage::Finishing;
         let ending = match *ended {
             Ended::Rejected(rejection) => {
@@ -310,6 +349,10 @@ impl Peers {
 
     /// Tells the application of the peers whose connections have ended.
     pub fn settle<A: Application>(&mut self, application: &mut A) {
+        if self.ended.is_empty() {
+            return;
+        }
+        self.log_slow(application);
         while let Some(id) = self.ended.pop() {
             application.closed(id);
         }
@@ -436,6 +479,12 @@ impl Peer {
         self.generation == id.generation()
     }
 
+    /// Whether something is queued for it that its socket would perhaps take.
+    const fn waits_for_us(&self) -> bool {
+        let Marks { dirty: [prompt, bulk], blocked, .. } = self.marks;
+        (prompt || bulk) && !blocked && !self.outgoing.is_empty()
+    }
+
     /// Whether its request has not been answered yet.
     const fn is_connecting(&self) -> bool {
         matches!(self.stage, Stage::Live) && !(self.connection.is_open() || self.connection.is_closing())
@@ -445,3 +494,6 @@ impl Peer {
 fn id_of(index: usize, peer: &Peer) -> PeerId {
     PeerId::new(u32::try_from(index).expect("fewer than 2^32 peers"), peer.generation)
 }
+
+#[cfg(test)]
+mod tests;

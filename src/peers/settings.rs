@@ -11,6 +11,8 @@ pub struct PeerLimits {
     pub handshake: Duration,
     /// From the first to the last byte of a message; then 1008.
     pub message: Duration,
+    /// Frames without a message (fragments, pings, pongs) in one second, 0 for any number; then 1008.
+    pub frames_per_second: u32,
     /// Between two pings.
     pub ping: Duration,
     /// From a ping to whatever comes from the peer; then the connection is dropped. Less than `ping`.

@@ -85,6 +85,7 @@ mod tests {
             message: time,
             ping: time,
             pong: time,
+            frames_per_second: 0,
             close: time,
             queue: 1 << 20,
             queue_soft: 1 << 20,

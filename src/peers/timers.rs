@@ -1,7 +1,8 @@
 //! What a peer must do in time, and what happens when it does not.
 
 use super::deadlines::Deadlines;
-use super::{CloseReason, Ending, Lane, PeerId, PeerLimits, Peers};
+use super::drain::Drain;
+use super::{CloseReason, Ending, Lane, Peer, PeerId, PeerLimits, Peers};
 use crate::time::Monotonic;
 use crate::websocket::handshake::Rejection;
 use std::collections::BTreeMap;
@@ -45,7 +46,8 @@ impl Peers {
     pub fn next_deadline(&self) -> Option<Monotonic> {
         let Timers { handshake, ping, pong, close, unfinished, next_sweep } = &self.timers;
         let sweep = (!unfinished.is_empty() || self.has_blocked()).then_some(*next_sweep);
-        [handshake.next(), ping.next(), pong.next(), close.next(), sweep].into_iter().flatten().min()
+        let drain = self.drain.as_ref().and_then(Drain::next);
+        [handshake.next(), ping.next(), pong.next(), close.next(), sweep, drain].into_iter().flatten().min()
     }
 
     /// Does what is due: pings the quiet, drops the dead and the late.
@@ -65,14 +67,25 @@ impl Peers {
             }
         }
         while let Some(id) = self.timers.pong.pop(now) {
-            if self.get(id).is_some_and(|peer| peer.marks.awaits_pong && peer.marks.open) {
+            let Some(peer) = self.get(id).filter(|peer| peer.marks.awaits_pong && peer.marks.open) else {
+                continue;
+            };
+            if peer.marks.paused {
+                // Its pong may have come and is not read.
+                self.timers.pong.set(id, now);
+            } else {
                 log::info!(peer:% = self.addresses.get(self.slab[id.index()].address); "no pong, connection dropped");
                 self.drop_peer(id, Ending::NoPong);
             }
         }
         while let Some(id) = self.timers.close.pop(now) {
-            self.disconnect(id);
+            // It is not late as long as it is us who are: what is queued for it has not been offered to it.
+            match self.get(id).is_some_and(Peer::waits_for_us) {
+                true => self.timers.close.set(id, now),
+                false => self.disconnect(id),
+            }
         }
+        self.close_drained(now);
         if self.timers.next_sweep <= now || self.is_sweep_due() {
             self.timers.next_sweep = now + SWEEP;
             self.sweep_messages(now);
@@ -80,9 +93,14 @@ impl Peers {
         }
     }
 
-    /// Closes those who take too long for a message.
+    /// Closes those who take too long for a message. While a peer is not read from, that is not its fault.
     fn sweep_messages(&mut self, now: Monotonic) {
         let limit = self.limits.message;
+        for (&slot, since) in &mut self.timers.unfinished {
+            if self.slab[slot].marks.paused {
+                *since = now;
+            }
+        }
         let late = |(&slot, &since): (&usize, &Monotonic)| (now - since >= limit).then_some(slot);
         for slot in self.timers.unfinished.iter().filter_map(late).collect::<Vec<_>>() {
             self.timers.unfinished.remove(&slot);

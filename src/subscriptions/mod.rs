@@ -22,6 +22,7 @@ use leases::Leases;
 use linked::{Head, Key, Links, push_front, unlink};
 use slab::Slab;
 use std::hash::{BuildHasher as _, RandomState};
+use std::iter;
 use topic::{Lists, Removed, Subscribers};
 
 /// What a subscription rests on: the token that made or last renewed it.
@@ -244,6 +245,13 @@ impl Subscriptions {
     #[must_use]
     pub fn count_of_peer(&self, peer: PeerId) -> usize {
         self.peers.get(peer.index()).map_or(0, |peer| peer.subscriptions as usize)
+    }
+
+    /// In whose name `peer` is subscribed to anything: nearly always one user.
+    pub fn users_of_peer(&self, peer: PeerId) -> impl Iterator<Item = UserId> {
+        let first = self.peers.get(peer.index()).and_then(|peer| peer.sessions);
+        let sessions = iter::successors(first, |key| self.sessions[key.index()].next_of_peer);
+        sessions.map(|key| self.sessions[key.index()].user)
     }
 
     /// On how many connections `user` has a subscription.

@@ -12,6 +12,8 @@ mod cache;
 mod check;
 mod claims;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod jws;
 mod keys;
 mod rsa;
@@ -278,6 +280,18 @@ impl Unverified {
     #[must_use]
     pub fn cost(&self) -> usize {
         self.candidates.len()
+    }
+
+    /// One that no key has signed.
+    #[cfg(test)]
+    pub(crate) fn example() -> Self {
+        let payload = Payload {
+            user: UserId(crate::api::ObjectId::from_bytes([0; 12])),
+            expires: Wall(0),
+            not_before: Wall(0),
+        };
+        let signed = digest::digest(&SHA256, b"");
+        Self { digest: Digest::default(), signed, signature: Vec::new(), candidates: Vec::new(), payload }
     }
 }
 

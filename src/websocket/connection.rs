@@ -403,6 +403,23 @@ impl Connection {
     }
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+impl Connection {
+    /// A server's connection that is open already.
+    pub(super) const fn opened(compression: Option<WindowBits>) -> Self {
+        Self { phase: Phase::Open { compression, incoming: None }, role: Role::Server }
+    }
+
+    /// Bytes of heap held for a head or a message under way, not counting the fixed parts.
+    pub(super) fn held(&self) -> usize {
+        match &self.phase {
+            Phase::AwaitingRequest(Some(reader)) => reader.held(),
+            Phase::Open { incoming: Some(incoming), .. } => incoming.held(),
+            _ => 0,
+        }
+    }
+}
+
 impl Role {
     fn mask(self) -> Option<[u8; 4]> {
         match self {
@@ -451,8 +468,7 @@ mod tests {
 
         /// A server's connection that is open.
         fn server(compression: Option<WindowBits>) -> Self {
-            let phase = Phase::Open { compression, incoming: None };
-            Self::new(Connection { phase, role: Role::Server })
+            Self::new(Connection::opened(compression))
         }
 
         fn client() -> Self {
@@ -570,7 +586,7 @@ mod tests {
     }
 
     #[test]
-    fn s5_frames_behind_the_head_are_messages() {
+    fn s05_frames_behind_the_head_are_messages() {
         let mut request = Outgoing::default();
         let target = UpgradeRequest { host: "example.com", target: "/ws", nonce: *b"the sample nonce" };
         let client = || {
@@ -596,7 +612,7 @@ mod tests {
     }
 
     #[test]
-    fn s1_s5_bad_heads_are_answered_and_what_follows_is_dropped() {
+    fn s01_s05_bad_heads_are_answered_and_what_follows_is_dropped() {
         let mut long = b"GET / HTTP/1.1\r\nA: ".to_vec();
         long.resize(2000, b'a');
         for (head, rejection) in [
@@ -625,7 +641,7 @@ mod tests {
     }
 
     #[test]
-    fn s5_frames_behind_a_refused_head_are_dropped() {
+    fn s05_frames_behind_a_refused_head_are_dropped() {
         let mut bytes = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
             .to_vec();
@@ -959,6 +975,36 @@ mod tests {
                 .collect();
             prop_assert_eq!(&server.seen, &expected);
             prop_assert_eq!(&client.seen, &expected);
+        }
+
+        /// What is sent in fragments, each masked with a key of its own, arrives whole, wherever it is cut.
+        #[test]
+        fn fragments_with_any_keys_arrive_at_every_split(
+            messages in prop::collection::vec((any::<bool>(), ".{0,40}", prop::collection::vec(any::<(prop::sample::Index, [u8; 4])>(), 0..7)), 0..4),
+            last_key: [u8; 4],
+        ) {
+            let (mut bytes, mut expected) = (Vec::new(), Vec::new());
+            for (is_text, message, fragments) in messages {
+                let opcode = if is_text { OpCode::Text } else { OpCode::Binary };
+                let mut ends: Vec<_> = fragments.iter().map(|(end, key)| (end.index(message.len() + 1), *key)).collect();
+                ends.sort_unstable();
+                ends.push((message.len(), last_key));
+                let mut start = 0;
+                for (number, (end, key)) in ends.iter().enumerate() {
+                    let opcode = if number == 0 { opcode } else { OpCode::Continuation };
+                    let fin = number + 1 == ends.len();
+                    let length = (end - start) as u64;
+                    FrameHeader { fin, rsv1: false, opcode, mask: Some(*key), length }.encode(&mut bytes);
+                    let masked = message.as_bytes()[start..*end].iter().zip(key.iter().cycle());
+                    bytes.extend(masked.map(|(byte, key)| byte ^ key));
+                    if !fin {
+                        expected.push(Seen::Frame(opcode));
+                    }
+                    start = *end;
+                }
+                expected.push(if is_text { Seen::Text(message) } else { Seen::Binary(message.into_bytes()) });
+            }
+            prop_assert_eq!(run_server(&bytes).0, expected);
         }
 
         /// Whatever bytes come, the connection does not panic, and where they are cut makes no difference.

@@ -97,8 +97,9 @@ impl Codec {
 
     /// Sets `compressed` to the payload of a compressed message.
     fn deflate(&mut self, payload: &[u8], bits: WindowBits, compressed: &mut Vec<u8>) {
-        let compressor = self.compressors[usize::from(bits.get() - 9)]
-            .get_or_insert_with(|| Compress::new_with_window_bits(Compression::default(), false, bits.get()));
+        let compressor = self.compressors[usize::from(bits.get() - 9)].get_or_insert_with(|| {
+            Compress::new_with_window_bits(Compression::new(LEVEL), false, bits.get())
+        });
         compressor.reset();
         compressed.clear();
         compressed.reserve(payload.len() + payload.len() / 8 + 64);
@@ -157,7 +158,10 @@ impl Inflater {
         let mut ends = 0;
         for (mut input, is_tail) in [(payload, false), (FLUSH_END, false), (FINAL_BLOCK, true)] {
             while !input.is_empty() {
-                let status = self.step(&mut input, &mut take)?;
+                let status = self.step(&mut input, &mut |bytes: &[u8]| {
+                    // Behind a cut block the tail would be taken for what the peer has not sent.
+                    if is_tail && !bytes.is_empty() { Err(Violation::BrokenDeflate) } else { take(bytes) }
+                })?;
                 if status == Status::StreamEnd {
                     if is_tail && input.is_empty() {
                         return Ok(());
@@ -218,6 +222,10 @@ fn encode(opcode: OpCode, compressed: &[u8], out: &mut Vec<u8>) {
     header.encode(out);
     out.extend_from_slice(compressed);
 }
+
+/// How hard messages are compressed, 1 to 9. Events of JSON come out up to a tenth longer than with zlib's usual 6, but those
+/// of many kilobytes, which keep the loop from others, in a third to two thirds of the time.
+const LEVEL: u32 = 2;
 
 /// The end of an empty stored block: what a flush ends with, and what a message's payload leaves out (§7.2.2).
 const FLUSH_END: &[u8] = &[0x00, 0x00, 0xff, 0xff];
@@ -355,6 +363,8 @@ mod tests {
             b"\x00\x05\x00\xfa\xfe\x48",
             b"\x03\x00\xff",
             b"\xf3\x48\xcd\xc9\xc9\x07\x00\xff",
+            // A final block of six bytes that holds none: what is appended would make it whole.
+            b"\x01\x06\x00\xf9\xff",
         ] {
             assert_eq!(inflate(&mut codec, broken), Err(Violation::BrokenDeflate), "{broken:x?}");
         }

@@ -55,6 +55,12 @@ impl Incoming {
         self.reader.is_between() && self.message.is_none()
     }
 
+    /// Bytes of heap held for the message.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn held(&self) -> usize {
+        self.message.as_ref().map_or(0, Assembly::held)
+    }
+
     /// The place in the frame under way, without the message.
     pub(super) fn into_reader(self) -> Reader {
         self.reader

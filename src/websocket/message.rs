@@ -135,6 +135,15 @@ impl Assembly {
         Ok(())
     }
 
+    /// Bytes of heap held.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn held(&self) -> usize {
+        match &self.content {
+            Content::Text(text) => text.capacity(),
+            Content::Binary(payload) | Content::Compressed { payload, .. } => payload.capacity(),
+        }
+    }
+
     /// The message, now that its last fragment has ended.
     pub(super) fn finish(self, limits: &Limits, codec: &mut Codec) -> Result<Message<'static>, Violation> {
         Ok(match self.content {
@@ -182,22 +191,14 @@ mod tests {
         Assembly::new(&FrameHeader { fin: true, rsv1, opcode, mask: None, length: 0 })
     }
 
-    /// Bytes that the heap holds for an assembly.
-    fn held(assembly: &Assembly) -> usize {
-        match &assembly.content {
-            Content::Text(text) => text.capacity(),
-            Content::Binary(payload) | Content::Compressed { payload, .. } => payload.capacity(),
-        }
-    }
-
     #[test]
     fn s11_a_declared_length_reserves_nothing() {
         for (opcode, rsv1) in [(OpCode::Text, false), (OpCode::Binary, false), (OpCode::Binary, true)] {
             let mut assembly = assembly(opcode, rsv1);
             assembly.begin_fragment(16 * 1024, &Limits::default()).unwrap();
-            assert_eq!(held(&assembly), 0);
+            assert_eq!(assembly.held(), 0);
             assembly.append(b"x").unwrap();
-            assert!(held(&assembly) <= 16);
+            assert!(assembly.held() <= 16);
         }
     }
 
@@ -207,7 +208,7 @@ mod tests {
             let mut assembly = assembly(opcode, rsv1);
             for payload in 1..=16 * 1024 {
                 assembly.append(b"x").unwrap();
-                assert!(held(&assembly) <= (2 * payload).max(16), "{payload}");
+                assert!(assembly.held() <= (2 * payload).max(16), "{payload}");
             }
         }
     }

@@ -7,6 +7,8 @@ pub mod close;
 pub mod connection;
 pub mod deflate;
 pub mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod handshake;
 mod incoming;
 pub mod message;

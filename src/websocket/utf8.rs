@@ -23,7 +23,7 @@ impl Text {
     }
 
     /// Bytes of heap held.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn capacity(&self) -> usize {
         self.whole.capacity()
     }
@@ -149,7 +149,37 @@ mod tests {
         }
     }
 
+    /// Every first byte before every edge of what may follow, cut at every place.
+    #[test]
+    fn s19_utf8_equals_std_behind_every_first_byte() {
+        const EDGES: [u8; 10] = [0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xff];
+        for first in 0..=u8::MAX {
+            for number in 0..1000 {
+                let bytes = [first, EDGES[number % 10], EDGES[number / 10 % 10], EDGES[number / 100]];
+                let expected = str::from_utf8(&bytes).map(str::to_owned).map_err(|_| InvalidUtf8);
+                for split in 0..bytes.len() {
+                    let (head, tail) = bytes.split_at(split);
+                    assert_eq!(assemble(&[head, tail]), expected, "{bytes:x?} at {split}");
+                }
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn s19_utf8_equals_std_at_every_split_of_any_text(
+            text: String, noise in prop::collection::vec(any::<u8>(), 0..3), at: prop::sample::Index,
+        ) {
+            let mut bytes = text.into_bytes();
+            let at = at.index(bytes.len() + 1);
+            bytes.splice(at..at, noise);
+            let expected = str::from_utf8(&bytes).map(str::to_owned).map_err(|_| InvalidUtf8);
+            for split in 0..=bytes.len() {
+                let (head, tail) = bytes.split_at(split);
+                prop_assert_eq!(assemble(&[head, tail]), expected.clone());
+            }
+        }
+
         #[test]
         fn s19_utf8_equals_std_in_any_pieces(
             text: String, noise in prop::collection::vec(any::<u8>(), 0..3), at: prop::sample::Index, size in 1..9_usize,

@@ -1,7 +1,13 @@
 //! How the server ends: SIGTERM, what it still reads and sends, what it leaves behind.
 
-use crate::support::{Client, ISSUE, Producer, Server, Setup, USER, event, good_token};
+use crate::support::http::exchange;
+use crate::support::server::field;
+use crate::support::{Client, ISSUE, Metrics, Producer, Server, Setup, USER, event, good_token};
 use rustix::process::Signal;
+use std::io::Read;
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use tungstenite::Message;
 
 #[test]
 fn sigterm_and_sigint_end_it_with_exit_code_0_and_take_the_socket_away() {
@@ -75,9 +81,104 @@ fn s27_producers_that_had_not_been_accepted_are_read_too() {
 }
 
 #[test]
+fn s27_what_is_written_in_the_drain_reaches_who_is_still_connected() {
+    let mut server = Setup::new().set("limits.closeSeconds", 1).start();
+    let token = good_token(USER);
+    let clients: Vec<Client> = (0..20)
+        .map(|_| {
+            let mut client = Client::connect(&server);
+            client.attach(&token, "issueUpdate", ISSUE);
+            client
+        })
+        .collect();
+    let mut producer = Producer::connect(&server);
+    producer.settle();
+    server.process().signal(Signal::TERM);
+    let _ = server.process().stderr().wait_for("line that says so", 0, says("closing connections"));
+    // How many are still connected with each event; the server ends when none is.
+    let mut subscribers = Vec::new();
+    while let Some(count) = producer.try_publish(&event("issueUpdate", ISSUE, &subscribers.len().to_string()))
+    {
+        subscribers.push(count);
+    }
+    assert!(subscribers.is_sorted_by(|earlier, later| earlier >= later));
+    // Each client gets a beginning of them, and then it is told.
+    let lengths: Vec<usize> = clients
+        .into_iter()
+        .map(|mut client| {
+            for number in 0.. {
+                match client.next_message() {
+                    Message::Text(text) => {
+                        assert_eq!(text, event("issueUpdate", ISSUE, &number.to_string()));
+                    }
+                    Message::Close(Some(frame)) => {
+                        assert_eq!(u16::from(frame.code), 1001);
+                        return number;
+                    }
+                    other => panic!("expected an event or a close, got {other:?}"),
+                }
+            }
+            unreachable!("no events without end")
+        })
+        .collect();
+    for (number, count) in subscribers.into_iter().enumerate() {
+        let received = lengths.iter().filter(|&&length| length > number).count();
+        assert_eq!(received as u64, count, "clients that got event {number}");
+    }
+    server.expect_stop();
+}
+
+#[test]
+fn s27_a_producer_that_never_stops_does_not_delay_the_end() {
+    let mut server = Server::start();
+    let mut client = Client::connect(&server);
+    let mut producer = Producer::connect(&server);
+    producer.settle();
+    let lines = (event("issueUpdate", ISSUE, "1") + "\n").repeat(100);
+    std::thread::scope(|scope| {
+        scope.spawn(|| while producer.try_write(lines.as_bytes()) {});
+        server.process().signal(Signal::TERM);
+        client.expect_close(1001);
+        server.expect_stop();
+    });
+}
+
+#[test]
+fn s27_nobody_new_is_taken_while_the_others_are_closed_and_a_second_signal_ends_it_at_once() {
+    let mut server = Setup::with_metrics().set("limits.drainSeconds", 3600).start();
+    // So many that the first closing is due soon, and the last one in an hour.
+    let clients: Vec<Client> = (0..10).map(|_| Client::connect(&server)).collect();
+    let connecting = TcpStream::connect(server.address()).unwrap();
+    server.process().signal(Signal::TERM);
+    let _ = server.process().stderr().wait_for("line that says so", 0, says("closing connections"));
+    assert!(rest_of(connecting).starts_with("HTTP/1.1 503 "));
+    assert!(TcpStream::connect(server.address()).is_err(), "a client was accepted");
+    assert!(UnixStream::connect(server.socket()).is_err(), "a producer was accepted");
+    let metrics = server.metrics_address();
+    let ready = exchange(metrics, "GET /readyz HTTP/1.1\r\n\r\n");
+    assert_eq!((ready.status, ready.body.as_str()), (503, "stopping\n"));
+    assert_eq!(exchange(metrics, "GET /healthz HTTP/1.1\r\n\r\n").status, 200);
+    assert_eq!(Metrics::of(&server).get("airlay_draining"), 1.0);
+    server.stop();
+    drop(clients);
+}
+
+#[test]
 fn a_client_that_does_not_answer_the_close_does_not_hold_the_end_up() {
     let mut server = Setup::new().set("limits.closeSeconds", 1).start();
     let silent = Client::connect(&server);
     server.stop();
     drop(silent);
+}
+
+/// Whether a line of the log has this message.
+fn says(message: &str) -> impl Fn(&str) -> bool {
+    move |line| field(line, "msg").is_some_and(|it| it == message)
+}
+
+/// All that comes until the server ends the connection.
+fn rest_of(mut stream: TcpStream) -> String {
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).expect("the server ends the connection");
+    rest
 }

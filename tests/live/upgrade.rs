@@ -7,26 +7,26 @@ use std::net::TcpStream;
 use tungstenite::Message;
 
 #[test]
-fn what_is_no_upgrade_to_the_path_is_refused_with_a_status() {
+fn s01_s03_s04_s09_what_is_no_upgrade_to_the_path_is_refused_and_what_follows_is_not_looked_at() {
     let server = Server::start();
     let good = upgrade("/ws", "");
     let cases = [
         ("a plain request", "GET /ws HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400..=426),
         ("another path", upgrade("/", ""), 404..=404),
         ("a longer path", upgrade("/ws/", ""), 404..=404),
-        ("s03 no key", good.replace("Sec-WebSocket-Key", "X-Key"), 400..=400),
-        ("s03 a short key", good.replace("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZQ=="), 400..=400),
-        ("s03 a key twice", upgrade("/ws", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"), 400..=400),
-        ("s04 POST", good.replace("GET", "POST"), 400..=405),
-        ("s04 HTTP/1.0", good.replace("HTTP/1.1", "HTTP/1.0"), 400..=505),
-        ("s04 no Host", good.replace("Host", "X-Host"), 400..=400),
-        ("s04 two Hosts", upgrade("/ws", "Host: other.example\r\n"), 400..=400),
-        ("s04 a body", upgrade("/ws", "Content-Length: 4\r\n"), 400..=413),
-        ("s04 chunks", upgrade("/ws", "Transfer-Encoding: chunked\r\n"), 400..=501),
-        ("s04 another version", good.replace("Version: 13", "Version: 8"), 426..=426),
-        ("s09 a malformed extension", upgrade("/ws", "Sec-WebSocket-Extensions: a; =;;\r\n"), 400..=400),
-        ("s01 too many headers", upgrade("/ws", &"X: y\r\n".repeat(101)), 431..=431),
-        ("s01 too large a head", upgrade("/ws", &format!("X: {}\r\n", "y".repeat(17_000))), 431..=431),
+        ("no key", good.replace("Sec-WebSocket-Key", "X-Key"), 400..=400),
+        ("a short key", good.replace("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZQ=="), 400..=400),
+        ("a key twice", upgrade("/ws", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"), 400..=400),
+        ("POST", good.replace("GET", "POST"), 400..=405),
+        ("HTTP/1.0", good.replace("HTTP/1.1", "HTTP/1.0"), 400..=505),
+        ("no Host", good.replace("Host", "X-Host"), 400..=400),
+        ("two Hosts", upgrade("/ws", "Host: other.example\r\n"), 400..=400),
+        ("a body", upgrade("/ws", "Content-Length: 4\r\n"), 400..=413),
+        ("chunks", upgrade("/ws", "Transfer-Encoding: chunked\r\n"), 400..=501),
+        ("another version", good.replace("Version: 13", "Version: 8"), 426..=426),
+        ("a malformed extension", upgrade("/ws", "Sec-WebSocket-Extensions: a; =;;\r\n"), 400..=400),
+        ("too many headers", upgrade("/ws", &"X: y\r\n".repeat(101)), 431..=431),
+        ("too large a head", upgrade("/ws", &format!("X: {}\r\n", "y".repeat(17_000))), 431..=431),
     ];
     for (what, head, statuses) in cases {
         let answer = exchange(server.address(), &head);
@@ -36,6 +36,9 @@ fn what_is_no_upgrade_to_the_path_is_refused_with_a_status() {
         if answer.status == 426 {
             assert!(lower.contains("sec-websocket-version: 13"), "{what}: {answer:?}");
         }
+        let with_more = exchange(server.address(), &(head + &good));
+        assert_eq!(with_more.status, answer.status, "{what}: {with_more:?}");
+        assert_eq!(with_more.body, answer.body, "{what}: something answered what came behind it");
     }
     Client::connect(&server).attach(&good_token(USER), "issueUpdate", ISSUE);
 }

@@ -22,31 +22,61 @@ USER = "5dad615eae019570fb4647ed"
 ISSUE = "610217e481f6fc54736209e0"
 
 
+def until(condition, what: str):
+    """The first value of `condition` that counts."""
+    end = time.monotonic() + DEADLINE
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"waited in vain for {what}")
+
+
 class Server:
     """A running server: `url` for clients, `events` for producers, `metrics` for operators."""
 
-    def __init__(self, folder: Path) -> None:
-        config = folder / "config.ini"
-        config.write_text(
-            "[webSocketEvents]\naddress = 127.0.0.1\nport = 0\n"
-            "[events]\nsocket = events.sock\n"
-            f"[token]\npublicKey = {FIXTURES / 'live-2048.pub.pem'}\nissuer = dev.airlay.ru\n"
-            "[access]\nmode = token\n"
-            "[limits]\ndrainSeconds = 1\n"
-            "[metrics]\naddress = 127.0.0.1:0\n"
-        )
-        command = [os.environ["AIRLAY_CLI"], "web_socket", "server", "--config", str(config)]
-        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    def __init__(self, folder: Path, settings: dict | None = None, prefix: tuple = (), **options) -> None:
+        """`settings` are keys of the configuration, as `{"log.level": "debug"}`; `prefix` is a command that runs the binary,
+        and `options` are those of Popen."""
+        config = self.write_config(folder, settings)
+        command = [*prefix, os.environ["AIRLAY_CLI"], "web_socket", "server", "--config", str(config)]
+        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
         self.log: list[str] = []
         self._ready = threading.Event()
         self._reader = threading.Thread(target=self._read_log)
         self._reader.start()
-        assert self._ready.wait(DEADLINE) and self._process.poll() is None, "".join(self.log)
-        (ready,) = [line for line in self.log if "msg=ready" in line]
-        self.url = "ws://" + re.search(r"address=(\S+)", ready)[1] + "/ws"
+        self._ready.wait(DEADLINE)
+        ready = [line for line in self.log if "msg=ready" in line]
+        assert len(ready) == 1, "".join(self.log)
+        address = re.search(r"address=(\S+)", ready[0])[1]
+        self.url = f"ws://{address}/ws"
+        host, port = address.rsplit(":", 1)
+        self.address = host, int(port)
+        self.pid = self._process.pid
         self.events = folder / "events.sock"
         (metrics,) = [line for line in self.log if "msg=metrics" in line]
         self.metrics = "http://" + re.search(r"address=(\S+)", metrics)[1]
+
+    @staticmethod
+    def write_config(folder: Path, settings: dict | None = None) -> Path:
+        """Writes the configuration of such a server."""
+        defaults = {
+            "webSocketEvents.address": "127.0.0.1",
+            "webSocketEvents.port": 0,
+            "events.socket": "events.sock",
+            "token.publicKey": FIXTURES / "live-2048.pub.pem",
+            "token.issuer": "dev.airlay.ru",
+            "access.mode": "token",
+            "limits.drainSeconds": 1,
+            "metrics.address": "127.0.0.1:0",
+        }
+        sections = {}
+        for name, value in {**defaults, **(settings or {})}.items():
+            section, key = name.split(".")
+            sections.setdefault(section, []).append(f"{key} = {value}\n")
+        config = folder / "config.ini"
+        config.write_text("".join(f"[{section}]\n{''.join(keys)}" for section, keys in sections.items()))
+        return config
 
     def _read_log(self) -> None:
         for line in self._process.stderr:
@@ -64,6 +94,12 @@ class Server:
             self._process.kill()
             self._reader.join()
 
+    def kill(self) -> None:
+        """Ends the server as a power cut would."""
+        self._process.kill()
+        self._process.wait(DEADLINE)
+        self._reader.join()
+
     def publish(self, *lines: str) -> None:
         """Writes these lines to the events socket as a producer."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as producer:
@@ -79,6 +115,21 @@ def server(tmp_path):
     code = running.stop()
     print("".join(running.log))
     assert code == 0
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts servers; those that the test has not stopped are killed at its end."""
+    started = []
+
+    def start(**options) -> Server:
+        started.append(Server(tmp_path, **options))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.kill()
+        print("".join(running.log))
 
 
 @pytest.fixture(scope="session")

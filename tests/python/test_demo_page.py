@@ -1,97 +1,77 @@
-"""The demo's page in a real browser: headless Chromium, driven over its own protocol (CDP)."""
+"""The demo's page in a real browser."""
 
-import base64
 import contextlib
 import itertools
 import json
 import os
+import random
 import signal
+import socket
 import subprocess
-import time
-import urllib.request
+import tempfile
 from pathlib import Path
 
 import pytest
-from websockets.sync.client import connect
-
-from conftest import DEADLINE, ISSUE
-
-
-class Browser:
-    """A page of a headless Chromium with a profile of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        profile = folder / "profile"
-        flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-        flags += " --disable-component-update --disable-sync --window-size=1000,800 --remote-debugging-port=0"
-        command = ["chromium", *flags.split(), f"--user-data-dir={profile}", "about:blank"]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        port = until(lambda: read(profile / "DevToolsActivePort"), "Chromium to start").split()[0]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=DEADLINE) as answer:
-            (page,) = [target for target in json.load(answer) if target["type"] == "page"]
-        self._open = contextlib.ExitStack()
-        url = page["webSocketDebuggerUrl"]
-        self._socket = self._open.enter_context(connect(url, max_size=None, open_timeout=DEADLINE))
-        self._numbers = itertools.count(1)
-
-    def command(self, method: str, **parameters):
-        number = next(self._numbers)
-        self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
-        while True:
-            answer = json.loads(self._socket.recv(timeout=DEADLINE))
-            if answer.get("id") == number:
-                return answer["result"]
-
-    def evaluate(self, expression: str):
-        """What the page's script says to this expression."""
-        answer = self.command("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
-
-    def screenshot(self, path: Path) -> None:
-        path.write_bytes(base64.b64decode(self.command("Page.captureScreenshot", format="png")["data"]))
-
-    def close(self) -> None:
-        self._open.close()
-        self._process.terminate()
-        self._process.wait(DEADLINE)
-
-
-def until(condition, what: str):
-    """The first value of `condition` that counts."""
-    end = time.monotonic() + DEADLINE
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    raise AssertionError(f"waited in vain for {what}")
-
-
-def read(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
+from browsers import Chromium
+from conftest import DEADLINE, ISSUE, until
 
 
 @pytest.fixture
 def browser(tmp_path):
-    browser = Browser(tmp_path)
+    browser = Chromium(tmp_path)
     yield browser
     browser.close()
 
 
+class Demo:
+    """The demo, on a port that it can be started on again."""
+
+    def __init__(self, folder: str) -> None:
+        # Where it makes its own folder: killed, it leaves that behind.
+        self._environment = {**os.environ, "TMPDIR": folder}
+        self._port = free_port()
+        self.start()
+
+    def start(self) -> None:
+        command = [os.environ["AIRLAY_CLI"], "web_socket", "demo", "--port", str(self._port)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, env=self._environment, text=True)
+        printed = itertools.takewhile(lambda line: not line.startswith("Ctrl-C"), self._process.stdout)
+        self.printed = [line.strip() for line in printed]
+
+    def line(self, part: str) -> str:
+        """The one printed line that has this in it."""
+        (line,) = [line for line in self.printed if part in line]
+        return line
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        self._process.send_signal(number)
+        self._process.stdout.close()
+        return self._process.wait(DEADLINE)
+
+
+def free_port() -> int:
+    """A port that nobody takes while the demo is away: the system gives none of these to outgoing connections."""
+    lowest, _ = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    while True:
+        port = random.randrange(10_000, int(lowest))
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+
+
 @pytest.fixture
 def demo():
-    command = [os.environ["AIRLAY_CLI"], "web_socket", "demo", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        printed = list(itertools.takewhile(lambda line: not line.startswith("Ctrl-C"), process.stdout))
-        yield [line.strip() for line in printed]
-        process.send_signal(signal.SIGINT)
-        assert process.wait(DEADLINE) == 0
+    # Not pytest's folder: the path of a socket has to be short.
+    with tempfile.TemporaryDirectory() as folder:
+        demo = Demo(folder)
+        yield demo
+        assert demo.stop() == 0
 
 
 class Page:
     """The demo's page as somebody uses it."""
 
-    def __init__(self, browser: Browser, url: str) -> None:
+    def __init__(self, browser: Chromium, url: str) -> None:
         self._browser = browser
         # What the page's policy forbids is kept from its first line on.
         browser.command("Page.enable")
@@ -119,17 +99,28 @@ class Page:
     def until_state(self, state: str) -> None:
         until(lambda: self.text("#state") == state, f"the state {state!r}")
 
-    def until_logged(self, *lines: str) -> None:
-        """Waits until the newest lines of the log are these, the newest first."""
-        wanted = list(lines)
-        until(lambda: self.texts("#log code")[: len(wanted)] == wanted, f"the log to begin with {wanted}")
+    def until_logged(self, *entries: str) -> None:
+        """Waits until the newest entries of the log are these, the newest first: each one's title and text."""
+        wanted = list(entries)
+        logged = "Array.from(document.querySelectorAll('#log li'), ({ children: [, ...rest] }) => rest.map(each => each.textContent).join(' '))"
+        until(lambda: self._browser.evaluate(logged)[: len(wanted)] == wanted, f"the log to begin with {wanted}")
+
+    def until_counted(self, **counts: int) -> None:
+        for name, count in counts.items():
+            until(lambda: self.text(f"#{name}") == str(count), f"{count} {name}")
+
+    def topics(self) -> list[str]:
+        """The subscriptions: what they are about, and what is said of them."""
+        rows = "Array.from(document.querySelectorAll('#topics li'), row => [row.className, ...Array.from(row.querySelectorAll('b, span'), each => each.textContent)].join(', '))"
+        return self._browser.evaluate(rows)
+
+    def subscribe(self, kind: str, id: str) -> None:
+        self.enter("#type", kind)
+        self.enter("#id", id)
+        self.click("#request button")
 
     def forbidden(self) -> list[str]:
         return self._browser.evaluate("window.forbidden")
-
-
-OK = '{"status":200,"message":"Ok","code":0}'
-ATTACH, DETACH = "#request [value=attach]", "#request [value=detach]"
 
 
 def shell(command: str) -> str:
@@ -139,66 +130,76 @@ def shell(command: str) -> str:
 
 @pytest.fixture
 def page(browser, demo):
-    (url,) = [line for line in demo if line.startswith("http://127.0.0.1:")]
-    page = Page(browser, url)
+    page = Page(browser, demo.line("http://127.0.0.1:"))
+    page.until_logged(ATTACHED)
     yield page
     assert page.forbidden() == []
 
 
-def test_an_event_published_as_printed_shows_in_the_page(demo, browser, page, tmp_path):
-    (publish,) = [line for line in demo if " web_socket publish " in line]
-    assert page.text("#publish") == publish, "the page shows what was printed"
+ATTACHED = f"attached issueUpdate {ISSUE} "
+EVENT = '[{"state":"closed"}]'
+QUEUED = "Taken, and queued for 1 subscriber.\n"
 
-    page.click(ATTACH)
-    page.until_logged(OK, f"issueUpdate {ISSUE}")
-    assert page.texts("#attached span") == [f"issueUpdate {ISSUE}"]
-    assert shell(publish) == "Taken, and queued for 1 subscriber.\n"
-    event = f'{{"type":"issueUpdate","id":"{ISSUE}","data":[{{"state":"closed"}}]}}'
-    page.until_logged(event, OK)
+
+def test_an_event_published_as_printed_shows_in_the_page(demo, browser, page, tmp_path):
+    publish = demo.line(" web_socket publish ")
+    assert page.text("#publish") == publish, "the page shows what was printed"
+    assert page.topics() == [f"attached, issueUpdate, {ISSUE}, 0 events"]
+    assert shell(publish) == QUEUED
+    page.until_logged(f"event issueUpdate {ISSUE} {EVENT}", ATTACHED)
 
     # A notification, by the command that the page then shows.
-    page.enter("#type", "notification")
-    page.click(ATTACH)
-    page.until_logged(OK, f"notification {ISSUE}")
-    assert shell(page.text("#publish")) == "Taken, and queued for 1 subscriber.\n"
-    page.until_logged(event.replace("issueUpdate", "notification"), OK)
+    page.subscribe("notification", "")
+    page.until_logged("attached notification ")
+    assert shell(page.text("#publish")) == QUEUED
+    page.until_logged(f"event notification {EVENT}")
 
     # Another dataset than the user's own.
     other = ISSUE[::-1]
-    page.enter("#type", "datasetUpdate")
-    page.enter("#id", other)
-    page.click(ATTACH)
-    page.until_logged('{"status":400,"message":"Not access for dataset","code":4}', f"datasetUpdate {other}")
-    assert page.texts("#attached span") == [f"issueUpdate {ISSUE}", f"notification {ISSUE}"]
+    page.subscribe("datasetUpdate", other)
+    page.until_logged(f"ended datasetUpdate {other} Not access for dataset (code 4)")
+    assert page.topics() == [
+        f"attached, issueUpdate, {ISSUE}, 1 event",
+        "attached, notification, all of this user, 1 event",
+        f"ended, datasetUpdate, {other}, Not access for dataset",
+    ]
+    page.until_counted(events=2, subscriptions=2, reconnects=0, gaps=0)
     screenshots(browser, Path(os.environ.get("AIRLAY_SCREENSHOTS", tmp_path)))
 
-    page.click("#attached button")
-    page.until_logged(OK, f"issueUpdate {ISSUE}")
-    assert page.texts("#attached span") == [f"notification {ISSUE}"]
-    assert shell(publish) == "Taken, and queued for 0 subscribers.\n"
-    page.enter("#type", "notification")
-    page.enter("#id", ISSUE)
-    page.click(DETACH)
-    page.until_logged(OK, f"notification {ISSUE}", OK)
-    assert page.texts("#attached span") == []
+    page.click("#topics li:first-child button")
+    page.until_counted(subscriptions=1)
+    until(lambda: shell(publish) == "Taken, and queued for 0 subscribers.\n", "the subscription to end")
 
 
-def test_the_page_can_leave_and_come_back(page):
-    page.click(ATTACH)
-    page.until_logged(OK, f"issueUpdate {ISSUE}")
+def test_the_page_can_leave_and_come_back(demo, page):
     page.click("#connection")
     page.until_state("not connected")
-    page.until_logged("1000 ", OK)
-    assert page.texts("#attached span") == []
+    page.until_counted(subscriptions=0)
     page.click("#connection")
     page.until_state("connected")
-    page.click(ATTACH)
-    page.until_logged(OK, f"issueUpdate {ISSUE}", "1000 ")
+    page.until_counted(subscriptions=1)
+    assert shell(demo.line(" web_socket publish ")) == QUEUED
+    page.until_counted(events=1)
 
 
-def screenshots(browser: Browser, folder: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_the_page_outlives_the_demo(demo, page, number):
+    publish = demo.line(" web_socket publish ")
+    demo.stop(number)
+    until(lambda: page.text("#state").startswith("next try in "), "the page to notice")
+    page.until_counted(subscriptions=0)
+    demo.start()
+    page.until_state("connected")
+    page.until_counted(subscriptions=1, reconnects=1, gaps=1)
+    # Key, token and socket are others now.
+    assert page.text("#publish") == demo.line(" web_socket publish ") != publish
+    assert shell(page.text("#publish")) == QUEUED
+    page.until_counted(events=1)
+
+
+def screenshots(browser: Chromium, folder: Path) -> None:
     """The page as it is now, light and dark, on a desk and in a hand; for people to look at."""
-    for scheme, width, height in [("light", 1000, 860), ("dark", 1000, 860), ("light", 400, 1100)]:
+    for scheme, width, height in [("light", 1180, 790), ("dark", 1180, 790), ("light", 400, 1250)]:
         browser.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         browser.command("Emulation.setDeviceMetricsOverride", **size)

@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import DEADLINE, ISSUE, Server
+import raw
+from conftest import DEADLINE, ISSUE, Server, until
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -31,7 +32,7 @@ class Nginx:
 
     def __init__(self, folder: Path, server: Server) -> None:
         self.tls = make_certificate(folder)
-        port = free_port()
+        self.port = port = free_port()
         self.url = f"wss://127.0.0.1:{port}/ws"
         address = server.url.removeprefix("ws://").removesuffix("/ws")
         http = (DEPLOY / "airlay-http.conf").read_text()
@@ -50,7 +51,7 @@ class Nginx:
         self.error_log = folder / "error.log"
         program = shutil.which("nginx") or "/usr/sbin/nginx"
         self._process = subprocess.Popen([program, "-c", str(config), "-p", str(folder), "-e", str(self.error_log)])
-        wait_until(lambda: self._process.poll() is not None or answers(port))
+        until(lambda: self._process.poll() is not None or answers(port), "nginx to answer")
         assert self._process.poll() is None, self.error_log.read_text()
 
     def open(self, source: str = "127.0.0.1", **options):
@@ -67,7 +68,10 @@ class Nginx:
         """Has nginx read its configuration again, and waits until new workers are there and the old ones take nobody new."""
         before = self._worker_starts()
         self._process.send_signal(signal.SIGHUP)
-        wait_until(lambda: self._worker_starts() > before and "gracefully shutting down" in self.error_log.read_text())
+        until(
+            lambda: self._worker_starts() > before and "gracefully shutting down" in self.error_log.read_text(),
+            "nginx to have new workers",
+        )
 
     def _worker_starts(self) -> int:
         return self.error_log.read_text().count("start worker process ")
@@ -109,13 +113,6 @@ def free_port() -> int:
 def answers(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def wait_until(holds) -> None:
-    end = time.monotonic() + DEADLINE
-    while not holds():
-        assert time.monotonic() < end, f"not so within {DEADLINE} seconds"
-        time.sleep(0.02)
 
 
 def attach(client, token) -> None:
@@ -199,3 +196,45 @@ def test_s26_a_connection_with_nothing_to_say_outlives_the_proxy_s_limit(behind,
             client.recv(IDLE)
         server.publish(EVENT)
         assert client.recv(DEADLINE) == EVENT
+
+
+# What a proxy lets through and an upgrade must not have, and the answer to it.
+NO_UPGRADES = {
+    "another version": (raw.UPGRADE.replace(b"Version: 13", b"Version: 777"), 426),
+    "no version": (raw.UPGRADE.replace(b"Sec-WebSocket-Version: 13\r\n", b""), 426),
+    "no key": (raw.UPGRADE.replace(b"Sec-WebSocket-Key", b"X-Key"), 400),
+    "another protocol": (raw.UPGRADE.replace(b"Upgrade: websocket", b"Upgrade: h2c"), 426),
+    "no protocol": (raw.UPGRADE.replace(b"Upgrade: websocket\r\n", b""), 426),
+    "a body": (raw.UPGRADE[:-2] + b"Content-Length: 4\r\n\r\nGET ", 400),
+    "a body in chunks": (raw.UPGRADE[:-2] + b"Transfer-Encoding: chunked\r\n\r\n4\r\nGET \r\n0\r\n\r\n", 400),
+    "another method": (raw.UPGRADE.replace(b"GET", b"POST", 1), 405),
+}
+
+
+@pytest.mark.parametrize("what", NO_UPGRADES)
+def test_s04_nothing_is_smuggled_through_a_proxy_behind_an_upgrade_that_is_none(behind, token, what):
+    """The proxy tunnels whatever follows a 101; so none is given, and what follows the head is not looked at."""
+    server, nginx = behind()
+    client = through(nginx)
+    client.upgrade()
+    assert client.ask(raw.attach(token, "issueUpdate", ISSUE)) == 0
+    before = raw.descriptors(server.pid)
+    head, status = NO_UPGRADES[what]
+    attacker = through(nginx)
+    attacker.send(head + raw.UPGRADE + raw.attach(token, "issueUpdate", ISSUE))
+    answer = attacker.take_until(b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 %d " % status), answer
+    attacker.close()
+    until(lambda: raw.descriptors(server.pid) <= before, "the descriptors to be closed")
+    # Nobody but the one who is attached gets an event.
+    producer = raw.Producer(server.events)
+    producer.write(EVENT[:-1] + ',"ack":1}')
+    assert producer.answer()["subscribers"] == 1
+    assert client.next_text() == EVENT
+    client.close()
+
+
+def through(nginx: Nginx) -> raw.Client:
+    """A connection to nginx that may send what no client would."""
+    connected = socket.create_connection(("127.0.0.1", nginx.port), DEADLINE)
+    return raw.Client(nginx.tls.wrap_socket(connected, server_hostname="127.0.0.1"))

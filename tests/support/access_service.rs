@@ -63,16 +63,24 @@ impl Consultation {
     /// The server's next question.
     #[track_caller]
     pub fn question(&mut self) -> Question {
+        self.next_question().expect("the server asks")
+    }
+
+    /// The server's next question; `None` when it has ended the connection.
+    #[track_caller]
+    pub fn next_question(&mut self) -> Option<Question> {
         let mut line = String::new();
-        self.stream.read_line(&mut line).expect("the server asks");
+        if self.stream.read_line(&mut line).expect("the server asks or ends") == 0 {
+            return None;
+        }
         let parsed: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line:?}"));
         let text = |value: &Value| value.as_str().map(str::to_owned);
-        Question {
+        Some(Question {
             reference: parsed["ref"].as_u64().expect("a ref"),
             user: text(&parsed["user"]).expect("a user"),
             kind: text(&parsed["event"]["type"]).expect("a type"),
             id: text(&parsed["event"]["id"]),
-        }
+        })
     }
 
     /// Takes the next question, which must be this one, and returns its `ref`.

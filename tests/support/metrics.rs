@@ -3,6 +3,7 @@
 
 use super::{DEADLINE, Server, http};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 /// The metrics at one moment: each line's name and labels, as they are written, and its value.
@@ -13,7 +14,13 @@ impl Metrics {
     /// Scrapes the server, which must have been started with metrics.
     #[track_caller]
     pub fn of(server: &Server) -> Self {
-        let answer = http::exchange(server.metrics_address(), "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+        Self::at(server.metrics_address())
+    }
+
+    /// Scrapes the endpoint at this address.
+    #[track_caller]
+    pub fn at(address: SocketAddr) -> Self {
+        let answer = http::exchange(address, "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(answer.status, 200, "{answer:?}");
         let lines = answer.body.lines().filter(|line| !line.starts_with('#'));
         let values = lines.map(|line| {

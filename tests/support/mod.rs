@@ -15,6 +15,7 @@
 pub mod access_service;
 pub mod client;
 pub mod deflate;
+pub mod forged;
 pub mod http;
 pub mod metrics;
 pub mod process;

@@ -34,6 +34,11 @@ impl Producer {
         self.stream.get_mut().write_all(bytes.as_ref()).expect("the server reads");
     }
 
+    /// Writes these bytes; `false` if the server has ended the connection.
+    pub fn try_write(&mut self, bytes: &[u8]) -> bool {
+        self.stream.get_mut().write_all(bytes).is_ok()
+    }
+
     /// Writes one line.
     #[track_caller]
     pub fn line(&mut self, line: &str) {
@@ -65,6 +70,16 @@ impl Producer {
             )
         );
         subscribers
+    }
+
+    /// Writes one event and returns how many subscribers it has been queued for; `None` if the server ends the connection
+    /// instead of answering.
+    pub fn try_publish(&mut self, event: &str) -> Option<u64> {
+        let open = event.strip_suffix('}').expect("an event is a JSON object");
+        self.try_write(format!("{open},\"ack\":1}}\n").as_bytes()).then_some(())?;
+        let mut line = String::new();
+        self.stream.read_line(&mut line).ok().filter(|&length| length > 0)?;
+        serde_json::from_str::<Value>(&line).expect("an answer is JSON")["subscribers"].as_u64()
     }
 
     /// Waits until every line written before has been handled: a line of its own has its answer.

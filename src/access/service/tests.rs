@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::api::{EventType, ObjectId};
 
-const QUESTIONS: usize = 100;
+const QUESTIONS: usize = 8;
 const TIMEOUT: Duration = Duration::from_secs(2);
 const KEEP: Duration = Duration::from_secs(30);
 
@@ -140,6 +140,23 @@ fn what_waits_too_long_is_never_sent() {
     let Decision::Later(new) = service.decide(user(2), dataset(1), Monotonic(1000)) else { panic!() };
     assert_eq!(unanswered(&mut service, Monotonic(2000)), [old]);
     assert_eq!(service.next_question().unwrap().reference, new.0);
+}
+
+#[test]
+fn no_more_questions_wait_than_may() {
+    let mut service = connected();
+    let now = Monotonic(0);
+    let ids: Vec<_> = (0..8).map(|number| ask(&mut service, user(number), dataset(1), now)).collect();
+    let unavailable = Decision::Now(Code::Unavailable);
+    assert_eq!(service.decide(user(9), dataset(1), now), unavailable);
+    // What is kept is answered all the same. The first holds the place of those answered behind it.
+    answer(&mut service, ids[7], 0, now);
+    assert_eq!(service.decide(user(7), dataset(1), now), Decision::Now(Code::Ok));
+    assert_eq!(service.decide(user(9), dataset(1), now), unavailable);
+    answer(&mut service, ids[0], 0, now);
+    ask(&mut service, user(9), dataset(1), now);
+    assert_eq!(unanswered(&mut service, now + TIMEOUT).len(), 7);
+    assert!(matches!(service.decide(user(10), dataset(1), now + TIMEOUT), Decision::Later(_)));
 }
 
 #[test]
@@ -389,7 +406,11 @@ proptest! {
                             open.insert(id, Asked { about, deadline, sent: false, revoked: false });
                         }
                         Decision::Now(Code::Ok) => prop_assert!(granted.get(&about).is_some_and(|until| now < *until)),
-                        Decision::Now(Code::Unavailable) => prop_assert!(!is_up),
+                        Decision::Now(Code::Unavailable) => {
+                            let oldest = open.keys().map(|id| id.0).min();
+                            let is_full = oldest.is_some_and(|oldest| last + 1 - oldest >= QUESTIONS as u64);
+                            prop_assert!(!is_up || is_full);
+                        }
                         Decision::Now(_) => {}
                     }
                 }

@@ -7,9 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use super::commands::Commands;
 use super::{DATA, ISSUE, USER};
 
-/// The whole response. The page may run its own script, wear its own style, and connect to a WebSocket: nothing else.
+/// The whole response. The page may run its own script, wear its own style, connect to a WebSocket, and ask for itself
+/// again, which brings a fresh token: nothing else.
 pub(super) fn response(token: &str, commands: &Commands) -> Vec<u8> {
     let Commands { program, socket } = commands;
+    let page = page();
     let values = [
         ("token", token),
         ("program", program),
@@ -18,18 +20,18 @@ pub(super) fn response(token: &str, commands: &Commands) -> Vec<u8> {
         ("id", ISSUE),
         ("data", DATA),
     ];
-    let body = values.into_iter().fold(PAGE.to_owned(), |page, (name, value)| {
-        page.replace(&format!("{{{{{name}}}}}"), &escape(value))
-    });
+    let [style, script] = ["style", "script"].map(|element| hash(inside(&page, element)));
+    let body = values
+        .into_iter()
+        .fold(page, |page, (name, value)| page.replace(&format!("{{{{{name}}}}}"), &escape(value)));
     let length = body.len();
-    let [style, script] = ["style", "script"].map(|element| hash(inside(PAGE, element)));
     format!(
         "HTTP/1.1 200 OK\r\n\
          Connection: close\r\n\
          Content-Type: text/html; charset=utf-8\r\n\
          Content-Length: {length}\r\n\
          Content-Security-Policy: default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; \
-         img-src data:; connect-src ws:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n\
+         img-src data:; connect-src 'self' ws:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n\
          Cache-Control: no-store\r\n\
          Referrer-Policy: no-referrer\r\n\
          X-Content-Type-Options: nosniff\r\n\r\n{body}"
@@ -37,9 +39,15 @@ pub(super) fn response(token: &str, commands: &Commands) -> Vec<u8> {
     .into_bytes()
 }
 
+/// The page with the browser client in its script.
+fn page() -> String {
+    PAGE.replacen("{{client}}", CLIENT, 1)
+}
+
 /// What is between the tags of the page's one element of this name.
 fn inside<'p>(page: &'p str, element: &str) -> &'p str {
-    let (_, rest) = page.split_once(&format!("<{element}>")).unwrap_or_default();
+    let (_, rest) = page.split_once(&format!("<{element}")).unwrap_or_default();
+    let (_, rest) = rest.split_once('>').unwrap_or_default();
     rest.split_once(&format!("</{element}>")).unwrap_or_default().0
 }
 
@@ -55,6 +63,9 @@ fn escape(text: &str) -> String {
 
 /// The page, in which `{{token}}` and the like are to be filled in.
 const PAGE: &str = include_str!("page.html");
+
+/// The client that other pages use too: a module, whose `export` means nothing here and does no harm.
+const CLIENT: &str = include_str!("../../../clients/js/airlay-events.js");
 
 #[cfg(test)]
 mod tests {
@@ -74,12 +85,15 @@ mod tests {
 
     #[test]
     fn the_page_is_one_style_one_script_and_nothing_from_elsewhere() {
+        let page = page();
         for element in ["style", "script"] {
-            assert_eq!(PAGE.matches(&format!("<{element}")).count(), 1);
-            let inside = inside(PAGE, element);
+            assert_eq!(page.matches(&format!("<{element}")).count(), 1);
+            assert_eq!(page.matches(&format!("</{element}")).count(), 1);
+            let inside = inside(&page, element);
             assert!(!inside.is_empty() && !inside.contains("{{"), "{element} is hashed as it stands");
         }
-        for outside in ["http:", "https:", "//cdn", "@import", "url(", " style=", " onclick="] {
+        assert!(inside(&page, "script").contains(CLIENT));
+        for outside in ["src=\"", "href=\"http", "//cdn", "@import", "url(", " style=", " onclick="] {
             assert!(!PAGE.contains(outside), "{outside}");
         }
     }

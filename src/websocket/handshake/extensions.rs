@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn s9_malformed_offers() {
+    fn s09_malformed_offers() {
         for value in [
             "",
             ",",
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn s9_a_long_offer_is_read_once() {
+    fn s09_a_long_offer_is_read_once() {
         let hostile = "permessage-deflate; a=\"".to_owned() + &"\\a".repeat(8_000);
         assert_eq!(negotiated(&[&hostile]), Err(Malformed));
         let many = vec!["a;b;c=d"; 2_000].join(",");

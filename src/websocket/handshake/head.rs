@@ -48,6 +48,12 @@ impl HeadReader {
         Ok(Some(Cow::Owned(std::mem::take(&mut self.held))))
     }
 
+    /// Bytes of heap held.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(in super::super) fn held(&self) -> usize {
+        self.held.capacity()
+    }
+
     /// How many bytes of `piece` belong to the head, if it ends there.
     fn find_end(&mut self, piece: &[u8]) -> Result<Option<usize>, HeadError> {
         let mut start = 0;
@@ -93,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn s5_the_end_is_found_whole_byte_by_byte_and_at_every_split() {
+    fn s05_the_end_is_found_whole_byte_by_byte_and_at_every_split() {
         let head = b"GET / HTTP/1.1\r\nA: b\r\n\r\n";
         let with_frames = [&head[..], b"\x81\x80\r\n\r\nframe"].concat();
         for (bytes, expected, left) in [

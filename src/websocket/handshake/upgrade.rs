@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn s3_the_key_is_16_bytes_in_base64_once() {
+    fn s03_the_key_is_16_bytes_in_base64_once() {
         let line = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
         assert_eq!(status(line, ""), 400);
         assert_eq!(status(line, &line.repeat(2)), 400);
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn s4_what_could_be_smuggled_is_refused() {
+    fn s04_what_could_be_smuggled_is_refused() {
         for (part, replacement, expected) in [
             ("GET", "POST", 405),
             ("GET", "get", 405),
@@ -299,14 +299,14 @@ mod tests {
     }
 
     #[test]
-    fn s1_more_than_100_headers() {
+    fn s01_more_than_100_headers() {
         let fill = |count: usize| "X: y\r\n".repeat(count) + "Upgrade: ";
         assert_eq!(status("Upgrade: ", &fill(95)), 101);
         assert_eq!(status("Upgrade: ", &fill(96)), 431);
     }
 
     #[test]
-    fn s9_malformed_extensions_and_protocols() {
+    fn s09_malformed_extensions_and_protocols() {
         for (header, expected) in [
             ("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits", 101),
             ("Sec-WebSocket-Extensions: permessage-deflate;", 400),
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn s6_s7_origin_and_forwarding_headers_are_handed_on() {
+    fn s06_s07_origin_and_forwarding_headers_are_handed_on() {
         let request = REQUEST.replace(
             "Host: ",
             "Origin: https://example.com\r\nX-Forwarded-For: 1.1.1.1, 2.2.2.2\r\nx-forwarded-for:3.3.3.3\r\n\

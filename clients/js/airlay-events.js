@@ -1,0 +1,462 @@
+/**
+ * The browser client of the Airlay event service: one WebSocket that comes back by itself, and subscriptions that
+ * outlive it. It knows nothing of the page but its `online`, `offline` and `visibilitychange` events.
+ *
+ * @module
+ */
+
+/**
+ * A connection to the service, opened at once and kept until `close()`.
+ *
+ * Events on it (`CustomEvent`s): `status` when the connection changes, `attached` when the server has taken a
+ * subscription (`detail.missed`: after a gap), `error` when something went wrong that trying again does not mend, or
+ * has not mended yet.
+ */
+export class AirlayEvents extends EventTarget {
+  #url;
+  #askForToken;
+  #WebSocket;
+  #ended = new AbortController();
+  #timers = new Map();
+
+  #status;
+  #socket;
+  /** Connections that failed since the server last said Ok. */
+  #failures = 0;
+  /** What the requests so far take up of the server's rate, as the moment until which they do. */
+  #takenUp = 0;
+
+  /** The access token in use; nothing if a fresh one has to be asked for. */
+  #token;
+  /** When a token should be replaced, in milliseconds of the wall clock. */
+  #renewAt = Infinity;
+  #isAsking = false;
+  /** Whether this connection has seen the token accepted. */
+  #isProven = false;
+  /** Tokens refused, or not to be had, since one was last accepted. */
+  #refusals = 0;
+
+  /** All topics by their key; see `#topic`. */
+  #topics = new Map();
+  /** Topics for which there may be something to ask of the server. */
+  #changed = new Set();
+  /** The requests without a reply, oldest first: replies come in the order of the requests. */
+  #unanswered = [];
+
+  /**
+   * @param {string | URL} url the endpoint, `wss://…/ws`
+   * @param {object} options
+   * @param {() => string | Promise<string>} options.token gives an access token that is still good for a while; asked
+   *   before the first subscription, before a token ends and when the server has refused one
+   * @param {any} [options.WebSocket] the class to connect with, where it is not the global one
+   */
+  constructor(url, { token, WebSocket = globalThis.WebSocket }) {
+    super();
+    this.#url = url;
+    this.#askForToken = token;
+    this.#WebSocket = WebSocket;
+    const { signal } = this.#ended;
+    const page = globalThis.document;
+    for (const [target, type] of [[globalThis, "online"], [globalThis, "offline"], [page, "visibilitychange"]]) {
+      target?.addEventListener?.(type, () => page?.hidden || this.#wake(type), { signal });
+    }
+    this.#connect();
+  }
+
+  /** `connecting`, `open`, `waiting` (for the next try) or `closed` (by `close()`). */
+  get status() {
+    return this.#status;
+  }
+
+  /**
+   * Calls `handler` with every event of a topic, from when the server has taken the subscription until the function
+   * that is returned is called. Any number of handlers of a topic cost the server one subscription.
+   *
+   * @param {import("./airlay-events.js").Topic} topic without an id: every notification of the token's user
+   * @param {(event: import("./airlay-events.js").AirlayEvent) => void} handler
+   * @param {object} [callbacks]
+   * @param {(missed: boolean) => void} [callbacks.onAttached] called when events begin to come; with `true` after a
+   *   gap, in which events may have been missed: fetch again what they would have told
+   * @param {(error: Error) => void} [callbacks.onError] called when the server refuses the subscription or takes it
+   *   back (`error.code` 3 to 6); it is over then, for all handlers of the topic
+   * @returns {() => void} unsubscribes
+   */
+  subscribe({ type, id }, handler, { onAttached, onError } = {}) {
+    if (this.#ended.signal.aborted) throw new Error("The connection is closed");
+    const topic = this.#topic(type, (id ?? "").toLowerCase());
+    const subscriber = { handler, onAttached, onError };
+    topic.subscribers.add(subscriber);
+    if (topic.token) queueMicrotask(() => topic.subscribers.has(subscriber) && call(onAttached, false));
+    this.#touch(topic);
+    return () => {
+      topic.subscribers.delete(subscriber);
+      this.#touch(topic);
+    };
+  }
+
+  /** Ends the connection and all subscriptions, for good. */
+  close() {
+    if (this.#ended.signal.aborted) return;
+    this.#ended.abort();
+    this.#abandon(1000);
+    for (const { subscribers } of this.#topics.values()) subscribers.clear();
+    this.#topics.clear();
+    this.#tell("closed");
+  }
+
+  // The connection.
+
+  #connect() {
+    const socket = new this.#WebSocket(this.#url);
+    this.#socket = socket;
+    socket.onopen = () => this.#opened();
+    socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
+    socket.onclose = ({ code, reason }) => this.#lost(code, reason);
+    // A close follows, which says no less.
+    socket.onerror = () => {};
+    this.#after("connection", CONNECT_TIME, () => this.#lost(1006, "no connection in time"));
+    this.#tell("connecting");
+  }
+
+  #opened() {
+    this.#cancel("connection");
+    if (Date.now() >= this.#renewAt) this.#token = undefined;
+    if (this.#token) this.#scheduleRenewal();
+    this.#tell("open");
+    this.#ask();
+  }
+
+  #lost(code, reason) {
+    this.#abandon();
+    // The server has had enough of what we do or of how slowly we read: the longest pause.
+    if (code === 1008) this.#failures = Infinity;
+    const delay = jitter(this.#failures++);
+    this.#after("connection", delay, () => this.#connect());
+    this.#tell("waiting", { code, reason, delay });
+  }
+
+  /** Lets go of the socket and of all that depended on it. */
+  #abandon(code) {
+    const socket = this.#socket;
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close(code);
+    for (const name of this.#timers.keys()) this.#cancel(name);
+    this.#takenUp = 0;
+    this.#isProven = false;
+    this.#unanswered = [];
+    for (const topic of this.#topics.values()) {
+      topic.missed ||= !!topic.token;
+      topic.token = undefined;
+      topic.isBusy = false;
+      topic.delays = 0;
+      this.#changed.add(topic);
+    }
+  }
+
+  /** The page has become visible, or the network has come or gone: what was true before may not be any more. */
+  #wake(type) {
+    if (this.#status === "open") {
+      this.#probe();
+      if (Date.now() >= this.#renewAt) this.#renew();
+    } else if (this.#status === "waiting" && type !== "offline") {
+      this.#failures = 0;
+      this.#after("connection", jitter(0), () => this.#connect());
+    }
+  }
+
+  /** Asks for something the server has to answer: a connection that died without a sign is not seen otherwise. */
+  #probe() {
+    if (globalThis.document?.hidden || this.#unanswered.length) return;
+    for (const topic of this.#topics.values()) {
+      if (topic.token && !topic.isBusy) {
+        topic.isProbe = true;
+        this.#changed.add(topic);
+        return this.#ask();
+      }
+    }
+  }
+
+  // Requests and what comes back.
+
+  /** What is known of a topic. */
+  #topic(type, id) {
+    const key = keyOf(type, id);
+    let topic = this.#topics.get(key);
+    if (!topic) {
+      topic = {
+        key,
+        event: { type, id },
+        subscribers: new Set(),
+        /** The token it is attached with, if it is. */
+        token: undefined,
+        /** A request about it is on its way, or waits to be tried again. */
+        isBusy: false,
+        isProbe: false,
+        /** It was attached and then was not, so events may have passed by. */
+        missed: false,
+        /** How often it was put off. */
+        delays: 0,
+      };
+      this.#topics.set(key, topic);
+    }
+    return topic;
+  }
+
+  /** Looks at a topic as soon as the page's script is done with what it does now. */
+  #touch(topic) {
+    this.#changed.add(topic);
+    queueMicrotask(() => this.#ask());
+  }
+
+  /** Asks for what changed topics need, as far as token, rate and the server's last word allow. */
+  #ask() {
+    if (this.#status !== "open") return;
+    for (const topic of this.#changed) {
+      const isWanted = topic.subscribers.size > 0;
+      const isDone = isWanted ? topic.token && topic.token === this.#token && !topic.isProbe : !topic.token;
+      if (topic.isBusy || isDone) {
+        this.#changed.delete(topic);
+        if (!topic.isBusy && !isWanted && this.#topics.get(topic.key) === topic) this.#topics.delete(topic.key);
+        continue;
+      }
+      if (!this.#token) return this.#timers.has("token") || this.#renew();
+      // One request tries a token: five bad ones in a row would end the connection.
+      if (!this.#isProven && this.#unanswered.length) return;
+      const now = performance.now();
+      const wait = this.#takenUp - now - (BURST - 1) * INTERVAL;
+      if (wait > 0) return this.#after("rate", wait, () => this.#ask());
+      this.#takenUp = Math.max(this.#takenUp, now) + INTERVAL;
+      this.#changed.delete(topic);
+      this.#send(topic, isWanted ? "attach" : "detach");
+    }
+  }
+
+  #send(topic, action) {
+    topic.isBusy = true;
+    topic.isProbe = false;
+    // Whoever subscribes from now on is attached anew.
+    if (action === "detach") topic.token = undefined;
+    this.#socket.send(JSON.stringify({ auth: this.#token, action, event: topic.event }));
+    if (this.#unanswered.push({ topic, action, token: this.#token }) === 1) this.#expectReply();
+  }
+
+  #expectReply() {
+    this.#after("reply", REPLY_TIME, () => this.#lost(1006, "no reply in time"));
+  }
+
+  #receive(message) {
+    this.#after("quiet", QUIET_TIME, () => this.#probe());
+    if (message.type) this.#deliver(message);
+    else if (message.event) this.#taken(message);
+    else this.#answered(message);
+  }
+
+  #deliver(event) {
+    const { type, id } = event;
+    const keys = [keyOf(type, id)];
+    // Attached to without an id, notifications come whatever their id.
+    if (type === "notification" && id) keys.push(keyOf(type, ""));
+    for (const key of keys) {
+      const topic = this.#topics.get(key);
+      if (topic) callAll(topic, "handler", event);
+    }
+  }
+
+  /** A subscription has ended without our asking. */
+  #taken({ code, message, event: { type, id } }) {
+    const topic = this.#topics.get(keyOf(type, id));
+    if (!topic) return;
+    if (code !== 2) return this.#end(topic, code, message);
+    if (topic.token && topic.token === this.#token) this.#forgetToken();
+    topic.token = undefined;
+    topic.missed = true;
+    this.#touch(topic);
+  }
+
+  #answered({ code, message }) {
+    const { topic, action, token } = this.#unanswered.shift();
+    if (this.#unanswered.length) this.#expectReply();
+    else this.#cancel("reply");
+    topic.isBusy = false;
+    if (![1, 2, 5, 7].includes(code) && token === this.#token) {
+      this.#isProven = true;
+      this.#refusals = 0;
+    }
+    this.#changed.add(topic);
+    const isAttach = action === "attach";
+    if (code === 0) {
+      this.#failures = topic.delays = 0;
+      if (isAttach) this.#granted(topic, token);
+      else topic.missed = false;
+    } else if ([1, 2, 7, 8].includes(code)) {
+      if (!isAttach) topic.token = token;
+      if (code < 7) this.#refused(token, failure(message, { code }));
+      else this.#putOff(topic, code);
+    } else if (isAttach) {
+      this.#end(topic, code, message);
+    }
+    this.#ask();
+  }
+
+  #granted(topic, token) {
+    const wasAttached = topic.token;
+    topic.token = token;
+    if (wasAttached || this.#topics.get(topic.key) !== topic) return;
+    const { missed, event } = topic;
+    topic.missed = false;
+    callAll(topic, "onAttached", missed);
+    this.#dispatch("attached", { topic: event, missed });
+  }
+
+  /** The server is busy, or we were too quick: again after a pause, and no sooner whoever subscribes meanwhile. */
+  #putOff(topic, code) {
+    if (code === 7) this.#takenUp = performance.now() + BURST * INTERVAL;
+    topic.isBusy = true;
+    this.#after(topic.key, jitter(topic.delays++), () => {
+      topic.isBusy = false;
+      this.#touch(topic);
+    });
+  }
+
+  /** A topic will not be had: its subscribers are told, and it is forgotten. */
+  #end(topic, code, message) {
+    if (this.#topics.get(topic.key) !== topic) return;
+    this.#topics.delete(topic.key);
+    this.#changed.delete(topic);
+    const error = failure(message, { code, topic: topic.event });
+    topic.token = undefined;
+    callAll(topic, "onError", error);
+    topic.subscribers.clear();
+    this.#dispatch("error", error);
+  }
+
+  // The token.
+
+  async #renew() {
+    if (this.#isAsking) return;
+    this.#isAsking = true;
+    let token;
+    try {
+      token = await this.#askForToken();
+      if (!token) throw failure("Token not set", { code: 1 });
+    } catch (error) {
+      token = undefined;
+      this.#withoutToken(error);
+    }
+    this.#isAsking = false;
+    if (!token || this.#ended.signal.aborted) return;
+    if (token !== this.#token) this.#isProven = false;
+    this.#token = token;
+    this.#renewAt = renewalOf(token);
+    for (const topic of this.#topics.values()) this.#changed.add(topic);
+    this.#scheduleRenewal();
+    this.#ask();
+  }
+
+  #scheduleRenewal() {
+    this.#after("token", this.#renewAt - Date.now(), () => {
+      if (this.#topics.size) this.#renew();
+      else this.#token = undefined;
+    });
+  }
+
+  #forgetToken() {
+    this.#token = undefined;
+    this.#cancel("token");
+  }
+
+  /** The server does not take this token. The first time it may just have ended: a fresh one is asked for at once. */
+  #refused(token, error) {
+    if (token !== this.#token) return;
+    this.#forgetToken();
+    if (this.#refusals) this.#withoutToken(error);
+    else this.#refusals = 1;
+  }
+
+  /** There is no good token to be had now: again after a pause. */
+  #withoutToken(error) {
+    if (this.#ended.signal.aborted) return;
+    this.#after("token", jitter(this.#refusals++), () => this.#renew());
+    this.#dispatch("error", error);
+  }
+
+  // Small things.
+
+  #tell(status, more) {
+    this.#status = status;
+    this.#dispatch("status", { status, ...more });
+  }
+
+  #dispatch(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+
+  #after(name, delay, then) {
+    this.#cancel(name);
+    // A longer delay than this would be none (HTML, timer initialization steps).
+    const timer = setTimeout(() => {
+      this.#timers.delete(name);
+      then();
+    }, Math.min(delay, 0x7fffffff));
+    this.#timers.set(name, timer);
+  }
+
+  #cancel(name) {
+    clearTimeout(this.#timers.get(name));
+    this.#timers.delete(name);
+  }
+}
+
+/** How long to wait before a try, after so many in vain: from half a second up to a limit that doubles from 2 s to 20 s. */
+function jitter(failures) {
+  return 500 + Math.random() * (Math.min(2000 * 2 ** failures, 20_000) - 500);
+}
+
+/** When to replace a token: after 75 to 90 % of what is left of it, spread so that not all pages ask at once. */
+function renewalOf(token) {
+  try {
+    const payload = token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/");
+    const left = JSON.parse(atob(payload)).exp * 1000 - Date.now();
+    // With a clock that is wrong all tokens look ended; the server says when one really has.
+    if (left > 0) return Date.now() + Math.max(left * (0.75 + Math.random() * 0.15), 5000);
+  } catch {
+    // No token that can be read: the server will say what it thinks of it.
+  }
+  return Infinity;
+}
+
+function keyOf(type, id) {
+  return `${type} ${id}`;
+}
+
+function failure(message, more) {
+  return Object.assign(new Error(message), more);
+}
+
+/** Calls every subscriber that there is now, unless one of them has unsubscribed another. */
+function callAll({ subscribers }, name, argument) {
+  for (const subscriber of [...subscribers]) {
+    if (subscribers.has(subscriber)) call(subscriber[name], argument);
+  }
+}
+
+/** Calls what the page has given us. What it throws is the page's, and must not keep others from their events. */
+function call(callback, argument) {
+  try {
+    callback?.(argument);
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
+}
+
+// Milliseconds.
+const CONNECT_TIME = 15_000;
+const REPLY_TIME = 20_000;
+const QUIET_TIME = 60_000;
+
+// The server takes 20 requests a second and 256 at once (config keys requestsPerSecond, requestBurst); somewhat less,
+// since what we send in time may come late and all at once.
+const INTERVAL = 1000 / 16;
+const BURST = 200;

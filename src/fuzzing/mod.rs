@@ -1,0 +1,73 @@
+//! The fuzz targets: which there are, and where their bodies are. See `fuzz/README.md`.
+//!
+//! A body takes any bytes and panics when a property does not hold. `fuzz/` runs them under libFuzzer; the test here runs
+//! them over the committed corpus. None of it is in a build for use.
+
+pub(crate) mod cuts;
+pub(crate) mod json;
+#[cfg(test)]
+mod seeds;
+
+/// What one input is given to.
+pub type Body = fn(&[u8]);
+
+/// Every target's name and body.
+pub const TARGETS: [(&str, Body); 7] = [
+    ("request_head", crate::websocket::fuzzing::request_head),
+    ("frame_decoder", crate::websocket::fuzzing::frame_decoder),
+    ("messages", crate::websocket::fuzzing::messages),
+    ("request", crate::api::fuzzing::request),
+    ("producer_lines", crate::api::fuzzing::producer_lines),
+    ("token", crate::token::fuzzing::token),
+    ("server", crate::hub::fuzzing::server),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    fn corpus(target: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
+    }
+
+    /// Every input of the corpus through its body. A file's name is printed when it fails.
+    #[test]
+    fn the_corpus_holds() {
+        for (target, body) in TARGETS {
+            let folder = corpus(target);
+            let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+            let mut files: Vec<PathBuf> = files.map(|entry| entry.unwrap().path()).collect();
+            files.sort();
+            for file in files {
+                println!("{}", file.display());
+                body(&fs::read(&file).unwrap());
+            }
+        }
+    }
+
+    /// With `UPDATE_CORPUS=1` the seeds are written. What else is in the corpus stays.
+    #[test]
+    fn the_corpus_has_every_seed() {
+        let is_update = std::env::var_os("UPDATE_CORPUS").is_some();
+        for (target, name, bytes) in seeds::seeds() {
+            let file = corpus(target).join(name);
+            if is_update {
+                fs::create_dir_all(corpus(target)).unwrap();
+                fs::write(&file, &bytes).unwrap();
+            }
+            let is_there = fs::read(&file).is_ok_and(|found| found == bytes);
+            assert!(is_there, "{} is not its seed: write it with UPDATE_CORPUS=1", file.display());
+        }
+    }
+
+    #[test]
+    fn every_target_has_its_program() {
+        let manifest = include_str!("../../fuzz/Cargo.toml");
+        let programs: Vec<&str> =
+            manifest.lines().filter_map(|line| line.strip_prefix("path = \"fuzz_targets/")).collect();
+        assert_eq!(programs, TARGETS.map(|(target, _)| format!("{target}.rs\"")));
+    }
+}

@@ -1,0 +1,245 @@
+//! One client of the script: what it has sent, and whether what it gets is what it is owed.
+
+use std::collections::VecDeque;
+
+use crate::api::{Action, Code, ObjectId, Request, Subject};
+use crate::fuzzing::json::{Content, Json};
+use crate::subscriptions::Topic;
+use crate::websocket::connection::{Connection, Step};
+use crate::websocket::deflate::{Codec, WindowBits};
+use crate::websocket::frame::{FrameHeader, FrameRules, OpCode};
+use crate::websocket::fuzzing::deflate::inflate;
+use crate::websocket::message::{Limits, Message};
+use crate::websocket::outgoing::Outgoing;
+
+/// Every event published, by its number: the topics it is for.
+pub(super) type Published = Vec<Vec<Topic>>;
+
+/// See the module.
+pub(super) struct Client {
+    /// What the server makes of the bytes that this client sends: a connection beside the one in the server.
+    mirror: Connection,
+    /// The window that was negotiated; known for longer than the mirror is open.
+    window_bits: Option<WindowBits>,
+    /// The requests that have no reply yet.
+    unanswered: VecDeque<Wanted>,
+    /// What the server has written and was not read yet: a part of a frame or of the head.
+    unread: Vec<u8>,
+    stage: Stage,
+    subscribed: Vec<Subscribed>,
+    /// Whether a pong is owed.
+    pub(super) owes_pong: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Connecting,
+    Open,
+    /// The server has refused the upgrade; what comes is its text.
+    Refused,
+    /// The server has sent a Close: nothing may follow.
+    Over,
+}
+
+/// A request, as far as its reply can be foretold.
+#[derive(Clone, Debug)]
+enum Wanted {
+    /// The refusal, whatever the token.
+    Refusal(Code),
+    Done(Action, Topic),
+}
+
+/// A subscription as the client knows of it.
+#[derive(Debug)]
+struct Subscribed {
+    topic: Topic,
+    /// The number of the first event whose delivery is owed: all from the moment the client knew of the subscription.
+    owed_from: usize,
+    /// The last event of the topic that came.
+    last: Option<usize>,
+}
+
+impl Client {
+    pub(super) fn new() -> Self {
+        Self {
+            mirror: Connection::server(),
+            window_bits: None,
+            unanswered: VecDeque::new(),
+            unread: Vec::new(),
+            stage: Stage::Connecting,
+            subscribed: Vec::new(),
+            owes_pong: false,
+        }
+    }
+
+    /// Notes what the client sends. `topic` says what a subject means for it.
+    pub(super) fn sends(&mut self, bytes: &[u8], limits: &Limits, topic: impl Fn(&str, Subject) -> Topic) {
+        let mut bytes = bytes.to_vec();
+        let mut input = &mut bytes[..];
+        let (mut outgoing, mut codec) = (Outgoing::default(), Codec::new());
+        loop {
+            match self.mirror.receive(&mut input, &mut outgoing, limits, &mut codec) {
+                Step::Starved | Step::Ended(_) => return,
+                Step::Upgrade(upgrade) => {
+                    self.mirror.accept(&upgrade, true, &mut outgoing);
+                    self.window_bits = self.mirror.deflate();
+                }
+                Step::Page(_) => {
+                    self.mirror.respond(b"", &mut outgoing);
+                    return;
+                }
+                Step::Message(Message::Binary(_)) => {
+                    self.unanswered.push_back(Wanted::Refusal(Code::InvalidRequest))
+                }
+                Step::Message(Message::Text(text)) => {
+                    self.unanswered.push_back(match Request::parse(&text) {
+                        Err(code) => Wanted::Refusal(code),
+                        Ok(request) => Wanted::Done(request.action, topic(&request.auth, request.subject)),
+                    })
+                }
+                Step::Frame(_) | Step::Opened => {}
+            }
+        }
+    }
+
+    /// Reads what the server has written.
+    pub(super) fn reads(&mut self, bytes: &[u8], published: &Published) {
+        self.unread.extend_from_slice(bytes);
+        if self.stage == Stage::Connecting {
+            let Some(end) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") else { return };
+            let is_open = self.unread.starts_with(b"HTTP/1.1 101 ");
+            self.stage = if is_open { Stage::Open } else { Stage::Refused };
+            self.unread.drain(..end + 4);
+        }
+        if self.stage == Stage::Refused {
+            return;
+        }
+        let rules = FrameRules { masked: false, compression: true };
+        loop {
+            let decoded =
+                FrameHeader::decode(&self.unread, rules).expect("the server writes whole, plain frames");
+            let Some((header, start)) = decoded else { return };
+            let end = start + usize::try_from(header.length).expect("a short frame");
+            if self.unread.len() < end {
+                return;
+            }
+            assert_eq!(self.stage, Stage::Open, "nothing comes behind a Close");
+            let mut payload: Vec<u8> = self.unread.drain(..end).skip(start).collect();
+            assert!(header.fin);
+            if header.rsv1 {
+                let bits = self.window_bits.expect("compression only where it was negotiated");
+                let window = 1 << bits.get();
+                let inflated = inflate(&payload, usize::MAX).expect("whole DEFLATE data");
+                assert!(inflated.farthest <= window, "{} is outside the window", inflated.farthest);
+                payload = inflated.bytes;
+            }
+            match header.opcode {
+                OpCode::Text => self.takes(&payload, published),
+                OpCode::Ping => self.owes_pong = true,
+                OpCode::Pong => {}
+                OpCode::Close => self.stage = Stage::Over,
+                OpCode::Binary | OpCode::Continuation => panic!("the server sends texts in one frame"),
+            }
+        }
+    }
+
+    /// Whether the server has not ended the connection.
+    pub(super) fn is_open(&self) -> bool {
+        self.stage == Stage::Open
+    }
+
+    /// When all is done: an open connection has had every reply and every event.
+    pub(super) fn check_complete(&self, published: &Published) {
+        assert!(self.unread.is_empty(), "a frame is not all there");
+        assert!(self.unanswered.is_empty(), "no reply to {:?}", self.unanswered);
+        for subscribed in &self.subscribed {
+            let owed =
+                events(published, subscribed.topic).filter(|number| *number >= subscribed.owed_from).last();
+            assert!(subscribed.last >= owed, "{subscribed:?} lacks {owed:?}");
+        }
+    }
+
+    fn takes(&mut self, payload: &[u8], published: &Published) {
+        let text = str::from_utf8(payload).expect("a message is text");
+        let message = Json::parse(text).expect("a message is JSON");
+        let the = |name| message.members(name).expect("a message is an object").first().copied();
+        match (the("code"), the("event")) {
+            (Some(code), None) => {
+                let wanted = self.unanswered.pop_front().expect("one reply for each request");
+                let code = Code::ALL.into_iter().find(|known| known.number().to_string() == code.text);
+                self.learns(&wanted, code.expect("a code of the contract"), published.len());
+            }
+            (Some(_), Some(event)) => self.loses(event),
+            (None, _) => {
+                let number = the("data").expect("an event has data").text.parse().expect("a number");
+                self.hears(number, published);
+            }
+        }
+    }
+
+    fn learns(&mut self, wanted: &Wanted, code: Code, published: usize) {
+        match (wanted, code) {
+            (Wanted::Refusal(expected), code) => assert_eq!(code, *expected),
+            (Wanted::Done(Action::Attach, topic), Code::Ok) => {
+                if !self.subscribed.iter().any(|subscribed| subscribed.topic == *topic) {
+                    let subscribed = Subscribed { topic: *topic, owed_from: published, last: None };
+                    self.subscribed.push(subscribed);
+                }
+            }
+            (Wanted::Done(Action::Detach, topic), Code::Ok) => {
+                self.subscribed.retain(|subscribed| subscribed.topic != *topic);
+            }
+            (Wanted::Done(..), Code::TokenNotSet | Code::InvalidRequest) => {
+                panic!("{code} to {wanted:?}, which is well formed")
+            }
+            (Wanted::Done(..), _) => {}
+        }
+    }
+
+    fn loses(&mut self, event: &Json<'_>) {
+        let text = |name| event.members(name).expect("an object")[0].string().expect("a string").to_owned();
+        let (kind, id) = (text("type"), text("id"));
+        let id: Option<ObjectId> = (!id.is_empty()).then(|| id.parse().expect("an id"));
+        let before = self.subscribed.len();
+        self.subscribed.retain(|subscribed| {
+            let subject = subscribed.topic.subject();
+            subject.kind.as_str() != kind || subject.id != id
+        });
+        assert_eq!(self.subscribed.len() + 1, before, "one message for each subscription lost");
+    }
+
+    fn hears(&mut self, number: usize, published: &Published) {
+        let mut is_wanted = false;
+        for subscribed in &mut self.subscribed {
+            if !published[number].contains(&subscribed.topic) {
+                continue;
+            }
+            is_wanted = true;
+            match subscribed.last {
+                Some(last) => {
+                    let next = events(published, subscribed.topic).find(|number| *number > last);
+                    assert_eq!(Some(number), next, "a hole or a repetition in {subscribed:?}");
+                }
+                None => {
+                    let first =
+                        events(published, subscribed.topic).find(|number| *number >= subscribed.owed_from);
+                    assert!(first.is_none_or(|first| number <= first), "a hole in {subscribed:?}");
+                }
+            }
+            subscribed.last = Some(number);
+        }
+        assert!(is_wanted, "event {number} to a client that is not subscribed to it");
+    }
+}
+
+/// The numbers of the events of this topic.
+fn events(published: &Published, topic: Topic) -> impl Iterator<Item = usize> {
+    published.iter().enumerate().filter(move |(_, topics)| topics.contains(&topic)).map(|(number, _)| number)
+}
+
+/// Whether an answer to a producer is one line of JSON with a status.
+pub(super) fn check_answer(line: &str) {
+    let answer = Json::parse(line).expect("an answer is JSON");
+    let status = answer.members("status").expect("an answer is an object");
+    assert!(matches!(status[..], [Json { content: Content::Number, text: "200" | "400" }]), "{line}");
+}

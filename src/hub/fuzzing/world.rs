@@ -1,0 +1,325 @@
+//! The server of a script and all around it: clients, producers, the access service and both clocks. It plays the
+//! event loop.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, Write};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use super::cast::{ACCESS_FILE, START, keys, topic, topics};
+use super::client::{Client, Published, check_answer};
+use crate::access::{Access, AccessFile, Service, ServiceSettings};
+use crate::api::{Code, EventType, Line};
+use crate::forwarded::TrustedProxies;
+use crate::hub::{Admission, Hub, HubLimits};
+use crate::origins::Origins;
+use crate::peers::{PeerId, PeerLimits, Peers, Sockets};
+use crate::producers::{ProducerId, ProducerLimits, Producers};
+use crate::server::Server;
+use crate::time::{Monotonic, Now};
+use crate::token::{Rules, Tokens};
+use crate::websocket::frame::{OpCode, encode};
+use crate::websocket::message::Limits;
+
+/// See the module.
+pub(super) struct World {
+    pub(super) server: Server<Hub>,
+    sockets: Wires,
+    clients: BTreeMap<PeerId, Client>,
+    producers: [Producer; 2],
+    pub(super) published: Published,
+    pub(super) now: Now,
+}
+
+struct Producer {
+    id: ProducerId,
+    /// What was written of a line whose end was not.
+    line: Vec<u8>,
+    /// Answers owed.
+    owed: usize,
+    answers: Vec<u8>,
+}
+
+/// The sockets' other ends: what has been written, and how much more is taken.
+#[derive(Default)]
+struct Wires(BTreeMap<PeerId, Wire>);
+
+#[derive(Default)]
+struct Wire {
+    written: Vec<u8>,
+    room: usize,
+    is_shut: bool,
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        assert!(!self.is_shut);
+        let taken = bytes.len().min(self.room);
+        if taken == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        self.room -= taken;
+        self.written.extend_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sockets for Wires {
+    type Socket = Wire;
+
+    fn socket(&mut self, peer: PeerId) -> &mut Wire {
+        self.0.get_mut(&peer).expect("a peer that is connected")
+    }
+
+    fn shut(&mut self, peer: PeerId) {
+        self.socket(peer).is_shut = true;
+    }
+}
+
+impl World {
+    pub(super) fn new(access: u8, is_tight: bool) -> Self {
+        let access = match access {
+            0 => Access::Token,
+            1 => Access::File {
+                dataset_events: vec![EventType::DatasetUpdate],
+                file: AccessFile::parse(ACCESS_FILE.as_bytes()).expect("a good file"),
+            },
+            _ => {
+                let settings = ServiceSettings {
+                    keep: Duration::from_secs(30),
+                    timeout: Duration::from_secs(2),
+                    questions: 4,
+                };
+                let mut service = Service::new(settings);
+                service.handle_connected();
+                Access::Service(Box::new(service))
+            }
+        };
+        let seconds = Duration::from_secs;
+        let peers = PeerLimits {
+            peers: 8,
+            handshake: seconds(5),
+            frames_per_second: limit(is_tight, 0, 5),
+            message: seconds(10),
+            ping: seconds(25),
+            pong: seconds(10),
+            close: seconds(5),
+            queue: limit(is_tight, 1 << 20, 600),
+            queue_soft: limit(is_tight, 256 << 10, 300),
+            queue_soft_time: seconds(10),
+            queue_unauthenticated: limit(is_tight, 16 << 10, 300),
+            queue_total: limit(is_tight, 256 << 20, 1500),
+        };
+        let limits = HubLimits {
+            subscriptions: limit(is_tight, 128, 2),
+            connections_per_user: limit(is_tight, 32, 2),
+            requests_per_second: limit(is_tight, 0, 5),
+            request_burst: limit(is_tight, 256, 4),
+            line: LINE_BYTES,
+        };
+        let admission = Admission {
+            path: "/ws".to_owned(),
+            origins: Origins::any(),
+            trusted_proxies: TrustedProxies::default(),
+            connections: 6,
+            connections_per_address: 0,
+            page: None,
+        };
+        let rules = Rules { issuers: Vec::new(), audience: None, leeway: Duration::ZERO, token_bytes: 8192 };
+        let hub = Hub::new(admission, Tokens::new(keys(), rules, 2), access, limits, true);
+        let producers = Producers::new(ProducerLimits { line: LINE_BYTES, answers: 1 << 20 });
+        let queue = peers.queue;
+        let peers = Peers::new(peers, LIMITS).with_compression_from(limit(is_tight, 64, 1));
+        let mut server = Server::new(peers, producers, hub, queue);
+        let producers = [(); 2].map(|()| Producer {
+            id: server.producers.connect(),
+            line: Vec::new(),
+            owed: 0,
+            answers: Vec::new(),
+        });
+        Self {
+            server,
+            sockets: Wires::default(),
+            clients: BTreeMap::new(),
+            producers,
+            published: Vec::new(),
+            now: Now { monotonic: Monotonic(1_000_000), wall: START },
+        }
+    }
+
+    /// How many clients there are.
+    pub(super) fn clients(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// The client at this place, if there are so many.
+    pub(super) fn client(&self, place: usize) -> Option<PeerId> {
+        self.clients.keys().nth(place).copied()
+    }
+
+    /// A client connects and asks for the upgrade, with this header besides.
+    pub(super) fn connect(&mut self, offer: &str) {
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let Some(id) = self.server.peers.connect(address, self.now.monotonic) else { return };
+        self.sockets.0.insert(id, Wire { room: 1000, ..Wire::default() });
+        self.clients.insert(id, Client::new());
+        self.send(id, format!("{UPGRADE}{offer}\r\n").as_bytes(), 0);
+    }
+
+    /// Sends to the server what a client writes, in two pieces cut at `cut`.
+    pub(super) fn send(&mut self, id: PeerId, bytes: &[u8], cut: usize) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        // What is not read waits in the socket; here it is not written.
+        if !self.server.peers.wants_input(id) {
+            return;
+        }
+        client.sends(bytes, &LIMITS, topic);
+        let (head, tail) = bytes.split_at(cut.min(bytes.len()));
+        for piece in [head, tail] {
+            self.server.receive(id, &mut piece.to_vec(), self.now);
+        }
+    }
+
+    /// A client reads so many bytes more.
+    pub(super) fn read(&mut self, client: PeerId, bytes: usize) {
+        if let Some(wire) = self.sockets.0.get_mut(&client) {
+            wire.room += bytes;
+            self.server.peers.writable(client);
+        }
+    }
+
+    /// A client is gone.
+    pub(super) fn leave(&mut self, client: PeerId) {
+        self.server.disconnect(client);
+        self.clients.remove(&client);
+    }
+
+    /// Writes to a producer's socket; notes what is published and what is owed for it.
+    pub(super) fn write(&mut self, producer: usize, bytes: &[u8]) {
+        let producer = &mut self.producers[producer];
+        if !self.server.wants_lines(producer.id) {
+            return;
+        }
+        for &byte in bytes {
+            if byte != b'\n' {
+                producer.line.push(byte);
+                producer.owed += usize::from(producer.line.len() == LINE_BYTES + 1);
+                continue;
+            }
+            let line = std::mem::take(&mut producer.line);
+            if line.len() > LINE_BYTES {
+                continue;
+            }
+            let line = line.strip_suffix(b"\r").unwrap_or(&line);
+            if line.is_empty() {
+                continue;
+            }
+            match Line::parse(line) {
+                Ok(Line::Event(event)) => {
+                    producer.owed += usize::from(event.ack.is_some());
+                    self.published.push(topics(&event));
+                }
+                Ok(Line::Revoke { ack, .. }) => producer.owed += usize::from(ack.is_some()),
+                Err(_) => producer.owed += 1,
+            }
+        }
+        let id = producer.id;
+        self.server.receive_lines(id, bytes, self.now);
+    }
+
+    /// Lets the access service answer all its questions.
+    pub(super) fn answer(&mut self, code: Code) {
+        let Server { service: hub, peers, .. } = &mut self.server;
+        while let Some(question) = hub.next_access_question() {
+            let line = format!("{{\"ref\":{},\"code\":{}}}", question.reference, code.number());
+            hub.access_line(peers, line.as_bytes(), self.now).expect("a good answer");
+        }
+    }
+
+    /// A turn of the event loop.
+    pub(super) fn turn(&mut self) {
+        self.server.advance(self.now);
+        self.server.flush(&mut self.sockets, self.now);
+        for (id, wire) in &mut self.sockets.0 {
+            let written = std::mem::take(&mut wire.written);
+            if let Some(client) = self.clients.get_mut(id) {
+                client.reads(&written, &self.published);
+            }
+        }
+        for producer in &mut self.producers {
+            let is_all = self.server.producers.write_answers(producer.id, &mut producer.answers);
+            assert!(is_all.expect("memory takes every byte"));
+        }
+        let shut: Vec<PeerId> =
+            self.sockets.0.iter().filter(|(_, wire)| wire.is_shut).map(|(id, _)| *id).collect();
+        for id in shut {
+            // The client closes its end too.
+            self.server.disconnect(id);
+        }
+        let Self { sockets, clients, server, .. } = self;
+        server.reap(|id| {
+            sockets.0.remove(&id);
+            clients.remove(&id);
+        });
+        let owing: Vec<PeerId> =
+            clients.iter().filter(|(_, client)| client.owes_pong).map(|(id, _)| *id).collect();
+        for id in owing {
+            if let Some(client) = self.clients.get_mut(&id) {
+                client.owes_pong = false;
+            }
+            self.send(id, &frame(OpCode::Pong, b""), 0);
+        }
+    }
+
+    /// Lets everything come to rest, and looks whether everybody has what they are owed.
+    pub(super) fn end(&mut self) {
+        self.answer(Code::Ok);
+        for _ in 0..MOST_TURNS {
+            for (&id, wire) in &mut self.sockets.0 {
+                wire.room = 1 << 30;
+                self.server.peers.writable(id);
+            }
+            self.turn();
+            self.answer(Code::Ok);
+            if !self.server.has_work() {
+                break;
+            }
+        }
+        self.turn();
+        assert!(!self.server.has_work(), "the server comes to rest");
+        for client in self.clients.values().filter(|client| client.is_open()) {
+            client.check_complete(&self.published);
+        }
+        for producer in &self.producers {
+            let answers = str::from_utf8(&producer.answers).expect("answers are text");
+            assert_eq!(answers.lines().count(), producer.owed, "{answers}");
+            answers.lines().for_each(check_answer);
+        }
+    }
+}
+
+/// One of two limits: one that scripts hardly reach, one that they do.
+fn limit<T>(is_tight: bool, wide: T, tight: T) -> T {
+    if is_tight { tight } else { wide }
+}
+
+/// A client's frame.
+pub(super) fn frame(opcode: OpCode, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode(opcode, payload, Some([0; 4]), &mut bytes);
+    bytes
+}
+
+const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+const LIMITS: Limits = Limits { head_bytes: 1024, message_bytes: 4096, fragments: 4 };
+
+const LINE_BYTES: usize = 1024;
+
+/// More than it takes to come to rest.
+const MOST_TURNS: usize = 100;

@@ -1,0 +1,209 @@
+//! What one client may cost, and that the others do not pay for it. (The limits in time and in numbers are tested one by
+//! one on a clock of the tests' own, in `src/peers/tests.rs`.)
+
+use crate::support::server::field;
+use crate::support::{Client, ISSUE, Metrics, OBJECT, Producer, Setup, USER, event, good_token};
+use socket2::SockRef;
+use std::io::{ErrorKind, Write};
+use tungstenite::Message;
+
+#[test]
+fn s14_a_flood_of_frames_without_a_message_is_closed_and_the_others_are_served() {
+    let server = Setup::with_metrics().set("limits.framesPerSecond", 500).start();
+    let token = good_token(USER);
+    let mut others: Vec<Client> = (0..3).map(|_| Client::connect(&server)).collect();
+    for other in &mut others {
+        other.attach(&token, "issueUpdate", ISSUE);
+    }
+    let mut producer = Producer::connect(&server);
+    // Masked with zeros: an empty ping, an unasked pong, an empty continuation of a text that has begun.
+    let floods = [b"\x89\x80\0\0\0\0".repeat(20_000), b"\x8a\x80\0\0\0\0".repeat(20_000)];
+    for (flood, number) in floods.iter().zip(1..) {
+        let mut flooding = Client::connect(&server);
+        // The server may be through with it before it has taken all of it.
+        let _ = flooding.stream().write_all(flood);
+        let reason = expect_close_after_pongs(&mut flooding);
+        assert_eq!(reason, "too many frames without a message");
+        assert_eq!(producer.publish(&event("issueUpdate", ISSUE, &number.to_string())), 3);
+    }
+    for other in &mut others {
+        other.expect(&event("issueUpdate", ISSUE, "1"));
+        other.expect(&event("issueUpdate", ISSUE, "2"));
+        other.expect_nothing();
+    }
+    let metrics = Metrics::of(&server);
+    assert_eq!(metrics.get(r#"airlay_closings_total{reason="too_many_frames"}"#), 2.0);
+    assert_eq!(metrics.get(r#"airlay_connections{phase="open"}"#), 3.0);
+}
+
+#[test]
+fn s21_a_tenth_that_stopped_reading_is_closed_and_named_and_the_others_lose_nothing() {
+    let server = Setup::with_metrics()
+        .set("limits.queueBytes", 1 << 18)
+        .set("limits.queueSoftBytes", 1 << 18)
+        .set("limits.queueSoftSeconds", 3600)
+        .start();
+    let token = good_token(USER);
+    let subscribe = || {
+        let mut client = Client::connect(&server);
+        client.attach(&token, "issueUpdate", ISSUE);
+        client
+    };
+    let mut stopped: Vec<Client> = (0..3).map(|_| subscribe()).collect();
+    for client in &mut stopped {
+        // So that little fits between the server and a client that does not read.
+        SockRef::from(&*client.stream()).set_recv_buffer_size(4096).unwrap();
+    }
+    let mut reading: Vec<Client> = (0..27).map(|_| subscribe()).collect();
+    let mut producer = Producer::connect(&server);
+    let data = format!("\"{}\"", ".".repeat(60_000));
+    let mut published = 0;
+    // Until the last of them is closed; each event reaches the others meanwhile.
+    while producer.publish(&event("issueUpdate", ISSUE, &data)) > 27 {
+        published += 1;
+        assert!(published < 2000, "the sockets of a machine hold less than 100 MB each");
+        for client in &mut reading {
+            client.expect(&event("issueUpdate", ISSUE, &data));
+        }
+    }
+    for client in &mut reading {
+        client.expect(&event("issueUpdate", ISSUE, &data));
+        client.expect_nothing();
+    }
+    let metrics = Metrics::of(&server);
+    assert_eq!(metrics.sum("airlay_slow_consumers_total"), 3.0);
+    assert_eq!(metrics.get(r#"airlay_closings_total{reason="slow_consumer"}"#), 3.0);
+    assert_eq!(metrics.get(r#"airlay_connections{phase="open"}"#), 27.0);
+    let log = server.process().stderr().text();
+    let slow: Vec<&str> = log.lines().filter(|line| line.contains(r#"msg="slow consumer""#)).collect();
+    assert_eq!(slow.len(), 3, "{log}");
+    for line in slow {
+        assert_eq!(field(line, "user").as_deref(), Some(USER), "{line}");
+        assert_eq!(field(line, "peer").as_deref(), Some("127.0.0.1"), "{line}");
+        let queued: usize = field(line, "queued").and_then(|queued| queued.parse().ok()).unwrap();
+        assert!(queued > 1 << 17, "{line}");
+    }
+    drop(stopped);
+}
+
+#[test]
+fn s22_who_has_shown_no_good_token_and_does_not_read_has_16_kib_queued_at_most() {
+    let server = Setup::with_metrics().start();
+    let mut client = Client::connect(&server);
+    SockRef::from(&*client.stream()).set_recv_buffer_size(4096).unwrap();
+    let mut other = Client::connect(&server);
+    other.attach(&good_token(USER), "issueUpdate", ISSUE);
+    // Requests without a token, each answered with some 50 bytes that are never read.
+    let stream = client.stream();
+    stream.set_nonblocking(true).unwrap();
+    let requests = b"\x81\x82\0\0\0\0{}".repeat(1000);
+    let mut closed = Metrics::of(&server);
+    while closed.sum("airlay_slow_consumers_total") == 0.0 {
+        match stream.write(&requests) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => panic!("the server does not drop the connection at once: {error}"),
+        }
+        closed = Metrics::of(&server);
+        let queued = closed.get("airlay_queue_bytes");
+        assert!(queued <= 16.0 * 1024.0 + 64.0, "{queued} bytes are queued");
+    }
+    assert_eq!(closed.get(r#"airlay_slow_consumers_total{limit="queue_full"}"#), 1.0);
+    other.expect_nothing();
+}
+
+#[test]
+fn s23_all_queues_have_one_budget_and_the_fullest_go_first() {
+    let server = Setup::with_metrics()
+        .set("limits.queueBytes", 8 << 20)
+        .set("limits.queueSoftBytes", 8 << 20)
+        .set("limits.queueTotalBytes", 8 << 20)
+        .set("limits.queueSoftSeconds", 3600)
+        .start();
+    let token = good_token(USER);
+    let mut producer = Producer::connect(&server);
+    // One topic each: nothing is shared. The first gets the least.
+    let topics: Vec<String> = (0..8).map(|number| format!("{number:024x}")).collect();
+    let stopped: Vec<Client> = topics
+        .iter()
+        .map(|topic| {
+            let mut client = Client::connect(&server);
+            client.attach(&token, "issueUpdate", topic);
+            SockRef::from(&*client.stream()).set_recv_buffer_size(4096).unwrap();
+            client
+        })
+        .collect();
+    let mut reading = Client::connect(&server);
+    reading.attach(&token, "issueUpdate", OBJECT);
+    let data = format!("\"{}\"", ".".repeat(400_000));
+    let fill = |producer: &mut Producer, topic: &str| producer.publish(&event("issueUpdate", topic, &data));
+    // Every socket is full first, whatever the machine's buffers hold.
+    for (topic, full) in topics.iter().zip(1..) {
+        while Metrics::of(&server).get("airlay_queued_connections") < f64::from(full) {
+            assert_eq!(fill(&mut producer, topic), 1);
+        }
+    }
+    // Then the last one's queue grows, until it is closed for all of them.
+    let last = topics.last().unwrap();
+    while fill(&mut producer, last) == 1 {}
+    let metrics = Metrics::of(&server);
+    assert_eq!(metrics.get(r#"airlay_slow_consumers_total{limit="all_queues_full"}"#), 1.0);
+    assert_eq!(metrics.sum("airlay_slow_consumers_total"), 1.0);
+    assert!(metrics.get("airlay_queue_bytes") <= (8 << 20) as f64);
+    assert_eq!(producer.publish(&event("issueUpdate", OBJECT, "1")), 1);
+    reading.expect(&event("issueUpdate", OBJECT, "1"));
+    assert_eq!(Metrics::of(&server).get(r#"airlay_connections{phase="open"}"#), 8.0);
+    drop(stopped);
+}
+
+#[test]
+fn s24_an_event_of_a_quiet_topic_overtakes_the_backlog_of_a_hot_one() {
+    let server = Setup::new().set("limits.connectionsPerUser", 0).start();
+    let token = good_token(USER);
+    let subscribe = |topic| {
+        let mut client = Client::connect(&server);
+        client.attach(&token, "issueUpdate", topic);
+        client
+    };
+    // More than the prompt lane takes: the fan-out goes in bulk, a share a turn.
+    let mut hot: Vec<Client> = (0..150).map(|_| subscribe(ISSUE)).collect();
+    let mut quiet = subscribe(OBJECT);
+    let mut producer = Producer::connect(&server);
+    let mut other = Producer::connect(&server);
+    let data = format!("\"{}\"", ".".repeat(1000));
+    let line = event("issueUpdate", ISSUE, &data);
+    std::thread::scope(|scope| {
+        // Nobody of the hot topic reads yet: what is written fills their sockets and then their queues.
+        let writer = scope.spawn(|| {
+            for _ in 0..100 {
+                producer.line(&line);
+            }
+        });
+        for number in 0..50 {
+            assert_eq!(other.publish(&event("issueUpdate", OBJECT, &number.to_string())), 1);
+            quiet.expect(&event("issueUpdate", OBJECT, &number.to_string()));
+        }
+        writer.join().unwrap();
+    });
+    for client in &mut hot {
+        for _ in 0..100 {
+            client.expect(&line);
+        }
+    }
+}
+
+/// Takes pongs up to the close, which must be 1008, and returns its reason. The connection may be reset after it: not all
+/// of the flood has been read.
+#[track_caller]
+fn expect_close_after_pongs(client: &mut Client) -> String {
+    loop {
+        match client.next_message() {
+            Message::Pong(_) => {}
+            Message::Close(Some(frame)) => {
+                assert_eq!(u16::from(frame.code), 1008);
+                return frame.reason.to_string();
+            }
+            other => panic!("expected pongs or a close, got {other:?}"),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The log: one line an event, whoever asks for how much, and never waited for.
+
+use crate::support::http::exchange;
+use crate::support::process::command;
+use crate::support::server::field;
+use crate::support::{Client, ISSUE, Metrics, Producer, Setup, USER, event, good_token};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::Stdio;
+
+#[test]
+fn s41_a_log_that_nobody_reads_holds_nothing_up_and_says_later_what_is_missing() {
+    let setup = Setup::with_metrics().set("log.level", "debug");
+    let mut command = command();
+    command.args(["server", "--config"]).arg(setup.write_config());
+    let mut server = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(server.stderr.take().unwrap());
+    let mut address = |message: &str| -> SocketAddr {
+        loop {
+            let mut line = String::new();
+            assert!(log.read_line(&mut line).unwrap() > 0, "the server ended");
+            if field(line.trim_end(), "msg").is_some_and(|it| it == message) {
+                return field(line.trim_end(), "address").unwrap().parse().unwrap();
+            }
+        }
+    };
+    let (metrics, clients) = (address("metrics"), address("ready"));
+
+    let mut client = Client::connect_to(clients, "/ws");
+    client.attach(&good_token(USER), "issueUpdate", ISSUE);
+    let mut producer = Producer::connect_to(&setup.path("events.sock"));
+    // Each of these is a line of the log, which fills its pipe.
+    let mut number = 0;
+    while Metrics::at(metrics).get("airlay_log_lines_dropped_total") < 10.0 {
+        for _ in 0..20 {
+            assert_eq!(exchange(clients, "POST /ws HTTP/1.1\r\nHost: a\r\n\r\n").status, 405);
+        }
+        number += 1;
+        assert_eq!(producer.publish(&event("issueUpdate", ISSUE, &number.to_string())), 1);
+        client.expect(&event("issueUpdate", ISSUE, &number.to_string()));
+    }
+    let dropped = Metrics::at(metrics).get("airlay_log_lines_dropped_total");
+
+    // The reader takes what is there, then the next line that is logged says how many are missing before it.
+    let reader = std::thread::spawn(move || {
+        let mut missing = log.lines().map(|line| {
+            let line = line.unwrap();
+            assert!(line.starts_with("ts="), "{line}");
+            field(&line, "dropped")
+        });
+        missing.find_map(|dropped| dropped)
+    });
+    while !reader.is_finished() {
+        exchange(clients, "POST /ws HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    let told: f64 = reader.join().unwrap().expect("a line says how many are missing").parse().unwrap();
+    assert!(told >= dropped, "{told} of {dropped}");
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+#[test]
+fn at_level_trace_no_library_speaks() {
+    let mut server = Setup::new().set("log.level", "trace").start();
+    let mut client = Client::connect(&server);
+    client.attach(&good_token(USER), "issueUpdate", ISSUE);
+    client.close();
+    let log = server.stop().stderr;
+    assert!(log.contains("level=debug"), "{log}");
+    // What the event loop's library says of each socket.
+    assert!(!log.contains("register"), "{log}");
+    assert!(log.lines().all(|line| line.starts_with("ts=")), "{log}");
+}
