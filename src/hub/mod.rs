@@ -147,6 +147,7 @@ impl Service for Hub {
             Ok(line) => Line::parse(line),
             Err(TooLong) => Err(LineError::too_long(self.limits.line)),
         };
+        self.expire(peers, now);
         match line {
             Ok(Line::Event(event)) => self.publish(peers, &event, answers, now),
             Ok(Line::Revoke { user, subject, ack }) => {
@@ -162,9 +163,7 @@ impl Service for Hub {
     }
 
     fn work(&mut self, peers: &mut Peers, now: Now) {
-        if self.subscriptions.next_end().is_some_and(|end| end <= now.wall) {
-            self.expire(peers, now);
-        }
+        self.expire(peers, now);
         self.give_up_questions(peers, now);
         self.verify_some(peers, now);
     }

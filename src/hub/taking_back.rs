@@ -41,8 +41,11 @@ impl Hub {
         count
     }
 
-    /// Ends the subscriptions whose token is over.
+    /// Ends the subscriptions whose token is over: before each event, since it may be what has woken the server.
     pub(super) fn expire(&mut self, peers: &mut Peers, now: Now) {
+        if self.subscriptions.next_end().is_none_or(|end| end > now.wall) {
+            return;
+        }
         self.queue_held_back(peers, now);
         let Self { subscriptions, counts, .. } = self;
         subscriptions.expire(now.wall, |subscription| {
@@ -95,4 +98,104 @@ fn tell(
     encode_loss(code, topic.subject(), &mut message);
     encode(OpCode::Text, &message, None, &mut frame);
     peers.send(peer, &frame, now);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Admission, HubLimits};
+    use super::*;
+    use crate::peers::{PeerId, PeerLimits, Sockets};
+    use crate::producers::{ProducerLimits, Producers};
+    use crate::server::Server;
+    use crate::time::Wall;
+    use crate::token::{Rules, SigningKey, Tokens};
+    use crate::websocket::message::Limits;
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    const ID: &str = "610217e481f6fc54736209e0";
+
+    /// The socket of the only peer, which takes everything.
+    struct Socket(Vec<u8>);
+
+    impl Sockets for Socket {
+        type Socket = Vec<u8>;
+
+        fn socket(&mut self, _: PeerId) -> &mut Vec<u8> {
+            &mut self.0
+        }
+
+        fn shut(&mut self, _: PeerId) {}
+    }
+
+    fn server(keys: KeySet) -> Server<Hub> {
+        let (time, size) = (Duration::from_secs(10), 1 << 20);
+        let limits = PeerLimits {
+            peers: 1,
+            handshake: time,
+            message: time,
+            frames_per_second: 0,
+            ping: time,
+            pong: time,
+            close: time,
+            queue: size,
+            queue_soft: size,
+            queue_soft_time: time,
+            queue_unauthenticated: size,
+            queue_total: size,
+        };
+        let admission = Admission {
+            path: "/".into(),
+            origins: crate::origins::Origins::any(),
+            trusted_proxies: crate::forwarded::TrustedProxies::default(),
+            connections: 1,
+            connections_per_address: 0,
+            page: None,
+        };
+        let rules = Rules { issuers: Vec::new(), audience: None, leeway: Duration::ZERO, token_bytes: 8192 };
+        let hub_limits = HubLimits {
+            subscriptions: 1,
+            connections_per_user: 0,
+            requests_per_second: 0,
+            request_burst: 1,
+            line: size,
+        };
+        let hub = Hub::new(admission, Tokens::new(keys, rules, 1), Access::Token, hub_limits, true);
+        let producers = Producers::new(ProducerLimits { line: size, answers: size });
+        Server::new(Peers::new(limits, Limits::default()), producers, hub, size)
+    }
+
+    #[test]
+    fn an_event_read_in_the_turn_in_which_a_token_ends_is_not_delivered() {
+        let (key, public) = SigningKey::generate().unwrap();
+        let mut keys = KeySet::new();
+        keys.add_pem(public.as_bytes()).unwrap();
+        let mut server = server(keys);
+        let at = |second: u64| Now { monotonic: Monotonic(1), wall: Wall(second * 1000) };
+        let peer = server.peers.connect(Ipv4Addr::LOCALHOST.into(), at(0).monotonic).unwrap();
+        let mut head = *b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+        server.receive(peer, &mut head, at(0));
+        let token = key.sign(r#"{"exp":10,"data":{"id":"5dad615eae019570fb4647ed"}}"#);
+        let request =
+            format!(r#"{{"auth":"{token}","action":"attach","event":{{"type":"issueUpdate","id":"{ID}"}}}}"#);
+        let mut frame = Vec::new();
+        encode(OpCode::Text, request.as_bytes(), Some([1, 2, 3, 4]), &mut frame);
+        server.receive(peer, &mut frame, at(0));
+        server.advance(at(0));
+
+        let producer = server.producers.connect();
+        let mut socket = Socket(Vec::new());
+        for (second, data) in [(9, "\"before\""), (10, "\"at the end\"")] {
+            let line = format!("{{\"type\":\"issueUpdate\",\"id\":\"{ID}\",\"data\":{data}}}\n");
+            server.receive_lines(producer, line.as_bytes(), at(second));
+            server.advance(at(second));
+            server.flush(&mut socket, at(second));
+        }
+        let said = String::from_utf8_lossy(&socket.0);
+        let ok = said.find(r#""code":0"#).expect("the request is answered");
+        let before = said.find("before").expect("the event is delivered");
+        let lost = said.find(r#""code":2"#).expect("the client is told of its loss");
+        assert!(ok < before && before < lost && !said.contains("at the end"), "{said}");
+    }
 }

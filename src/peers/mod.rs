@@ -200,7 +200,13 @@ impl Peers {
                     self.message_finished(id);
                     application.message(self, id, message, now);
                 }
-                Step::Frame(_) => self.count_frame(id, now.monotonic),
+                Step::Frame(_) => {
+                    // A control frame that ends ends what has begun, unless it stands amid a message (§5.4).
+                    if !connection.is_unfinished() {
+                        self.message_finished(id);
+                    }
+                    self.count_frame(id, now.monotonic);
+                }
                 Step::Upgrade(upgrade) => match application.upgrade(self, id, &upgrade, now) {
                     Ok(()) => {
                         let Peer { connection, outgoing, marks, .. } = &mut self.slab[id.index()];

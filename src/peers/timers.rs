@@ -55,17 +55,7 @@ impl Peers {
         while let Some(id) = self.timers.handshake.pop(now) {
             self.reject(id, Rejection::RequestTimeout, now);
         }
-        while let Some(id) = self.timers.ping.pop(now) {
-            if let Some(peer) = self.get_mut(id)
-                && peer.marks.open
-            {
-                peer.connection.ping(b"", &mut peer.outgoing);
-                peer.marks.awaits_pong = true;
-                self.timers.pong.set(id, now);
-                self.timers.ping.set(id, now);
-                self.mark_dirty(id.index(), Lane::Prompt);
-            }
-        }
+        // Before the next pings: a deadline of one that was answered must not be taken for theirs.
         while let Some(id) = self.timers.pong.pop(now) {
             let Some(peer) = self.get(id).filter(|peer| peer.marks.awaits_pong && peer.marks.open) else {
                 continue;
@@ -76,6 +66,17 @@ impl Peers {
             } else {
                 log::info!(peer:% = self.addresses.get(self.slab[id.index()].address); "no pong, connection dropped");
                 self.drop_peer(id, Ending::NoPong);
+            }
+        }
+        while let Some(id) = self.timers.ping.pop(now) {
+            if let Some(peer) = self.get_mut(id)
+                && peer.marks.open
+            {
+                peer.connection.ping(b"", &mut peer.outgoing);
+                peer.marks.awaits_pong = true;
+                self.timers.pong.set(id, now);
+                self.timers.ping.set(id, now);
+                self.mark_dirty(id.index(), Lane::Prompt);
             }
         }
         while let Some(id) = self.timers.close.pop(now) {
@@ -127,5 +128,87 @@ impl Peers {
         if std::mem::take(&mut self.slab[id.index()].marks.unfinished) {
             self.timers.unfinished.remove(&id.index());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Application;
+    use super::*;
+    use crate::time::{Now, Wall};
+    use crate::websocket::handshake::Upgrade;
+    use crate::websocket::message::{Limits, Message};
+    use std::net::Ipv4Addr;
+
+    /// Lets everybody in and says nothing.
+    struct Doorman;
+
+    impl Application for Doorman {
+        fn upgrade(&mut self, _: &mut Peers, _: PeerId, _: &Upgrade<'_>, _: Now) -> Result<(), Rejection> {
+            Ok(())
+        }
+
+        fn message(&mut self, _: &mut Peers, _: PeerId, _: Message<'_>, _: Now) {}
+
+        fn closed(&mut self, _: PeerId) {}
+    }
+
+    fn at(second: u64) -> Now {
+        Now { monotonic: Monotonic(second * 1000), wall: Wall(0) }
+    }
+
+    /// A peer that has opened its connection at second 0.
+    fn open_peer() -> (Peers, PeerId) {
+        let seconds = Duration::from_secs;
+        let limits = PeerLimits {
+            peers: 1,
+            handshake: seconds(5),
+            message: seconds(10),
+            frames_per_second: 0,
+            ping: seconds(25),
+            pong: seconds(10),
+            close: seconds(5),
+            queue: 1000,
+            queue_soft: 1000,
+            queue_soft_time: seconds(10),
+            queue_unauthenticated: 1000,
+            queue_total: 1000,
+        };
+        let mut peers = Peers::new(limits, Limits::default());
+        let id = peers.connect(Ipv4Addr::LOCALHOST.into(), at(0).monotonic).unwrap();
+        let mut head = *b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+        peers.receive(&mut Doorman, id, &mut head, at(0));
+        (peers, id)
+    }
+
+    #[test]
+    fn s25_the_deadline_of_a_ping_that_was_answered_drops_nobody_though_it_is_looked_at_late() {
+        let (mut peers, id) = open_peer();
+        peers.advance(at(26).monotonic);
+        peers.receive(&mut Doorman, id, &mut [0x8a, 0x80, 0, 0, 0, 0], at(27));
+        // The loop stood still: at once the first ping's deadline and the second ping are due.
+        peers.advance(at(60).monotonic);
+        assert!(peers.is_open(id));
+        // The second one is not answered.
+        peers.advance(at(71).monotonic);
+        peers.settle(&mut Doorman);
+        assert!(!peers.is_open(id));
+    }
+
+    #[test]
+    fn s13_control_frames_that_end_are_no_message_that_does_not() {
+        let (mut peers, id) = open_peer();
+        let (begin, end) = ([0x89, 0x80, 0], [0, 0, 0]);
+        peers.receive(&mut Doorman, id, &mut begin.clone(), at(0));
+        for second in 1..20 {
+            peers.receive(&mut Doorman, id, &mut [end, begin].concat(), at(second));
+            peers.advance(at(second).monotonic);
+            assert!(peers.is_open(id), "second {second}");
+        }
+        // The last one does not end.
+        peers.advance(at(30).monotonic);
+        peers.settle(&mut Doorman);
+        assert!(!peers.is_open(id));
     }
 }

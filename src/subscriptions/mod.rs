@@ -124,7 +124,7 @@ impl Subscriptions {
         };
         let Entry { session, lease: standing, .. } = self.subscriptions[key.index()];
         let same_owner = self.sessions[session.index()].user == user;
-        if same_owner && self.leases.get(standing).ends >= lease.ends {
+        if same_owner && self.leases.get(standing).ends > lease.ends {
             return false;
         }
         self.leases.release(&mut self.subscriptions, key);

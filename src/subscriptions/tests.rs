@@ -151,7 +151,7 @@ proptest! {
                     let new = real.attach(peer, wanted.user, wanted.topic, lease);
                     let standing = model.get(&name(&wanted));
                     prop_assert_eq!(new, standing.is_none());
-                    if !standing.is_some_and(|it| it.user == wanted.user && it.lease.ends >= lease.ends) {
+                    if !standing.is_some_and(|it| it.user == wanted.user && it.lease.ends > lease.ends) {
                         model.insert(name(&wanted), wanted);
                     }
                 }
@@ -191,6 +191,19 @@ proptest! {
             }
             agrees(&real, &model);
         }
+    }
+}
+
+#[test]
+fn a_renewal_up_to_the_same_moment_rests_on_the_new_key() {
+    let (peer, owner) = (PeerId::new(0, 1), user(1));
+    for ends in [Wall(7), Wall::NEVER] {
+        let mut real = Subscriptions::new();
+        for by in [1, 2] {
+            real.attach(peer, owner, topic(0, owner), Lease { ends, key: key(by) });
+        }
+        real.end_where(|it| (it.lease.key == key(1)).then_some(()), |it, ()| panic!("{it:?} rests on key 2"));
+        assert_eq!(real.count_of_peer(peer), 1);
     }
 }
 

@@ -1,0 +1,185 @@
+//! What goes wrong in an episode: each kind with a name, how often it strikes, and how often it did.
+
+use crate::random::Random;
+
+/// A kind of fault. What it does is said where it is done; [`Faults::happened`] counts it when it has an effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Fault {
+    // A peer's input.
+    CutInput,
+    InvalidFrame,
+    InvalidUtf8,
+    OversizedMessage,
+    TooManyFragments,
+    UnfinishedMessage,
+    BadClose,
+    PingFlood,
+    UnreadPongs,
+    UnaskedPong,
+    EmptyFrameFlood,
+    RequestFlood,
+    BadTokenFlood,
+    BadRequest,
+    BadHead,
+    SlowHead,
+    SlotsFull,
+    // A peer's output and its transport.
+    ShortWrite,
+    SpuriousBlock,
+    BlockedWriter,
+    QueueFull,
+    NothingRead,
+    BudgetReached,
+    WriteError,
+    Reset,
+    EndOfStream,
+    UnansweredPing,
+    UnansweredClose,
+    CloseInFanOut,
+    SlotReuse,
+    StaleEvent,
+    // The clocks.
+    WallForward,
+    WallBack,
+    MonotonicJump,
+    // Rights.
+    TokenExpiry,
+    RevokedUser,
+    RevokedEvent,
+    AccessChange,
+    KeyChange,
+    // Producers.
+    CutLine,
+    LastLineUnended,
+    CutJson,
+    OversizedLine,
+    BadLine,
+    UnreadAnswers,
+    ProducerWaits,
+    // The server.
+    Drain,
+    SecondStop,
+}
+
+impl Fault {
+    pub(crate) const COUNT: usize = Self::SecondStop as usize + 1;
+
+    /// How often it strikes, of a thousand chances, in an episode that has it.
+    const fn rate(self) -> usize {
+        match self {
+            Self::CutInput => 120,
+            Self::ShortWrite => 60,
+            Self::SpuriousBlock => 30,
+            Self::WriteError | Self::Reset | Self::EndOfStream | Self::CloseInFanOut => 4,
+            Self::BlockedWriter => 60,
+            Self::UnaskedPong => 40,
+            Self::PingFlood | Self::EmptyFrameFlood => 10,
+            Self::BadRequest => 40,
+            Self::WallForward | Self::WallBack | Self::MonotonicJump => 40,
+            Self::RevokedUser | Self::RevokedEvent => 15,
+            Self::AccessChange | Self::KeyChange => 50,
+            Self::StaleEvent => 300,
+            Self::BadLine => 40,
+            Self::OversizedLine | Self::CutLine | Self::LastLineUnended | Self::CutJson => 8,
+            Self::UnreadAnswers => 100,
+            _ => 50,
+        }
+    }
+}
+
+/// An episode's faults.
+#[derive(Debug)]
+pub(crate) struct Faults {
+    rates: [usize; Fault::COUNT],
+    pub(crate) counts: [u64; Fault::COUNT],
+}
+
+impl Faults {
+    /// A choice of faults: about two thirds of all kinds, and `focus` eight times as often as usual.
+    pub(crate) fn new(random: &mut Random, focus: &[Fault]) -> Self {
+        let mut rates = [0; Fault::COUNT];
+        for fault in ALL {
+            let rate = if random.chance(666) { fault.rate() } else { 0 };
+            rates[fault as usize] = if focus.contains(&fault) { (fault.rate() * 8).min(700) } else { rate };
+        }
+        Self { rates, counts: [0; Fault::COUNT] }
+    }
+
+    /// No more of any.
+    pub(crate) const fn end(&mut self) {
+        self.rates = [0; Fault::COUNT];
+    }
+
+    /// Whether the fault strikes now.
+    pub(crate) const fn strikes(&self, fault: Fault, random: &mut Random) -> bool {
+        self.rates[fault as usize] > 0 && random.chance(self.rates[fault as usize])
+    }
+
+    /// Whether the fault strikes now; it is counted at once.
+    pub(crate) const fn strike(&mut self, fault: Fault, random: &mut Random) -> bool {
+        let strikes = self.strikes(fault, random);
+        if strikes {
+            self.happened(fault);
+        }
+        strikes
+    }
+
+    pub(crate) const fn happened(&mut self, fault: Fault) {
+        self.counts[fault as usize] += 1;
+    }
+}
+
+pub(crate) const ALL: [Fault; Fault::COUNT] = {
+    use Fault::*;
+    [
+        CutInput,
+        InvalidFrame,
+        InvalidUtf8,
+        OversizedMessage,
+        TooManyFragments,
+        UnfinishedMessage,
+        BadClose,
+        PingFlood,
+        UnreadPongs,
+        UnaskedPong,
+        EmptyFrameFlood,
+        RequestFlood,
+        BadTokenFlood,
+        BadRequest,
+        BadHead,
+        SlowHead,
+        SlotsFull,
+        ShortWrite,
+        SpuriousBlock,
+        BlockedWriter,
+        QueueFull,
+        NothingRead,
+        BudgetReached,
+        WriteError,
+        Reset,
+        EndOfStream,
+        UnansweredPing,
+        UnansweredClose,
+        CloseInFanOut,
+        SlotReuse,
+        StaleEvent,
+        WallForward,
+        WallBack,
+        MonotonicJump,
+        TokenExpiry,
+        RevokedUser,
+        RevokedEvent,
+        AccessChange,
+        KeyChange,
+        CutLine,
+        LastLineUnended,
+        CutJson,
+        OversizedLine,
+        BadLine,
+        UnreadAnswers,
+        ProducerWaits,
+        Drain,
+        SecondStop,
+    ]
+};

@@ -1,0 +1,184 @@
+//! The whole server without its sockets, played from a seed on a fake clock, and judged by an oracle of its own.
+//!
+//! What is simulated, what the oracle knows, and how a seed is replayed: `README.md` beside this file.
+
+mod clients;
+mod faults;
+mod frames;
+mod ledger;
+mod listener;
+mod names;
+mod producers;
+mod random;
+mod rate;
+mod subscription;
+mod tokens;
+mod wires;
+mod world;
+
+use faults::{ALL, Fault};
+use std::env;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use world::{Outcome, Plan, World};
+
+/// Seeds that are played unless the environment says how many (`SEEDS`), from which on (`FROM`), or which one (`SEED`).
+const SEEDS: u64 = 500;
+
+/// Seeds played for a row of faults.
+const SEEDS_A_ROW: u64 = 12;
+
+#[test]
+fn nobody_misses_anything_and_nobody_hears_what_is_not_his() {
+    let seeds = match (number("SEED"), number("FROM"), number("SEEDS")) {
+        (Some(seed), ..) => seed..seed + 1,
+        (None, from, seeds) => from.unwrap_or(0)..from.unwrap_or(0) + seeds.unwrap_or(SEEDS),
+    };
+    let outcome = play_all(seeds.clone(), &[]);
+    report(&outcome, &seeds);
+    if seeds == (0..SEEDS) {
+        let missing: Vec<_> = ALL.into_iter().filter(|&fault| outcome.faults[fault as usize] == 0).collect();
+        assert!(missing.is_empty(), "these faults never happened: {missing:?}");
+    }
+}
+
+#[test]
+fn a_seed_gives_the_same_bytes_each_time() {
+    for seed in 0..8 {
+        assert_eq!(play(Plan::of(seed)).unwrap(), play(Plan::of(seed)).unwrap(), "seed {seed}");
+    }
+}
+
+#[test]
+fn s13_fragments_without_end_or_measure_close_their_sender_only() {
+    row(&[
+        Fault::TooManyFragments,
+        Fault::OversizedMessage,
+        Fault::UnfinishedMessage,
+        Fault::EmptyFrameFlood,
+    ]);
+}
+
+#[test]
+fn s16_of_pongs_that_are_not_read_only_the_latest_is_kept() {
+    row(&[Fault::PingFlood, Fault::BlockedWriter, Fault::SpuriousBlock, Fault::UnreadPongs]);
+}
+
+#[test]
+fn s18_closes_are_answered_and_who_does_not_answer_one_is_dropped() {
+    row(&[Fault::BadClose, Fault::UnansweredClose]);
+}
+
+#[test]
+fn s20_a_secret_never_reaches_another_peer() {
+    let outcome = row(&[Fault::ShortWrite, Fault::SpuriousBlock, Fault::SlotReuse, Fault::Reset]);
+    assert!(outcome.secrets > 0, "nobody heard his own secret either");
+}
+
+#[test]
+fn s21_who_does_not_read_is_closed() {
+    row(&[Fault::BlockedWriter, Fault::QueueFull, Fault::NothingRead]);
+}
+
+#[test]
+fn s23_the_fullest_are_closed_when_all_queues_together_are_full() {
+    row(&[Fault::BlockedWriter, Fault::BudgetReached]);
+}
+
+#[test]
+fn s28_closed_in_its_own_fan_out_and_the_slot_given_to_another() {
+    row(&[Fault::CloseInFanOut, Fault::WriteError, Fault::SlotReuse, Fault::StaleEvent]);
+}
+
+#[test]
+fn s29_every_event_read_after_an_attach_was_answered_is_delivered() {
+    assert!(row(&[Fault::CutInput]).races > 0, "no attach raced with an event");
+}
+
+#[test]
+fn s34_the_wall_clock_ends_tokens_and_the_monotonic_clock_rules_timers() {
+    row(&[Fault::WallForward, Fault::WallBack, Fault::MonotonicJump, Fault::TokenExpiry]);
+}
+
+#[test]
+fn s37_bad_tokens_in_a_row_close_their_sender() {
+    row(&[Fault::BadTokenFlood]);
+}
+
+#[test]
+fn s39_too_many_requests_are_refused_and_then_close_their_sender() {
+    row(&[Fault::RequestFlood]);
+}
+
+#[test]
+fn s44_a_cut_line_is_dropped_and_a_last_line_without_its_end_is_taken() {
+    row(&[Fault::CutLine, Fault::LastLineUnended, Fault::CutJson, Fault::CutInput]);
+}
+
+#[test]
+fn s50_what_was_not_read_or_written_to_the_end_is_not_forgotten() {
+    let outcome = row(&[Fault::CutInput, Fault::ShortWrite, Fault::SpuriousBlock, Fault::BlockedWriter]);
+    assert!(outcome.unfinished_reads > 0, "every read emptied its socket");
+}
+
+/// Plays some small episodes in which these faults are frequent, and sees to it that each of them happened.
+fn row(faults: &'static [Fault]) -> Outcome {
+    let first = 1_000_000 * (1 + faults[0] as u64);
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => first..first + number("SEEDS").unwrap_or(SEEDS_A_ROW),
+    };
+    let outcome = play_all(seeds, faults);
+    for &fault in faults {
+        assert!(outcome.faults[fault as usize] > 0, "{fault:?} never happened");
+    }
+    outcome
+}
+
+/// Plays these seeds, and sums up what came of them.
+fn play_all(seeds: Range<u64>, focus: &'static [Fault]) -> Outcome {
+    let trace = env::var_os("TRACE").is_some();
+    let mut sum = Outcome { faults: vec![0; Fault::COUNT], ..Outcome::default() };
+    for seed in seeds {
+        let plan =
+            Plan { trace, ..if focus.is_empty() { Plan::of(seed) } else { Plan::of_row(seed, focus) } };
+        let outcome = play(plan).unwrap_or_else(|error| {
+            let test = std::thread::current().name().unwrap_or_default().to_owned();
+            panic!(
+                "seed {seed}: {error}\nonce more, step by step: SEED={seed} TRACE=1 cargo test --test simulation \
+                 {test} -- --nocapture"
+            )
+        });
+        sum.add(&outcome);
+    }
+    sum
+}
+
+/// Plays one episode. A panic of the server is a finding like any other.
+fn play(plan: Plan) -> Result<Outcome, String> {
+    catch_unwind(AssertUnwindSafe(|| World::new(plan).run())).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(format!("panic: {}", text.unwrap_or("of another kind")))
+    })
+}
+
+/// Says what was played.
+fn report(outcome: &Outcome, seeds: &Range<u64>) {
+    let large = seeds.clone().filter(|&seed| Plan::of(seed).clients >= 200).count();
+    let Outcome { events, races, secrets, turns, clients, .. } = outcome;
+    println!(
+        "{} seeds, {large} of them with 200 clients or more (at once: up to {clients}), {turns} turns, {events} events \
+         heard, {races} attachments in a race, {secrets} secrets heard",
+        seeds.end - seeds.start
+    );
+    for fault in ALL {
+        println!("{:>9}  {fault:?}", outcome.faults[fault as usize]);
+    }
+}
+
+/// A number from the environment.
+fn number(name: &str) -> Option<u64> {
+    let text = env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}, not a number")))
+}

@@ -1,0 +1,80 @@
+//! The small world that everything is about: users, objects, event types, and the topics made of them, all numbered.
+
+use std::sync::LazyLock;
+
+pub(crate) const USERS: usize = 64;
+pub(crate) const OBJECTS: usize = 12;
+/// The event types of the contract; [`NOTIFICATION`] is the personal one.
+pub(crate) const KINDS: [&str; 5] =
+    ["issueUpdate", "notification", "datasetUpdate", "uploadFile", "downloadFile"];
+pub(crate) const NOTIFICATION: usize = 1;
+/// Those that an access file decides by the object.
+pub(crate) const DATASET_KINDS: [usize; 3] = [2, 3, 4];
+pub(crate) const TOPICS: usize = KINDS.len() * OBJECTS + USERS * (OBJECTS + 1);
+
+/// What stands before a user's id where only that user may read it.
+pub(crate) const SECRET: &str = "secret of ";
+
+/// What can be subscribed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Topic {
+    /// A type's events about an object.
+    Object(usize, usize),
+    /// A user's notifications: all, or those with this id.
+    Notes(usize, Option<usize>),
+}
+
+/// What a request or an event is about: a type and an object, which only a notification may lack.
+pub(crate) type Subject = (usize, Option<usize>);
+
+impl Topic {
+    /// What `user` means by `subject`.
+    pub(crate) const fn of(user: usize, (kind, object): Subject) -> Self {
+        match object {
+            _ if kind == NOTIFICATION => Self::Notes(user, object),
+            Some(object) => Self::Object(kind, object),
+            None => panic!("only a notification may lack its object"),
+        }
+    }
+
+    /// The topic's place among all [`TOPICS`].
+    pub(crate) const fn index(self) -> usize {
+        match self {
+            Self::Object(kind, object) => kind * OBJECTS + object,
+            Self::Notes(user, object) => {
+                let place = match object {
+                    None => 0,
+                    Some(object) => 1 + object,
+                };
+                KINDS.len() * OBJECTS + user * (OBJECTS + 1) + place
+            }
+        }
+    }
+
+    pub(crate) const fn subject(self) -> Subject {
+        match self {
+            Self::Object(kind, object) => (kind, Some(object)),
+            Self::Notes(_, object) => (NOTIFICATION, object),
+        }
+    }
+}
+
+/// The 24 hex digits of a user's id.
+pub(crate) fn user_id(user: usize) -> &'static str {
+    &IDS.0[user]
+}
+
+/// The 24 hex digits of an object's id; of none, the empty text.
+pub(crate) fn object_id(object: Option<usize>) -> &'static str {
+    object.map_or("", |object| &IDS.1[object])
+}
+
+/// The object with this id; `None` if there is none, and for the empty text no object.
+pub(crate) fn object_of(id: &str) -> Option<Option<usize>> {
+    if id.is_empty() { Some(None) } else { IDS.1.iter().position(|known| known == id).map(Some) }
+}
+
+static IDS: LazyLock<(Vec<String>, Vec<String>)> = LazyLock::new(|| {
+    let ids = |first: &str, count| (0..count).map(|number| format!("{first}{number:04x}")).collect();
+    (ids("5dad615eae019570fb46", USERS), ids("610217e481f6fc547362", OBJECTS))
+});

@@ -1,0 +1,324 @@
+//! The producers: what they write, how they end, and what they are answered.
+
+use crate::clients::End;
+use crate::faults::{Fault, Faults};
+use crate::ledger::{Ledger, message};
+use crate::listener::Verdict;
+use crate::names::{KINDS, NOTIFICATION, OBJECTS, SECRET, Subject, USERS, object_id, user_id};
+use crate::random::Random;
+use crate::wires::Wire;
+use airlay::producers::ProducerId;
+use std::collections::VecDeque;
+
+/// The longest line the server takes, and the answers it keeps for a producer that does not read them.
+pub(crate) const LINE: usize = 2048;
+pub(crate) const ANSWERS: usize = 1000;
+/// No answer is longer.
+const LONGEST_ANSWER: usize = 200;
+
+/// One producer and its connection.
+#[derive(Debug)]
+pub(crate) struct Producer {
+    pub(crate) number: usize,
+    pub(crate) id: ProducerId,
+    /// All it has written, and how much of it has come to the server's socket and has been read from there.
+    pub(crate) out: Vec<u8>,
+    pub(crate) arrived: usize,
+    pub(crate) given: usize,
+    /// Its lines: each is known to the server when it has been given that many bytes.
+    pub(crate) lines: VecDeque<(usize, Line)>,
+    pub(crate) line: u64,
+    pub(crate) end: Option<End>,
+    pub(crate) end_has_arrived: bool,
+    /// The server knows that no more comes.
+    pub(crate) is_ended: bool,
+    pub(crate) answers: Wire,
+    pub(crate) is_readable: bool,
+    /// For how many turns it does not read its answers.
+    pub(crate) stalled: usize,
+    /// What it has been answered that makes no whole line yet.
+    held: Vec<u8>,
+    /// The answers that are due, and whether so many wait before each that it may be lost.
+    expected: VecDeque<(Answer, bool)>,
+    /// Answers that were skipped.
+    pub(crate) lost: u64,
+    pub(crate) random: Random,
+}
+
+/// What a line says.
+#[derive(Clone, Debug)]
+pub(crate) enum Line {
+    Event {
+        number: usize,
+        ack: Option<u64>,
+    },
+    Revoke {
+        user: usize,
+        subject: Option<Subject>,
+        ack: Option<u64>,
+    },
+    /// It cannot be taken; this is its number.
+    Bad(u64),
+}
+
+/// An answer that is due.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// The event was queued for so many, at least and at most.
+    Taken {
+        ack: u64,
+        least: usize,
+        most: usize,
+    },
+    Refused(u64),
+}
+
+impl Producer {
+    pub(crate) const fn new(number: usize, id: ProducerId, answers: Wire, random: Random) -> Self {
+        Self {
+            number,
+            id,
+            out: Vec::new(),
+            arrived: 0,
+            given: 0,
+            lines: VecDeque::new(),
+            line: 1,
+            end: None,
+            end_has_arrived: false,
+            is_ended: false,
+            answers,
+            is_readable: false,
+            stalled: 0,
+            held: Vec::new(),
+            expected: VecDeque::new(),
+            lost: 0,
+            random,
+        }
+    }
+
+    /// Writes some lines.
+    pub(crate) fn act(&mut self, ledger: &mut Ledger, faults: &mut Faults) {
+        if self.end.is_some() {
+            return;
+        }
+        for _ in 0..self.random.between(1, 6) {
+            match self.random.below(10) {
+                // Several of one topic in a row, which the server joins.
+                0..2 => {
+                    let subject = self.subject();
+                    (0..self.random.between(2, 5)).for_each(|_| self.event(subject, ledger));
+                }
+                2 => {
+                    self.out.extend_from_slice(self.random.pick::<&[u8]>(&[b"\n", b"\r\n"]));
+                    self.line += 1;
+                }
+                _ => {
+                    let subject = self.subject();
+                    self.event(subject, ledger);
+                }
+            }
+            self.misbehave(ledger, faults);
+            if self.end.is_some() {
+                return;
+            }
+        }
+    }
+
+    fn misbehave(&mut self, ledger: &mut Ledger, faults: &mut Faults) {
+        if faults.strikes(Fault::RevokedUser, &mut self.random) {
+            self.revoke(None);
+        }
+        if faults.strikes(Fault::RevokedEvent, &mut self.random) {
+            let subject = self.subject();
+            self.revoke(Some(subject));
+        }
+        if faults.strike(Fault::BadLine, &mut self.random) {
+            self.bad_line();
+        }
+        if faults.strike(Fault::OversizedLine, &mut self.random) {
+            let begin = self.out.len();
+            self.out.extend(std::iter::repeat_n(b'x', LINE + self.random.between(1, LINE)));
+            self.lines.push_back((begin + LINE + 1, Line::Bad(self.line)));
+            self.end_line();
+        }
+        if faults.strike(Fault::LastLineUnended, &mut self.random) {
+            let subject = self.subject();
+            self.event(subject, ledger);
+            // Without its line feed, and a `\r` in front of it, it is a line all the same.
+            while self.out.pop_if(|byte| matches!(byte, b'\r' | b'\n')).is_some() {}
+            if let Some((end, _)) = self.lines.back_mut() {
+                *end = self.out.len();
+            }
+            self.end = Some(End::EndOfStream);
+        } else if faults.strike(Fault::CutJson, &mut self.random) {
+            self.out.extend_from_slice(b"{\"type\":\"issueUpdate\",\"id\":");
+            self.lines.push_back((self.out.len(), Line::Bad(self.line)));
+            self.end = Some(End::EndOfStream);
+        } else if faults.strike(Fault::CutLine, &mut self.random) {
+            // What would be a whole line does not count if the connection broke behind it.
+            let text = format!(r#"{{"type":"issueUpdate","id":"{}","data":"cut"}}"#, object_id(Some(0)));
+            let length = self.random.between(1, text.len());
+            self.out.extend_from_slice(&text.as_bytes()[..length]);
+            self.end = Some(End::Reset);
+        }
+    }
+
+    /// Writes an event.
+    pub(crate) fn event(&mut self, subject: Subject, ledger: &mut Ledger) {
+        let (kind, object) = subject;
+        let number = ledger.events.len();
+        let users = self.users(subject);
+        let data = match (self.random.below(12), users.as_deref()) {
+            // What only one user may read.
+            (0..6, Some(&[user])) => format!(r#"{{"n":{number},"text":"{SECRET}{}"}}"#, user_id(user)),
+            (0, _) => format!(r#"{{"n":{number},"text":"{}"}}"#, "x".repeat(self.random.below(1200))),
+            (1, _) => format!("{{\"n\":{number},\"a\" : [ 1 ,\t2 ] }}"),
+            (2, _) => format!(r#"{{"n":{number},"text":"\u0000 é … 𝄞"}}"#),
+            _ => format!(r#"{{"n":{number}}}"#),
+        };
+        let (ack, ack_text) = self.ack();
+        let id = match object {
+            Some(object) => format!(r#""id":"{}","#, object_id(Some(object))),
+            None => String::new(),
+        };
+        let listed = match &users {
+            _ if kind != NOTIFICATION => String::new(),
+            None => r#""users":"*","#.into(),
+            Some(users) => {
+                let quoted: Vec<String> =
+                    users.iter().map(|&user| format!("\"{}\"", user_id(user))).collect();
+                format!(r#""users":[{}],"#, quoted.join(","))
+            }
+        };
+        let line = format!(r#"{{{ack_text}"type":"{}",{id}{listed}"data":{data}}}"#, KINDS[kind]);
+        ledger.write_event(subject, users, message(subject, &data));
+        self.out.extend_from_slice(line.as_bytes());
+        self.end_line();
+        self.lines.push_back((self.out.len(), Line::Event { number, ack }));
+    }
+
+    /// Whom a notification is for.
+    fn users(&mut self, (kind, _): Subject) -> Option<Vec<usize>> {
+        if kind != NOTIFICATION || self.random.chance(100) {
+            return None;
+        }
+        let mut users: Vec<usize> =
+            (0..self.random.between(1, 4)).map(|_| self.random.below(USERS)).collect();
+        users.sort_unstable();
+        users.dedup();
+        Some(users)
+    }
+
+    fn revoke(&mut self, subject: Option<Subject>) {
+        let user = self.random.below(USERS);
+        let (ack, ack_text) = self.ack();
+        let event = subject.map_or_else(String::new, |(kind, object)| {
+            format!(r#","event":{{"type":"{}","id":"{}"}}"#, KINDS[kind], object_id(object))
+        });
+        let line = format!(r#"{{{ack_text}"control":"revoke","user":"{}"{event}}}"#, user_id(user));
+        self.out.extend_from_slice(line.as_bytes());
+        self.end_line();
+        self.lines.push_back((self.out.len(), Line::Revoke { user, subject, ack }));
+    }
+
+    fn bad_line(&mut self) {
+        let id = object_id(Some(1));
+        let bad: [Vec<u8>; 9] = [
+            b"{".into(),
+            b"nonsense".into(),
+            b"[]".into(),
+            b"{\"type\":\"issueUpdate\",\"data\":\"\xff\"}".into(),
+            b"\0".into(),
+            br#"{"type":"issueUpdate"}"#.into(),
+            br#"{"type":"notification","data":1}"#.into(),
+            format!(r#"{{"type":"nothing","id":"{id}"}}"#).into(),
+            format!(r#"{{"type":"issueUpdate","id":"{id}","users":[]}}"#).into(),
+        ];
+        let line = self.random.pick(&bad).clone();
+        self.out.extend_from_slice(&line);
+        let number = self.line;
+        self.end_line();
+        self.lines.push_back((self.out.len(), Line::Bad(number)));
+    }
+
+    fn ack(&mut self) -> (Option<u64>, String) {
+        if !self.random.chance(200) {
+            return (None, String::new());
+        }
+        let ack = self.line + 1_000_000 * (self.number as u64 + 1);
+        (Some(ack), format!("\"ack\":{ack},"))
+    }
+
+    fn end_line(&mut self) {
+        if self.random.chance(100) {
+            self.out.push(b'\r');
+        }
+        self.out.push(b'\n');
+        self.line += 1;
+    }
+
+    fn subject(&mut self) -> Subject {
+        match self.random.below(16) {
+            0 => (0, Some(0)),
+            1..4 => (NOTIFICATION, None),
+            4..6 => (NOTIFICATION, Some(self.random.below(OBJECTS))),
+            _ => match self.random.below(KINDS.len()) {
+                NOTIFICATION => (0, Some(self.random.below(OBJECTS))),
+                kind => (kind, Some(self.random.below(OBJECTS))),
+            },
+        }
+    }
+
+    /// An answer will be due.
+    pub(crate) fn expect(&mut self, answer: Answer) {
+        let may_be_lost = self.expected.len() * LONGEST_ANSWER >= ANSWERS;
+        self.expected.push_back((answer, may_be_lost));
+    }
+
+    /// Reads what it was answered.
+    pub(crate) fn hear(&mut self) -> Verdict {
+        self.held.append(&mut self.answers.written);
+        let Some(last) = self.held.iter().rposition(|&byte| byte == b'\n') else { return Ok(()) };
+        let lines: Vec<u8> = self.held.drain(..=last).collect();
+        let lines = String::from_utf8(lines).map_err(|_| "an answer that is no text")?;
+        lines.lines().try_for_each(|line| self.answered(line))
+    }
+
+    fn answered(&mut self, line: &str) -> Verdict {
+        while let Some((answer, may_be_lost)) = self.expected.pop_front() {
+            match answer {
+                Answer::Taken { ack, least, most } => {
+                    let before =
+                        format!(r#"{{"ack":{ack},"status":200,"message":"Ok","code":0,"subscribers":"#);
+                    if let Some(rest) = line.strip_prefix(&before) {
+                        let count: usize =
+                            rest.strip_suffix('}').and_then(|count| count.parse().ok()).unwrap_or(usize::MAX);
+                        let is_right = (least..=most).contains(&count);
+                        return if is_right {
+                            Ok(())
+                        } else {
+                            Err(format!("{line}: they are {least} to {most}"))
+                        };
+                    }
+                }
+                Answer::Refused(number) => {
+                    if line.starts_with(r#"{"status":400,"#)
+                        && line.ends_with(&format!(r#","code":5,"line":{number}}}"#))
+                    {
+                        return Ok(());
+                    }
+                }
+            }
+            if !may_be_lost {
+                return Err(format!("answered with {line} in place of {answer:?}"));
+            }
+            self.lost += 1;
+        }
+        Err(format!("an answer to nothing: {line}"))
+    }
+
+    /// How many answers have not come.
+    pub(crate) fn missing(&self) -> usize {
+        self.expected.len()
+    }
+}
