@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn an_idle_peer_costs_no_more_with_compression_than_without() {
-        assert!(size_of::<Peer>() <= 72, "{}", size_of::<Peer>());
+        assert!(size_of::<Peer>() <= 48, "{}", size_of::<Peer>());
         let mut peers = peers(&[PLAIN, USUAL, SMALL]);
         for slot in 0..3 {
             peers.deliver(slot, &mut messages(&"0123456789".repeat(10)), Lane::Prompt, NOW.monotonic);
