@@ -39,14 +39,14 @@ fn random_streams_mean_the_same_to_tungstenite() {
                  DIFFERENTIAL_STREAMS=1): {difference}\n{case:x?}"
             )
         });
-        *ends.entry(compared.end).or_insert(0_u64) += 1;
+        // The codes of applications are all the same to us.
+        *ends.entry(compared.end.map(|code| code.min(3000))).or_insert(0_u64) += 1;
         if let Some(difference) = compared.difference {
             *counts.entry(difference).or_insert(0_u64) += 1;
         }
     }
-    println!(
-        "{streams} streams of seed {seed}; close codes (None: still open, or none given): {ends:?}; listed differences: {counts:?}"
-    );
+    println!("{streams} streams of seed {seed} agree but for what is listed: {counts:?}");
+    println!("close codes (none: still open, or none given; 3000: and above): {ends:?}");
     if streams >= 10_000 {
         let missing: Vec<_> = Difference::ALL.iter().filter(|known| !counts.contains_key(known)).collect();
         assert!(missing.is_empty(), "{missing:?} did not occur: is it one still?");

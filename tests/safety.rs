@@ -66,9 +66,6 @@ const ROWS: [&str; 53] = [
     "a wrong configuration, at the start and later",
 ];
 
-/// Rows whose tests are still to come. None is to stay here.
-const WITHOUT_TEST: &[usize] = &[20, 28, 34, 50];
-
 /// Where tests are looked for.
 const FOLDERS: [&str; 5] = ["src", "tests", "fuzz", "benches", "clients"];
 
@@ -88,7 +85,7 @@ const LEVELS: [(&str, &str); 8] = [
 fn each_row_has_a_test_and_safety_md_names_them() {
     let tests = tests();
     let without: Vec<usize> = (1..=ROWS.len()).filter(|row| !tests.contains_key(row)).collect();
-    assert_eq!(without, WITHOUT_TEST, "the rows without a test are not those of WITHOUT_TEST");
+    assert!(without.is_empty(), "rows without a test: {without:?}");
     let beyond: Vec<&usize> = tests.keys().filter(|row| !(1..=ROWS.len()).contains(*row)).collect();
     assert!(beyond.is_empty(), "tests named after rows that are none: {beyond:?}");
 

@@ -14,6 +14,7 @@ mod counts;
 mod deadlines;
 mod delivery;
 mod drain;
+mod floods;
 mod id;
 mod settings;
 mod shared;
@@ -35,6 +36,7 @@ use crate::websocket::outgoing::Outgoing;
 use addresses::{AddressKey, Addresses};
 use delivery::Delivery;
 use drain::Drain;
+use floods::FrameCount;
 use slab::Slab;
 use std::net::IpAddr;
 use timers::Timers;
@@ -75,13 +77,6 @@ struct Peer {
     stage: Stage,
     marks: Marks,
     frames: FrameCount,
-}
-
-/// The frames without a message that have come from a peer in one second of the clock.
-#[derive(Clone, Copy, Debug, Default)]
-struct FrameCount {
-    second: u16,
-    count: u16,
 }
 
 /// How far a peer's transport has come.
@@ -251,26 +246,6 @@ impl Peers {
         self.mark_dirty(id.index(), Lane::Prompt);
     }
 
-    /// Counts a frame without a message. Too many in one second are a flood: a ping costs more than a message of a few
-    /// bytes, and no rate of requests is kept for it.
-    fn count_frame(&mut self, id: PeerId, now: Monotonic) {
-        self.counts.other_frames += 1;
-        let peer = &mut self.slab[id.index()];
-        #[expect(clippy::cast_possible_truncation, reason = "enough to tell a second from those around it")]
-        let second = (now.0 / 1000) as u16;
-        if peer.frames.second != second {
-            peer.frames = FrameCount { second, count: 0 };
-        }
-        peer.frames.count = peer.frames.count.saturating_add(1);
-        let limit = self.limits.frames_per_second;
-        if peer.marks.contains(Marks::OPEN) && limit > 0 && u32::from(peer.frames.count) > limit {
-            log::info!(peer:% = self.addresses.get(peer.address); "too many frames without a message");
-            self.close_now(id, CloseReason::TooManyFrames, now);
-            // Its Close is not waited for: what still comes is not looked at any more.
-            self.slab[id.index()].stage = Stage::Finishing;
-        }
-    }
-
     /// The peer's stream has ended, or its socket failed: no more is read or written.
     pub fn disconnect(&mut self, id: PeerId) {
         self.drop_peer(id, Ending::Lost);
@@ -314,6 +289,8 @@ impl Peers {
     fn closing(&mut self, id: PeerId, ending: Ending, now: Monotonic) {
         self.timers.close.set(id, now);
         self.mark_dirty(id.index(), Lane::Prompt);
+        // Its own Close and the end of its stream are to be read, whatever it was paused for.
+        self.resume(id);
         self.end(id, ending);
     }
 

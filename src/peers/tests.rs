@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::websocket::close::CloseCode;
+use crate::websocket::deflate::WindowBits;
 use crate::websocket::frame::{Frames, OpCode, encode};
 use crate::websocket::handshake::{PageRequest, Upgrade};
 use crate::websocket::message::Message;
@@ -288,6 +289,32 @@ fn s27_a_drain_closes_everybody_in_time_and_nobody_misses_what_comes_before() {
 }
 
 #[test]
+fn each_peer_gets_what_it_negotiated_and_an_idle_one_costs_the_same() {
+    let mut world = World::new(limits());
+    world.peers = world.peers.with_compression_from(100);
+    let offers = ["none", USUAL_OFFER, "permessage-deflate; server_max_window_bits=9", USUAL_OFFER];
+    let peers = offers.map(|offer| world.open_offering(offer));
+    world.deliver(&peers, 99);
+    world.deliver(&peers, 1_000);
+    world.turn();
+    let [plain, usual, small, other] = peers.map(|id| world.written(id));
+    assert_eq!(plain, [frame(99), frame(1_000)].concat());
+    assert_eq!(usual, other);
+    for written in [&usual, &small] {
+        assert_eq!(written[..99], frame(99));
+        assert_eq!(written[99], 0xc1, "a compressed text message");
+        assert!(written.len() < 150);
+    }
+    // What would own something on the heap: a queue that is not empty, a message that has begun.
+    for (id, bits) in peers.into_iter().zip([None, Some(15), Some(9), Some(15)]) {
+        let Peer { outgoing, connection, .. } = &world.peers.slab[id.index()];
+        assert_eq!(connection.deflate().map(WindowBits::get), bits);
+        assert_eq!(format!("{outgoing:?}"), format!("{:?}", Outgoing::default()));
+        assert!(!connection.is_unfinished());
+    }
+}
+
+#[test]
 fn every_connection_is_in_exactly_one_sum() {
     let mut world = World::new(limits());
     let gone = world.connect();
@@ -342,12 +369,18 @@ impl World {
 
     /// An open connection, to which nothing has been written yet.
     fn open(&mut self) -> PeerId {
+        self.open_offering("none")
+    }
+
+    /// The same, made with this offer of an extension.
+    fn open_offering(&mut self, extension: &str) -> PeerId {
         let id = self.connect();
-        self.receive(
-            id,
-            b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+        let head = format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Extensions: {extension}\r\n\r\n"
         );
+        self.receive(id, head.as_bytes());
         assert!(self.peers.is_open(id));
         self.turn();
         self.sockets.written.remove(&id);
@@ -445,6 +478,9 @@ impl Write for TestSockets {
         Ok(())
     }
 }
+
+/// What browsers offer.
+const USUAL_OFFER: &str = "permessage-deflate; client_max_window_bits";
 
 fn limits() -> PeerLimits {
     PeerLimits {

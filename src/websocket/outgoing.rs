@@ -104,6 +104,8 @@ impl Outgoing {
         let (last, queued) = match &mut self.0 {
             Queue::Empty => (None, None),
             Queue::One(chunk) => (Some(chunk), None),
+            // A Close must be the last frame, so nothing is joined to what goes out before the pong.
+            Queue::Many(many) if many.pong.is_some() && many.chunks.len() == 1 => (None, None),
             Queue::Many(many) => (many.chunks.back_mut(), Some(&mut many.queued)),
         };
         if let Some(last) = last.and_then(Frames::get_mut)
@@ -485,6 +487,21 @@ mod tests {
         }
         drain(&mut queue, &mut writer, usize::MAX);
         assert_eq!(writer.written, [&message[..], &pongs[9], &message].concat());
+    }
+
+    #[test]
+    fn s16_what_is_queued_after_a_pong_goes_out_after_it() {
+        let (message, pong, close) =
+            (frame(OpCode::Text, 20), frame(OpCode::Pong, 3), frame(OpCode::Close, 2));
+        let mut queue = Outgoing::default();
+        queue.push_bytes(&message);
+        let mut writer = Scripted { script: [Ok(1), Err(ErrorKind::WouldBlock)].into(), written: Vec::new() };
+        assert_eq!(queue.write_to(&mut writer, usize::MAX).unwrap(), Flush::Blocked);
+        queue.push_pong(&pong);
+        queue.push_bytes(&close);
+        check(&queue);
+        drain(&mut queue, &mut writer, usize::MAX);
+        assert_eq!(writer.written, [message, pong, close].concat());
     }
 
     #[test]

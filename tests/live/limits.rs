@@ -1,10 +1,13 @@
 //! What one client may cost, and that the others do not pay for it. (The limits in time and in numbers are tested one by
 //! one on a clock of the tests' own, in `src/peers/tests.rs`.)
 
+use crate::support::http::{exchange, upgrade};
 use crate::support::server::field;
-use crate::support::{Client, ISSUE, Metrics, OBJECT, Producer, Setup, USER, event, good_token};
+use crate::support::{
+    Client, ISSUE, Metrics, OBJECT, Producer, Server, Setup, USER, event, good_token, reply, request,
+};
 use socket2::SockRef;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use tungstenite::Message;
 
 #[test]
@@ -52,7 +55,7 @@ fn s21_a_tenth_that_stopped_reading_is_closed_and_named_and_the_others_lose_noth
     let mut stopped: Vec<Client> = (0..3).map(|_| subscribe()).collect();
     for client in &mut stopped {
         // So that little fits between the server and a client that does not read.
-        SockRef::from(&*client.stream()).set_recv_buffer_size(4096).unwrap();
+        SockRef::from(&*client.stream()).set_recv_buffer_size(4096).expect("a smaller buffer");
     }
     let mut reading: Vec<Client> = (0..27).map(|_| subscribe()).collect();
     let mut producer = Producer::connect(&server);
@@ -88,25 +91,36 @@ fn s21_a_tenth_that_stopped_reading_is_closed_and_named_and_the_others_lose_noth
 
 #[test]
 fn s22_who_has_shown_no_good_token_and_does_not_read_has_16_kib_queued_at_most() {
-    let server = Setup::with_metrics().start();
-    let mut client = Client::connect(&server);
-    SockRef::from(&*client.stream()).set_recv_buffer_size(4096).unwrap();
-    let mut other = Client::connect(&server);
+    close_who_does_not_read_answers(&Setup::with_metrics().start(), 16 * 1024);
+}
+
+#[test]
+fn s22_what_such_a_client_may_have_queued_is_in_the_config() {
+    let setup = Setup::with_metrics().set("limits.queueUnauthenticatedBytes", 2048);
+    close_who_does_not_read_answers(&setup.start(), 2048);
+}
+
+/// Asks without a token and reads no answer until the server closes, with no more than `limit` bytes queued at any time.
+#[track_caller]
+fn close_who_does_not_read_answers(server: &Server, limit: u32) {
+    let mut client = Client::connect(server);
+    SockRef::from(&*client.stream()).set_recv_buffer_size(4096).expect("a buffer can be small");
+    let mut other = Client::connect(server);
     other.attach(&good_token(USER), "issueUpdate", ISSUE);
     // Requests without a token, each answered with some 50 bytes that are never read.
     let stream = client.stream();
-    stream.set_nonblocking(true).unwrap();
+    stream.set_nonblocking(true).expect("a socket can do without waiting");
     let requests = b"\x81\x82\0\0\0\0{}".repeat(1000);
-    let mut closed = Metrics::of(&server);
+    let mut closed = Metrics::of(server);
     while closed.sum("airlay_slow_consumers_total") == 0.0 {
         match stream.write(&requests) {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => panic!("the server does not drop the connection at once: {error}"),
         }
-        closed = Metrics::of(&server);
+        closed = Metrics::of(server);
         let queued = closed.get("airlay_queue_bytes");
-        assert!(queued <= 16.0 * 1024.0 + 64.0, "{queued} bytes are queued");
+        assert!(queued <= f64::from(limit), "{queued} bytes are queued");
     }
     assert_eq!(closed.get(r#"airlay_slow_consumers_total{limit="queue_full"}"#), 1.0);
     other.expect_nothing();
@@ -129,7 +143,7 @@ fn s23_all_queues_have_one_budget_and_the_fullest_go_first() {
         .map(|topic| {
             let mut client = Client::connect(&server);
             client.attach(&token, "issueUpdate", topic);
-            SockRef::from(&*client.stream()).set_recv_buffer_size(4096).unwrap();
+            SockRef::from(&*client.stream()).set_recv_buffer_size(4096).expect("a smaller buffer");
             client
         })
         .collect();
@@ -190,6 +204,82 @@ fn s24_an_event_of_a_quiet_topic_overtakes_the_backlog_of_a_hot_one() {
             client.expect(&line);
         }
     }
+}
+
+#[test]
+fn the_head_of_a_request_is_limited_in_bytes_and_in_time() {
+    let server = Setup::new().set("limits.headBytes", 1024).set("limits.handshakeSeconds", 1).start();
+    let long = upgrade("/ws", &format!("X-Long: {}\r\n", "a".repeat(1000)));
+    assert_eq!(exchange(server.address(), &long).status, 431);
+    assert_eq!(exchange(server.address(), "GET /ws HTTP/1.1\r\n").status, 408);
+}
+
+#[test]
+fn a_message_is_limited_in_bytes_fragments_and_time() {
+    let server = Setup::new()
+        .set("limits.messageBytes", 300)
+        .set("limits.tokenBytes", 256)
+        .set("limits.fragments", 2)
+        .set("limits.messageSeconds", 1)
+        .start();
+    let mut client = Client::connect(&server);
+    assert_eq!(client.ask(&".".repeat(300)), reply(5));
+    client.send(&".".repeat(301));
+    client.expect_close(1009);
+    // Masked with zeros, and never final.
+    let mut client = Client::connect(&server);
+    client.stream().write_all(b"\x01\x81\0\0\0\0a\x00\x81\0\0\0\0b\x00\x81\0\0\0\0c").unwrap();
+    client.expect_close(1008);
+    let mut client = Client::connect(&server);
+    client.stream().write_all(b"\x01\x81\0\0\0\0a").unwrap();
+    assert_eq!(client.expect_close(1008), "message not finished in time");
+}
+
+#[test]
+fn a_token_is_limited_in_bytes() {
+    let token = good_token(USER);
+    let ask = |token_bytes: usize| {
+        let server = Setup::new().set("limits.tokenBytes", token_bytes).start();
+        Client::connect(&server).ask(&request("attach", &token, "issueUpdate", ISSUE))
+    };
+    assert_eq!(ask(token.len()), reply(0));
+    assert_eq!(ask(token.len() - 1), reply(2));
+}
+
+#[test]
+fn who_does_not_answer_a_ping_is_gone() {
+    let server = Setup::new().set("limits.pingSeconds", 2).set("limits.pongSeconds", 1).start();
+    let mut silent = Client::connect(&server).into_stream();
+    let mut received = Vec::new();
+    silent.read_to_end(&mut received).unwrap();
+    assert_eq!(received, b"\x89\x00");
+}
+
+#[test]
+fn the_connections_of_an_address_are_limited() {
+    let server = Setup::new().set("limits.connectionsPerAddress", 2).start();
+    let _two = [Client::connect(&server), Client::connect(&server)];
+    let third = exchange(server.address(), &upgrade("/ws", ""));
+    assert_eq!(third.status, 503);
+    assert!(third.head.contains("\r\nRetry-After: "), "{}", third.head);
+}
+
+#[test]
+fn s21_who_does_not_read_for_long_is_closed_before_its_queue_is_full() {
+    let server =
+        Setup::with_metrics().set("limits.queueSoftBytes", 1024).set("limits.queueSoftSeconds", 1).start();
+    let mut stopped = Client::connect(&server);
+    SockRef::from(&*stopped.stream()).set_recv_buffer_size(4096).unwrap();
+    stopped.attach(&good_token(USER), "issueUpdate", ISSUE);
+    let mut producer = Producer::connect(&server);
+    let data = format!("\"{}\"", ".".repeat(60_000));
+    // A subscriber is gone when it is closed, on a machine so slow that this takes longer than the limit.
+    while producer.publish(&event("issueUpdate", ISSUE, &data)) == 1
+        && Metrics::of(&server).get("airlay_queue_bytes") <= 1024.0
+    {}
+    let metrics = Metrics::wait_for(&server, |metrics| metrics.sum("airlay_slow_consumers_total") == 1.0);
+    assert_eq!(metrics.get(r#"airlay_slow_consumers_total{limit="queue_full"}"#), 0.0);
+    drop(stopped);
 }
 
 /// Takes pongs up to the close, which must be 1008, and returns its reason. The connection may be reset after it: not all

@@ -8,10 +8,12 @@
 
 mod access_file;
 mod access_service;
+mod admission;
 mod command_line;
 mod compression;
 mod delivery;
 mod demo;
+mod hostile;
 mod limits;
 mod log;
 mod metrics;

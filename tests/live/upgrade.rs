@@ -158,19 +158,3 @@ fn s19_bad_utf_8_is_closed_with_1007() {
     client.stream().write_all(b"\x81\x82\0\0\0\0\xc3\x28").expect("the connection is open");
     client.expect_close(1007);
 }
-
-#[test]
-fn s08_connections_are_limited_in_all_and_of_one_user() {
-    let server = Setup::new().set("limits.connections", 3).set("limits.connectionsPerUser", 1).start();
-    let token = good_token(USER);
-    let mut first = Client::connect(&server);
-    first.attach(&token, "issueUpdate", ISSUE);
-    let mut second = Client::connect(&server);
-    assert_eq!(second.ask(&request("attach", &token, "issueUpdate", ISSUE)), reply(7));
-    let third = Client::connect(&server);
-    let answer = exchange(server.address(), &upgrade("/ws", ""));
-    assert_eq!(answer.status, 503, "{answer:?}");
-    assert!(answer.head.to_lowercase().contains("retry-after: "), "{answer:?}");
-    third.close();
-    first.attach(&token, "uploadFile", ISSUE);
-}

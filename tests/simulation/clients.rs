@@ -5,8 +5,9 @@ use crate::frames::{CLOSE, FIN, PING, PONG, TEXT, UPGRADE, close_payload, frame}
 use crate::listener::{Listener, Phase, Request, Said};
 use crate::names::{KINDS, NOTIFICATION, OBJECTS, Subject, USERS, object_id};
 use crate::random::Random;
+use crate::rate::BURST;
 use crate::tokens::{self, token};
-use crate::world::{QUEUE, SOFT_TIME};
+use crate::world::{FRAMES, QUEUE, SOFT_TIME};
 use airlay::peers::PeerId;
 use std::collections::VecDeque;
 
@@ -47,6 +48,9 @@ pub(crate) struct Client {
     /// Where in `out` nothing has begun that has not ended; and since when, by the monotonic clock, something has.
     boundaries: VecDeque<usize>,
     is_inside_message: bool,
+    /// Where frames without a message end, and how many the server was given in which second of the monotonic clock.
+    other_frames: VecDeque<usize>,
+    frames: (u64, u32),
     pub(crate) unfinished_since: Option<u64>,
     /// Since when its wire takes nothing, and the bytes of events that are queued for it at least.
     blocked_since: Option<u64>,
@@ -103,6 +107,8 @@ impl Client {
             closing_since: None,
             boundaries: VecDeque::new(),
             is_inside_message: false,
+            other_frames: VecDeque::new(),
+            frames: (0, 0),
             unfinished_since: None,
             blocked_since: None,
             owed: 0,
@@ -156,7 +162,7 @@ impl Client {
         match said {
             Said::Ping => self.pinged_at = Some(now),
             Said::Close { code: 1008, is_slow: true } => {
-                self.closing_since = Some(now);
+                self.closing_since.get_or_insert(now);
                 let is_early = self.blocked_since.is_none_or(|since| now - since < SOFT_TIME);
                 faults.happened(match self.listener.subscriptions() {
                     0 => Fault::QueueFull,
@@ -165,8 +171,12 @@ impl Client {
                     _ => Fault::QueueFull,
                 });
             }
+            Said::Close { code: 1008, .. } if self.frames.1 > FRAMES => {
+                self.closing_since.get_or_insert(now);
+                faults.happened(Fault::FrameFlood);
+            }
             Said::Close { .. } | Said::Refused => {
-                self.closing_since = Some(now);
+                self.closing_since.get_or_insert(now);
                 if !self.answers_closes {
                     faults.happened(Fault::UnansweredClose);
                 }
@@ -251,7 +261,8 @@ impl Client {
             self.bad_request();
         }
         if faults.strike(Fault::PingFlood, &mut self.random) {
-            (0..60).for_each(|_| self.ping());
+            let pings = *self.random.pick(&[60, 60, 2 * FRAMES]);
+            (0..pings).for_each(|_| self.ping());
         }
         if faults.strike(Fault::EmptyFrameFlood, &mut self.random) {
             // Fragments without content, as many as are allowed, then the message.
@@ -264,9 +275,11 @@ impl Client {
             (0..8).for_each(|variant| self.request_with(tokens::bad(self.users[0], 3 + variant % 2)));
         }
         if faults.strike(Fault::RequestFlood, &mut self.random) {
-            let shown = tokens::good(self.users[0], 0);
-            for _ in 0..320 {
-                self.request(Request::Detach { token: shown, subject: (0, Some(0)) });
+            // Over the rate no token is looked at.
+            let shown = [tokens::good(self.users[0], 0), tokens::bad(self.users[0], 4)];
+            for number in 0..320 {
+                let token = shown[usize::from(number > BURST)];
+                self.request(Request::Detach { token, subject: (0, Some(0)) });
             }
         }
         let codes = [
@@ -443,10 +456,24 @@ impl Client {
         if !self.is_inside_message {
             self.boundaries.push_back(self.out.len());
         }
+        if first & (FIN | CLOSE) != FIN {
+            self.other_frames.push_back(self.out.len());
+        }
     }
 
-    /// The server has been given a piece: notes since when something has begun and not ended.
-    pub(crate) fn note_unfinished(&mut self, now: u64) {
+    /// The server has been given a piece: notes since when something has begun and not ended, and how many frames without a
+    /// message there were in this second.
+    pub(crate) fn note_given(&mut self, now: u64) {
+        let second = now / 1000;
+        if self.frames.0 != second {
+            self.frames = (second, 0);
+        }
+        while self.other_frames.pop_front_if(|end| *end <= self.given).is_some() {
+            self.frames.1 += 1;
+        }
+        if self.frames.1 > FRAMES {
+            self.listener.sins.push(1008);
+        }
         let mut passed = None;
         while let Some(boundary) = self.boundaries.pop_front_if(|boundary| *boundary <= self.given) {
             passed = Some(boundary);

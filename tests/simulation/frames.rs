@@ -30,7 +30,9 @@ pub(crate) fn frame(first: u8, payload: &[u8], random: &mut Random, out: &mut Ve
     }
     let mask = random.mask();
     out.extend_from_slice(&mask);
-    out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    let start = out.len();
+    out.extend_from_slice(payload);
+    out[start..].iter_mut().enumerate().for_each(|(at, byte)| *byte ^= mask[at % 4]);
 }
 
 /// The payload of a Close frame.

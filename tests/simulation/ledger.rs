@@ -3,6 +3,7 @@
 //! Every input has a stamp of its own, so that before and after are never in doubt. It is written from the contract and
 //! shares no code with the server.
 
+use crate::faults::Fault;
 use crate::names::{
     DATASET_KINDS, KINDS, NOTIFICATION, OBJECTS, Subject, TOPICS, Topic, USERS, object_id, user_id,
 };
@@ -235,12 +236,21 @@ impl Ledger {
         }
     }
 
-    /// Why a right has ended in this epoch: 2, 3 or 4.
-    pub(crate) fn end_in(&self, epoch: &Epoch, right: &Right) -> Option<u8> {
-        if epoch.wall >= right.ends || epoch.keys >> right.key & 1 == 0 {
-            return Some(2);
+    /// Whether a right has ended in this epoch.
+    pub(crate) fn has_ended_in(&self, epoch: &Epoch, right: &Right) -> bool {
+        [2, 3, 4].into_iter().any(|code| self.end_in(epoch, right, code).is_some())
+    }
+
+    /// What has ended a right in this epoch, if something has that is told with this code.
+    pub(crate) fn end_in(&self, epoch: &Epoch, right: &Right, code: u8) -> Option<Fault> {
+        match code {
+            2 if epoch.wall >= right.ends => Some(Fault::TokenExpiry),
+            2 => (epoch.keys >> right.key & 1 == 0).then_some(Fault::KeyChange),
+            code => {
+                let ends = self.access(epoch, right.owner, true, right.topic.subject()) == code;
+                ends.then_some(Fault::AccessChange)
+            }
         }
-        Some(self.access(epoch, right.owner, true, right.topic.subject())).filter(|&code| code != 0)
     }
 
     pub(crate) fn ends_at(&self, token: &Token) -> u64 {

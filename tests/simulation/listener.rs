@@ -7,7 +7,7 @@ use crate::faults::Fault;
 use crate::frames::{Decoder, PING, PONG, Part, TEXT};
 use crate::ledger::{Ledger, Right, Stamp};
 use crate::names::{KINDS, NOTIFICATION, SECRET, Subject, Topic, object_id, object_of, user_id};
-use crate::rate::Rate;
+use crate::rate::{BURST, Rate};
 use crate::subscription::Subscription;
 use crate::tokens::token;
 use std::collections::VecDeque;
@@ -109,6 +109,10 @@ pub(crate) enum Request {
     Bad(u8),
 }
 
+/// With more requests than so many waiting a connection may be closed: a burst, and those of a connection that is refused
+/// for its rate.
+const MOST_WAITING: usize = BURST as usize + 256;
+
 /// The code of the Close when the server goes down.
 const GOING_AWAY: u16 = 1001;
 
@@ -165,6 +169,9 @@ impl Listener {
             }
         }
         let epoch = ledger.epochs.len() - 1;
+        if self.asked.len() > MOST_WAITING {
+            self.sins.push(1008);
+        }
         self.asked.push_back(Asked { stamp, epoch, request, certain, at_once });
     }
 

@@ -60,6 +60,11 @@ fn s13_fragments_without_end_or_measure_close_their_sender_only() {
 }
 
 #[test]
+fn s14_a_flood_of_pings_or_empty_frames_closes_its_sender() {
+    row(&[Fault::PingFlood, Fault::EmptyFrameFlood, Fault::FrameFlood]);
+}
+
+#[test]
 fn s16_of_pongs_that_are_not_read_only_the_latest_is_kept() {
     row(&[Fault::PingFlood, Fault::BlockedWriter, Fault::SpuriousBlock, Fault::UnreadPongs]);
 }

@@ -28,6 +28,8 @@ pub(crate) struct Producer {
     /// Its lines: each is known to the server when it has been given that many bytes.
     pub(crate) lines: VecDeque<(usize, Line)>,
     pub(crate) line: u64,
+    /// How much of it is to be read before the server stops.
+    pub(crate) owes: usize,
     pub(crate) end: Option<End>,
     pub(crate) end_has_arrived: bool,
     /// The server knows that no more comes.
@@ -83,6 +85,7 @@ impl Producer {
             given: 0,
             lines: VecDeque::new(),
             line: 1,
+            owes: 0,
             end: None,
             end_has_arrived: false,
             is_ended: false,

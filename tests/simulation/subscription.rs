@@ -26,7 +26,7 @@ impl Subscription {
             return;
         }
         let epochs = &ledger.epochs[self.epochs_seen..];
-        let by_itself = epochs.iter().find(|epoch| ledger.end_in(epoch, &self.right).is_some());
+        let by_itself = epochs.iter().find(|epoch| ledger.has_ended_in(epoch, &self.right));
         let revocations = &ledger.revocations[self.revocations_seen..];
         let by_revocation = revocations.iter().find(|revocation| revocation.ends(&self.right).is_some());
         let stamps = [by_itself.map(|epoch| epoch.stamp), by_revocation.map(|revocation| revocation.stamp)];
@@ -40,14 +40,9 @@ impl Subscription {
         // What came while its request was under way may have been before it or after it.
         let last = self.ended.unwrap_or(self.settled);
         let first = ledger.epochs.partition_point(|epoch| epoch.stamp < self.since).saturating_sub(1);
-        let by_itself = ledger.epochs[first..].iter().filter_map(|epoch| {
-            let fault = match ledger.end_in(epoch, &self.right).filter(|&end| end == code)? {
-                2 if epoch.wall >= self.right.ends => Fault::TokenExpiry,
-                2 => Fault::KeyChange,
-                _ => Fault::AccessChange,
-            };
-            Some((epoch.stamp, fault))
-        });
+        let by_itself = ledger.epochs[first..]
+            .iter()
+            .filter_map(|epoch| Some((epoch.stamp, ledger.end_in(epoch, &self.right, code)?)));
         let by_revocation = ledger.revocations.iter().filter_map(|revocation| {
             let ends = revocation.stamp > self.since && revocation.ends(&self.right) == Some(code);
             let fault = if revocation.subject.is_none() { Fault::RevokedUser } else { Fault::RevokedEvent };

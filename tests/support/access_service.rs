@@ -4,6 +4,7 @@ use super::{DEADLINE, Setup};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 
 /// The service's socket.
 pub struct AccessService {
@@ -43,7 +44,13 @@ impl AccessService {
     /// Listens where the server of this setup asks.
     #[track_caller]
     pub fn listen(setup: &Setup) -> Self {
-        let listener = UnixListener::bind(setup.path("access.sock")).expect("the path is free");
+        Self::listen_at(&setup.path("access.sock"))
+    }
+
+    /// Listens at this path.
+    #[track_caller]
+    pub fn listen_at(path: &Path) -> Self {
+        let listener = UnixListener::bind(path).expect("the path is free");
         // Accepting has no deadline of its own, and heeds this one (socket(7), SO_RCVTIMEO).
         socket2::SockRef::from(&listener).set_read_timeout(Some(DEADLINE)).expect("a deadline can be set");
         Self { listener }

@@ -257,6 +257,6 @@ fn parts(token: &str) -> [String; 3] {
 
 /// The text, made of a length that base64 pads.
 fn one_more(text: &str) -> String {
-    let spaces = if text.len() % 3 == 0 { " " } else { "" };
+    let spaces = if text.len().is_multiple_of(3) { " " } else { "" };
     format!("{text}{spaces}")
 }

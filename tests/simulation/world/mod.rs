@@ -5,7 +5,7 @@
 mod setup;
 mod sockets;
 
-pub(crate) use setup::{QUEUE, SOFT_TIME};
+pub(crate) use setup::{FRAMES, QUEUE, SOFT_TIME};
 
 use crate::clients::{Client, End};
 use crate::faults::{Fault, Faults};
@@ -235,6 +235,7 @@ impl World {
         self.stage = Stage::Draining;
         for at in 0..self.producers.len() {
             self.producers[at].arrived = self.producers[at].out.len();
+            self.producers[at].owes = self.producers[at].out.len();
             self.producers[at].is_readable = true;
         }
     }
@@ -362,8 +363,8 @@ impl World {
         self.read_producers()?;
         self.read_peers()?;
         self.server.advance(self.now);
-        self.drain();
         self.server.flush(&mut self.wires, self.now);
+        self.drain();
         self.listen()?;
         self.write_answers()?;
         self.reap()?;

@@ -27,6 +27,8 @@ const PING: u64 = 4000;
 pub(super) const PONG: u64 = 2000;
 pub(super) const CLOSE: u64 = 2000;
 pub(crate) const SOFT_TIME: u64 = 3000;
+/// Frames without a message in one second.
+pub(crate) const FRAMES: u32 = 150;
 /// Sizes in bytes.
 const MESSAGE_BYTES: usize = 4096;
 pub(crate) const QUEUE: usize = 6 << 10;
@@ -95,7 +97,7 @@ fn peer_limits(peers: usize) -> PeerLimits {
         peers,
         handshake: milliseconds(HANDSHAKE),
         message: milliseconds(MESSAGE),
-        frames_per_second: 0,
+        frames_per_second: FRAMES,
         ping: milliseconds(PING),
         pong: milliseconds(PONG),
         close: milliseconds(CLOSE),

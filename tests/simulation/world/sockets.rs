@@ -9,10 +9,8 @@ use crate::names::Topic;
 use crate::producers::{Answer, Line, Producer};
 use airlay::peers::PeerId;
 use airlay::producers::Loss;
-use airlay::server::{Server, Service as _};
-use airlay::websocket::close::CloseCode;
-use airlay::websocket::handshake::Rejection;
 use std::hash::Hasher as _;
+use std::time::Duration;
 
 impl World {
     /// What was sent comes to the server's sockets: all of it, or a piece.
@@ -151,7 +149,8 @@ impl World {
         for client in &mut self.clients {
             let wire = self.wires.of(client.peer);
             // Whether the server has closed it may not have been heard yet.
-            let is_certain = wire.blocks == 0
+            let is_certain = self.stage == Stage::Serving
+                && wire.blocks == 0
                 && client.listener.sins.is_empty()
                 && client.listener.closed_by_client.is_none();
             let (certainly, possibly) = client.listener.hears(topics, &self.ledger);
@@ -190,7 +189,7 @@ impl World {
                 self.buffer[..piece].copy_from_slice(&client.out[client.given..client.given + piece]);
                 client.given += piece;
                 client.heard_of = self.now.monotonic.0;
-                client.note_unfinished(self.now.monotonic.0);
+                client.note_given(self.now.monotonic.0);
                 self.give(at, blocked);
                 self.server.receive(peer, &mut self.buffer[..piece], self.now);
                 if self.marks[peer.index()].1 || piece == self.buffer.len() {
@@ -228,9 +227,10 @@ impl World {
         }
     }
 
-    /// The producers' lines are read to the end: everybody is closed, as the event loop does it.
+    /// What producers had written when the server was told to stop is read and offered to everybody: the closings begin.
     pub(super) fn drain(&mut self) {
-        if self.stage != Stage::Draining || self.producers.iter().any(|producer| producer.is_readable) {
+        let owe = |producer: &Producer| !producer.is_ended && producer.given < producer.owes;
+        if self.stage != Stage::Draining || self.producers.iter().any(owe) || self.server.is_ahead() {
             return;
         }
         trace!(self, "the producers are drained");
@@ -238,11 +238,10 @@ impl World {
         self.ledger.closing = Some(self.ledger.next());
         for client in &mut self.clients {
             client.listener.statuses.push(503);
+            client.closing_since.get_or_insert(self.now.monotonic.0);
         }
-        let seed = self.random.next();
-        self.server.drain(Duration::from_millis(DRAIN), seed, self.now);
-        let Server { peers, service, .. } = &mut self.server;
-        peers.settle(service);
+        let span = Duration::from_millis(self.random.below(3000) as u64);
+        self.server.drain(span, self.random.next(), self.now);
     }
 
     /// The oracle hears what has been written to the peers.
