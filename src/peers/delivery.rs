@@ -6,9 +6,9 @@ use crate::websocket::outgoing::Flush;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
 
-/// Writes one call of [`Peers::flush`] makes for each lane, about a millisecond's worth on loopback: so long does a
-/// fan-out keep others waiting.
-const WRITES_A_TURN: usize = 256;
+/// Writes one call of [`Peers::flush`] makes for each lane, about half a millisecond's worth on loopback: so long does a
+/// fan-out keep others waiting. A turn's own system call is lost among them.
+const WRITES_A_TURN: usize = 64;
 
 /// Bytes offered to one peer at once.
 const BYTES_A_WRITE: usize = 1 << 20;
