@@ -149,6 +149,8 @@ fn s27_nobody_new_is_taken_while_the_others_are_closed_and_a_second_signal_ends_
     // So many that the first closing is due soon, and the last one in an hour.
     let clients: Vec<Client> = (0..10).map(|_| Client::connect(&server)).collect();
     let connecting = TcpStream::connect(server.address()).unwrap();
+    // Who is still in the system's queue is nobody to the server.
+    while Metrics::of(&server).sum("airlay_connections_accepted_total") < 11.0 {}
     server.process().signal(Signal::TERM);
     let _ = server.process().stderr().wait_for("line that says so", 0, says("closing connections"));
     assert!(rest_of(connecting).starts_with("HTTP/1.1 503 "));

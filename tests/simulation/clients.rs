@@ -7,7 +7,7 @@ use crate::names::{KINDS, NOTIFICATION, OBJECTS, Subject, USERS, object_id};
 use crate::random::Random;
 use crate::rate::BURST;
 use crate::tokens::{self, token};
-use crate::world::{FRAMES, QUEUE, SOFT_TIME};
+use crate::world::{self, FRAMES, MESSAGE, QUEUE, SOFT_TIME};
 use airlay::peers::PeerId;
 use std::collections::VecDeque;
 
@@ -151,10 +151,13 @@ impl Client {
         }
     }
 
-    /// Whether the server had a reason to drop the connection without a Close.
-    pub(crate) fn was_to_be_dropped(&self, now: u64, pong: u64, close: u64) -> bool {
-        let is_silent = self.pinged_at.is_some_and(|pinged| now - pinged >= pong && self.heard_of <= pinged);
-        is_silent || self.closing_since.is_some_and(|since| now - since >= close)
+    /// Whether the server had a reason to drop the connection without a Close. What is said to a client whose wire was
+    /// blocked is heard late.
+    pub(crate) fn was_to_be_dropped(&self, now: u64, was_blocked: bool) -> bool {
+        let since_ping = self.pinged_at.filter(|&pinged| self.heard_of <= pinged);
+        let silent_since = if was_blocked { Some(self.heard_of) } else { since_ping };
+        silent_since.is_some_and(|since| now - since >= world::PONG)
+            || self.closing_since.is_some_and(|since| now - since >= world::CLOSE)
     }
 
     /// Notes what the server has said, when it has said it.
@@ -186,9 +189,13 @@ impl Client {
         }
     }
 
-    /// Notes since when its wire takes nothing.
-    pub(crate) fn note_blocked(&mut self, is_blocked: bool, now: u64) {
+    /// Notes since when its wire takes nothing, and whether a message takes too long.
+    pub(crate) fn note_lateness(&mut self, is_blocked: bool, now: u64) {
         self.blocked_since = is_blocked.then(|| self.blocked_since.unwrap_or(now));
+        if self.unfinished_since.is_some_and(|since| now - since >= MESSAGE) {
+            self.unfinished_since = None;
+            self.listener.sins.push(1008);
+        }
     }
 
     /// Everything behind some byte that has not come to the server is never sent.
@@ -366,8 +373,9 @@ impl Client {
         let user = self.users[usize::from(self.random.chance(100))];
         let shown = match self.random.below(20) {
             0 => tokens::bad(user, self.random.below(5)),
-            1..8 => tokens::good(user, self.random.below(7)),
-            _ => tokens::good(user, *self.random.pick(&tokens::LASTING)),
+            1..5 => tokens::good(user, self.random.below(7)),
+            // Each signature check costs as much as all else that a request needs.
+            _ => tokens::good(user, tokens::LASTING[user % 2]),
         };
         self.request_with(shown);
     }

@@ -541,9 +541,17 @@ impl Listener {
     }
 
     /// Bytes of events that are certainly queued.
-    pub(crate) fn owed(&self, ledger: &Ledger) -> usize {
-        let objects = self.subscriptions.iter().filter(|it| it.right.topic.subject().0 != NOTIFICATION);
-        objects.map(|it| ledger.bytes_from(it.right.topic, it.most)).sum()
+    pub(crate) fn owed(&mut self, ledger: &Ledger) -> usize {
+        let mut bytes = 0;
+        // What has been asked may be done already, and the answer be queued behind the events.
+        for subscription in self.subscriptions.iter_mut().filter(|_| self.asked.is_empty()) {
+            subscription.look_for_end(ledger);
+            let topic = subscription.right.topic;
+            if subscription.ended.is_none() && topic.subject().0 != NOTIFICATION {
+                bytes += ledger.bytes_from(topic, subscription.most);
+            }
+        }
+        bytes
     }
 
     /// Whether an event to `topics`, read next, reaches the connection: certainly, possibly.

@@ -69,6 +69,8 @@ fn config(port: u16, folder: &Folder) -> Config {
     config.events.socket = folder.path().join("events.sock");
     config.events.socket_mode = 0o600;
     config.log.level = ::log::LevelFilter::Warn;
+    // Whoever ends the demo does not want to wait for its few clients.
+    config.limits.drain_seconds = std::time::Duration::ZERO;
     config
 }
 

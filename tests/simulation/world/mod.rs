@@ -5,7 +5,7 @@
 mod setup;
 mod sockets;
 
-pub(crate) use setup::{FRAMES, QUEUE, SOFT_TIME};
+pub(crate) use setup::{CLOSE, FRAMES, MESSAGE, PONG, QUEUE, SOFT_TIME};
 
 use crate::clients::{Client, End};
 use crate::faults::{Fault, Faults};
@@ -91,6 +91,8 @@ pub(crate) struct World {
     /// Peers that are gone, for events that come too late.
     ghosts: Vec<PeerId>,
     stage: Stage,
+    /// Since when something waits to be written for want of a turn's share.
+    unflushed_since: Option<u64>,
     /// Whether faults still happen.
     is_rough: bool,
     /// Every connection was dropped at a second signal.
@@ -122,7 +124,7 @@ impl Plan {
             _ => random.between(200, 230),
         };
         let producers = random.between(10, 14);
-        let turns = if clients < 200 { 80 } else { 24 };
+        let turns = if clients < 200 { 60 } else { 20 };
         Self { seed, clients, producers, turns, focus: &[], trace: false }
     }
 
@@ -175,6 +177,7 @@ impl World {
             buffer,
             ghosts: Vec::new(),
             stage: Stage::Serving,
+            unflushed_since: None,
             is_rough: true,
             is_aborted: false,
             wall_offset: 0,
@@ -266,7 +269,8 @@ impl World {
                 continue;
             }
             let clients_rest = self.clients.iter().all(|client| {
-                client.given == client.out.len() && client.unread == 0 && !client.listener.is_waiting()
+                let has_heard = client.unread == 0 && !self.wires.of(client.peer).is_blocked;
+                client.given == client.out.len() && has_heard && !client.listener.is_waiting()
                     || client.listener.phase != Phase::Open
             });
             let producers_rest = self.producers.iter().all(|producer| producer.given == producer.out.len());
@@ -362,6 +366,9 @@ impl World {
         self.housekeeping()?;
         self.read_producers()?;
         self.read_peers()?;
+        for client in &mut self.clients {
+            client.note_lateness(self.wires.of(client.peer).is_blocked, self.now.monotonic.0);
+        }
         self.server.advance(self.now);
         self.server.flush(&mut self.wires, self.now);
         self.drain();
@@ -373,7 +380,7 @@ impl World {
 
     fn tick(&mut self) {
         let mut step = self.random.between(1, 60) as u64;
-        if !self.is_rough || self.turn % 8 == 0 {
+        if !self.is_rough || self.turn.is_multiple_of(8) {
             // Nothing happens until something is due.
             let due = self.server.next_deadline(self.now).filter(|_| !self.server.has_work());
             step = due.map_or(step, |due| due.0.saturating_sub(self.now.monotonic.0).clamp(1, 500));
@@ -514,12 +521,13 @@ impl World {
             return Err(format!("{due:?} is due and was not done at {}", self.now.monotonic.0));
         }
         let is_flushed = !peers.has_unflushed();
+        let now = self.now.monotonic.0;
+        self.unflushed_since = (!is_flushed).then(|| self.unflushed_since.unwrap_or(now));
         for client in &mut self.clients {
             let wire = self.wires.of(client.peer);
             if !peers.is_open(client.peer) {
                 continue;
             }
-            client.note_blocked(wire.is_blocked, self.now.monotonic.0);
             if wire.is_blocked {
                 let owed = client.listener.owed(&self.ledger);
                 client.owed = owed;

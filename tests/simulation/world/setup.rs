@@ -22,10 +22,10 @@ use std::time::Duration;
 
 /// Times in milliseconds.
 pub(super) const HANDSHAKE: u64 = 3000;
-pub(super) const MESSAGE: u64 = 3000;
+pub(crate) const MESSAGE: u64 = 3000;
 const PING: u64 = 4000;
-pub(super) const PONG: u64 = 2000;
-pub(super) const CLOSE: u64 = 2000;
+pub(crate) const PONG: u64 = 2000;
+pub(crate) const CLOSE: u64 = 2000;
 pub(crate) const SOFT_TIME: u64 = 3000;
 /// Frames without a message in one second.
 pub(crate) const FRAMES: u32 = 150;
@@ -57,7 +57,7 @@ impl Setup {
         ledger.leeway = *random.pick(&[0, 1000, 30_000]);
         ledger.enforce_expiry = random.chance(900);
         ledger.subscriptions = SUBSCRIPTIONS;
-        let cache = *random.pick(&[100_000, 100_000, 100_000, 100_000, 0]);
+        let cache = if random.chance(60) { 0 } else { 100_000 };
         ledger.remembers = cache > 0;
         let peers_allowed =
             if random.chance(300) { plan.clients - plan.clients / 8 } else { 2 * plan.clients };

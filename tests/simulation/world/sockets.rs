@@ -1,6 +1,6 @@
 //! What the event loop does with its sockets, played: readiness, reading, writing, closing; and what the oracle notes of it.
 
-use super::setup::{CLOSE, HANDSHAKE, MESSAGE, PONG};
+use super::setup::HANDSHAKE;
 use super::{Stage, World, trace};
 use crate::clients::{Client, End, Sent};
 use crate::faults::Fault;
@@ -260,15 +260,15 @@ impl World {
             if self.now.monotonic.0 - client.connected_at >= HANDSHAKE {
                 client.listener.statuses.push(408);
             }
-            if client.unfinished_since.is_some_and(|since| self.now.monotonic.0 - since >= MESSAGE) {
-                client.listener.sins.push(1008);
-            }
             client.unread += bytes.len();
             let said = client.listener.said.len();
             let verdict = client.listener.hear(&bytes, &mut self.ledger, was_blocked);
-            for what in client.listener.said[said..].to_vec() {
+            for at in said..client.listener.said.len() {
+                let what = client.listener.said[at];
                 trace!(self, "client {number} hears {what:?}");
-                client.note(what, self.now.monotonic.0, &mut self.faults);
+                // It may have been queued as early as that.
+                let queued = self.unflushed_since.unwrap_or(self.now.monotonic.0);
+                client.note(what, queued, &mut self.faults);
             }
             let Heard { events, races, secrets } = std::mem::take(&mut client.listener.heard);
             self.outcome.events += events;
@@ -358,7 +358,7 @@ impl World {
                 || wire.has_failed
                 || wire.is_blocked
                 || wire.blocks > 0 && client.closing_since.is_some()
-                || client.was_to_be_dropped(self.now.monotonic.0, PONG, CLOSE);
+                || client.was_to_be_dropped(self.now.monotonic.0, wire.blocks > 0);
             if !is_right {
                 return Err(format!("client {} was dropped without a reason", client.number));
             }
