@@ -33,7 +33,7 @@ fn decode(criterion: &mut Criterion) {
         let mut stream = Vec::new();
         for number in 0..count {
             let mask = u32::try_from(number).unwrap_or(0).wrapping_mul(0x9e37_79b9).to_ne_bytes();
-            encode(OpCode::Text, text[..size].as_bytes(), Some(mask), &mut stream);
+            encode(OpCode::Text, &text.as_bytes()[..size], Some(mask), &mut stream);
         }
         group.throughput(Throughput::Bytes(stream.len() as u64));
         let mut run = |name: &str, decoder: &mut dyn FnMut(Memory<'_>) -> usize| {
