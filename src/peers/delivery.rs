@@ -1,14 +1,14 @@
 //! What is queued for the peers and how it gets to them: bounds, the order of writing, and those who do not read.
 
-use super::{Application, CloseReason, PeerId, Peers, Shared, Slowness, Stage, id_of};
+use super::{Application, CloseReason, Marks, PeerId, Peers, Shared, Slowness, Stage, id_of};
 use crate::time::Monotonic;
 use crate::websocket::outgoing::Flush;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
 
-/// Writes one call of [`Peers::flush`] makes for each lane, about a millisecond's worth on loopback: so long does a
-/// fan-out keep others waiting.
-const WRITES_A_TURN: usize = 256;
+/// Writes one call of [`Peers::flush`] makes for each lane, about half a millisecond's worth on loopback: so long does a
+/// fan-out keep others waiting. A turn's own system call is lost among them.
+const WRITES_A_TURN: usize = 64;
 
 /// Bytes offered to one peer at once.
 const BYTES_A_WRITE: usize = 1 << 20;
@@ -74,7 +74,9 @@ impl Delivery {
 impl Peers {
     /// Queues whole encoded frames of this peer's own; they are not compressed.
     pub fn send(&mut self, id: PeerId, frames: &[u8], now: Monotonic) {
-        if self.get(id).is_some_and(|peer| peer.marks.open) && self.has_room(id.index(), frames.len(), now) {
+        if self.get(id).is_some_and(|peer| peer.marks.contains(Marks::OPEN))
+            && self.has_room(id.index(), frames.len(), now)
+        {
             self.slab[id.index()].outgoing.push_bytes(frames);
             self.mark_dirty(id.index(), Lane::Prompt);
         }
@@ -83,7 +85,9 @@ impl Peers {
     /// Queues shared messages for the peer in `slot`, in the form it has negotiated, if its connection is open. Returns
     /// whether they are queued.
     pub fn deliver(&mut self, slot: usize, messages: &mut Shared, lane: Lane, now: Monotonic) -> bool {
-        let Some(peer) = self.slab.get(slot).filter(|peer| peer.marks.open) else { return false };
+        let Some(peer) = self.slab.get(slot).filter(|peer| peer.marks.contains(Marks::OPEN)) else {
+            return false;
+        };
         let frames = match (peer.connection.deflate(), self.compress_from) {
             (Some(bits), Some(min_bytes)) => messages.compressed(bits, min_bytes, &mut self.codec),
             _ => messages.plain(),
@@ -102,7 +106,7 @@ impl Peers {
     /// the producers may add much more, and if their sockets do not take it they are looked at then.
     fn has_room(&mut self, slot: usize, bytes: usize, now: Monotonic) -> bool {
         let peer = &self.slab[slot];
-        if !peer.marks.blocked {
+        if !peer.marks.contains(Marks::BLOCKED) {
             return true;
         }
         self.delivery.added_to_blocked += bytes;
@@ -115,13 +119,17 @@ impl Peers {
 
     /// Bytes that may be queued for a peer whose socket is full.
     fn queue_limit(&self, slot: usize) -> usize {
-        if self.slab[slot].marks.trusted { self.limits.queue } else { self.limits.queue_unauthenticated }
+        if self.slab[slot].marks.contains(Marks::TRUSTED) {
+            self.limits.queue
+        } else {
+            self.limits.queue_unauthenticated
+        }
     }
 
     /// Closes a slow consumer, unless it is being closed already.
     fn close_slow(&mut self, slot: usize, slowness: Slowness, now: Monotonic) {
         let peer = &self.slab[slot];
-        if peer.marks.open {
+        if peer.marks.contains(Marks::OPEN) {
             let id = id_of(slot, peer);
             self.delivery.slow.push(SlowConsumer { id, queued: peer.outgoing.queued(), slowness });
             self.counts.count_slow(slowness);
@@ -132,7 +140,8 @@ impl Peers {
     /// Puts the peer on the list of those to write to.
     pub(super) fn mark_dirty(&mut self, slot: usize, lane: Lane) {
         let peer = &mut self.slab[slot];
-        if !std::mem::replace(&mut peer.marks.dirty[lane as usize], true) {
+        if !peer.marks.contains(Marks::dirty(lane)) {
+            peer.marks.insert(Marks::dirty(lane));
             self.delivery.dirty[lane as usize].push_back(u32::try_from(slot).expect("fewer than 2^32 peers"));
         }
     }
@@ -140,7 +149,7 @@ impl Peers {
     /// The peer's socket can be written to again.
     pub fn writable(&mut self, id: PeerId) {
         if let Some(peer) = self.get_mut(id)
-            && std::mem::take(&mut peer.marks.blocked)
+            && peer.marks.take(Marks::BLOCKED)
         {
             self.mark_dirty(id.index(), Lane::Prompt);
         }
@@ -180,8 +189,8 @@ impl Peers {
     fn flush_peer<S: Sockets>(&mut self, slot: usize, lane: Lane, sockets: &mut S, now: Monotonic) {
         // The peer may be gone since, and its slot another's: then that one's flag stands or falls with its own entry.
         let Some(peer) = self.slab.get_mut(slot) else { return };
-        peer.marks.dirty[lane as usize] = false;
-        if peer.stage == Stage::Gone || peer.marks.blocked {
+        peer.marks.remove(Marks::dirty(lane));
+        if peer.stage == Stage::Gone || peer.marks.contains(Marks::BLOCKED) {
             return;
         }
         let id = id_of(slot, peer);
@@ -202,7 +211,7 @@ impl Peers {
             }
             Ok(Flush::Unfinished) => self.mark_dirty(slot, lane),
             Ok(Flush::Blocked) => {
-                peer.marks.blocked = true;
+                peer.marks.insert(Marks::BLOCKED);
                 let soft = self.limits.queue_soft;
                 let blocked =
                     self.delivery.blocked.entry(slot).or_insert(Blocked { progress: now, over_soft: None });

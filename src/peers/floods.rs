@@ -1,7 +1,7 @@
 //! Frames that bring no message: pings, pongs, fragments. A few are part of the protocol; a flood of them is not, and no rate
 //! of requests is kept for it.
 
-use super::{CloseReason, PeerId, Peers, Stage};
+use super::{CloseReason, Marks, PeerId, Peers, Stage};
 use crate::time::Monotonic;
 
 /// How many have come from a peer in one second of the clock.
@@ -31,7 +31,7 @@ impl Peers {
         self.counts.other_frames += 1;
         let peer = &mut self.slab[id.index()];
         let (count, limit) = (peer.frames.add(now), self.limits.frames_per_second);
-        if peer.marks.open && limit > 0 && count > limit {
+        if peer.marks.contains(Marks::OPEN) && limit > 0 && count > limit {
             log::info!(peer:% = self.addresses.get(peer.address); "too many frames without a message");
             self.close_now(id, CloseReason::TooManyFrames, now);
             // Its Close is not waited for: what still comes is not looked at any more.

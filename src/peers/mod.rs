@@ -92,27 +92,44 @@ enum Stage {
     Gone,
 }
 
-/// What else is known of a peer, each a yes or no.
-#[derive(Clone, Copy, Debug, Default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent facts, a byte each in a struct with room for them"
-)]
-struct Marks {
-    /// The WebSocket is open, and the application counts on it.
-    open: bool,
-    /// Has shown a good token.
-    trusted: bool,
-    /// Not to be read from.
-    paused: bool,
-    /// A ping is out, and nothing has come since.
-    awaits_pong: bool,
-    /// In the list of peers to write to: of those first in line, of those in bulk.
-    dirty: [bool; 2],
-    /// The socket took less than it was given: waits until it is writable.
-    blocked: bool,
-    /// A message has begun: counted in `Timers`.
-    unfinished: bool,
+bitflags::bitflags! {
+    /// What else is known of a peer, each a yes or no.
+    #[derive(Clone, Copy, Debug)]
+    struct Marks: u8 {
+        /// The WebSocket is open, and the application counts on it.
+        const OPEN = 1;
+        /// Has shown a good token.
+        const TRUSTED = 1 << 1;
+        /// Not to be read from.
+        const PAUSED = 1 << 2;
+        /// A ping is out, and nothing has come since.
+        const AWAITS_PONG = 1 << 3;
+        /// In the list of those to write to at once.
+        const DIRTY_PROMPT = 1 << 4;
+        /// In the list of those to write to in bulk.
+        const DIRTY_BULK = 1 << 5;
+        /// The socket took less than it was given: waits until it is writable.
+        const BLOCKED = 1 << 6;
+        /// A message has begun: counted in `Timers`.
+        const UNFINISHED = 1 << 7;
+    }
+}
+
+impl Marks {
+    /// In the list of peers to write to in this lane.
+    const fn dirty(lane: Lane) -> Self {
+        match lane {
+            Lane::Prompt => Self::DIRTY_PROMPT,
+            Lane::Bulk => Self::DIRTY_BULK,
+        }
+    }
+
+    /// Takes a mark away. Returns whether it was there.
+    fn take(&mut self, mark: Self) -> bool {
+        let was = self.contains(mark);
+        self.remove(mark);
+        was
+    }
 }
 
 impl Peers {
@@ -160,7 +177,7 @@ impl Peers {
             generation: self.generations,
             address: self.addresses.add(address),
             stage: Stage::Live,
-            marks: Marks::default(),
+            marks: Marks::empty(),
             frames: FrameCount::default(),
         };
         let index = u32::try_from(self.slab.insert(peer)).expect("fewer than 2^32 peers");
@@ -180,7 +197,7 @@ impl Peers {
     ) {
         self.counts.bytes_received += input.len() as u64;
         if let Some(peer) = self.get_mut(id) {
-            peer.marks.awaits_pong = false;
+            peer.marks.remove(Marks::AWAITS_PONG);
         }
         loop {
             let Some(peer) = self.slab.get_mut(id.index()).filter(|peer| peer.is(id)) else { return };
@@ -206,7 +223,7 @@ impl Peers {
                     Ok(()) => {
                         let Peer { connection, outgoing, marks, .. } = &mut self.slab[id.index()];
                         connection.accept(&upgrade, self.compress_from.is_some(), outgoing);
-                        marks.open = true;
+                        marks.insert(Marks::OPEN);
                         self.open += 1;
                         self.counts.opened += 1;
                         self.timers.ping.set(id, now.monotonic);
@@ -251,7 +268,7 @@ impl Peers {
     /// Begins to close an open connection, after all that is queued for it.
     pub fn close(&mut self, id: PeerId, reason: CloseReason, now: Monotonic) {
         if let Some(peer) = self.get_mut(id)
-            && peer.marks.open
+            && peer.marks.contains(Marks::OPEN)
         {
             peer.connection.close(reason.code(), reason.text(), &mut peer.outgoing);
             self.closing(id, Ending::Told(reason), now);
@@ -261,7 +278,7 @@ impl Peers {
     /// Begins to close an open connection, in place of what is queued for it.
     fn close_now(&mut self, id: PeerId, reason: CloseReason, now: Monotonic) {
         if let Some(peer) = self.get_mut(id)
-            && peer.marks.open
+            && peer.marks.contains(Marks::OPEN)
         {
             peer.connection.close_now(reason.code(), reason.text(), &mut peer.outgoing);
             self.closing(id, Ending::Told(reason), now);
@@ -323,7 +340,7 @@ impl Peers {
     /// Notes that the application is to be told of a peer's end, once.
     fn end(&mut self, id: PeerId, ending: Ending) {
         let marks = &mut self.slab[id.index()].marks;
-        if std::mem::take(&mut marks.open) {
+        if marks.take(Marks::OPEN) {
             self.open -= 1;
             self.counts.count_ending(ending);
             self.ended.push(id);
@@ -356,14 +373,14 @@ impl Peers {
     /// Stops reading from a peer until [`Peers::resume`]; what has been read is still given to the application.
     pub fn pause(&mut self, id: PeerId) {
         if let Some(peer) = self.get_mut(id) {
-            peer.marks.paused = true;
+            peer.marks.insert(Marks::PAUSED);
         }
     }
 
     /// Reads from a peer again.
     pub fn resume(&mut self, id: PeerId) {
         if let Some(peer) = self.get_mut(id)
-            && std::mem::take(&mut peer.marks.paused)
+            && peer.marks.take(Marks::PAUSED)
         {
             self.resumed.push(id);
         }
@@ -383,20 +400,20 @@ impl Peers {
     /// Whether the driver should read from this peer's socket.
     #[must_use]
     pub fn wants_input(&self, id: PeerId) -> bool {
-        self.get(id).is_some_and(|peer| !peer.marks.paused && peer.stage != Stage::Gone)
+        self.get(id).is_some_and(|peer| !peer.marks.contains(Marks::PAUSED) && peer.stage != Stage::Gone)
     }
 
     /// Notes that a peer has shown a good token: more may be queued for it.
     pub fn trust(&mut self, id: PeerId) {
         if let Some(peer) = self.get_mut(id) {
-            peer.marks.trusted = true;
+            peer.marks.insert(Marks::TRUSTED);
         }
     }
 
     /// Whether the peer's WebSocket is open, so that something can be sent to it.
     #[must_use]
     pub fn is_open(&self, id: PeerId) -> bool {
-        self.get(id).is_some_and(|peer| peer.marks.open)
+        self.get(id).is_some_and(|peer| peer.marks.contains(Marks::OPEN))
     }
 
     /// The address the peer is counted under.
@@ -464,8 +481,9 @@ impl Peer {
 
     /// Whether something is queued for it that its socket would perhaps take.
     const fn waits_for_us(&self) -> bool {
-        let Marks { dirty: [prompt, bulk], blocked, .. } = self.marks;
-        (prompt || bulk) && !blocked && !self.outgoing.is_empty()
+        self.marks.intersects(Marks::DIRTY_PROMPT.union(Marks::DIRTY_BULK))
+            && !self.marks.contains(Marks::BLOCKED)
+            && !self.outgoing.is_empty()
     }
 
     /// Whether its request has not been answered yet.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 #[test]
 fn a_peer_is_small() {
-    assert_eq!(size_of::<Peer>(), 72);
+    assert_eq!(size_of::<Peer>(), 48);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::deadlines::Deadlines;
 use super::drain::Drain;
-use super::{CloseReason, Ending, Lane, Peer, PeerId, PeerLimits, Peers};
+use super::{CloseReason, Ending, Lane, Marks, Peer, PeerId, PeerLimits, Peers};
 use crate::time::Monotonic;
 use crate::websocket::handshake::Rejection;
 use std::collections::BTreeMap;
@@ -57,11 +57,13 @@ impl Peers {
         }
         // Before the next pings: a deadline of one that was answered must not be taken for theirs.
         while let Some(id) = self.timers.pong.pop(now) {
-            let waits = |peer: &&mut Peer| peer.marks.awaits_pong && peer.marks.open;
+            let waits = |peer: &&mut Peer| {
+                peer.marks.contains(Marks::AWAITS_PONG) && peer.marks.contains(Marks::OPEN)
+            };
             let Some(peer) = self.get_mut(id).filter(waits) else { continue };
-            if peer.marks.paused || peer.waits_for_us() {
+            if peer.marks.contains(Marks::PAUSED) || peer.waits_for_us() {
                 // Its pong may have come and is not read, or our ping was not written: the next ping will tell.
-                peer.marks.awaits_pong = false;
+                peer.marks.remove(Marks::AWAITS_PONG);
             } else {
                 log::info!(peer:% = self.addresses.get(self.slab[id.index()].address); "no pong, connection dropped");
                 self.drop_peer(id, Ending::NoPong);
@@ -69,10 +71,10 @@ impl Peers {
         }
         while let Some(id) = self.timers.ping.pop(now) {
             if let Some(peer) = self.get_mut(id)
-                && peer.marks.open
+                && peer.marks.contains(Marks::OPEN)
             {
                 peer.connection.ping(b"", &mut peer.outgoing);
-                peer.marks.awaits_pong = true;
+                peer.marks.insert(Marks::AWAITS_PONG);
                 self.timers.pong.set(id, now);
                 self.timers.ping.set(id, now);
                 self.mark_dirty(id.index(), Lane::Prompt);
@@ -97,7 +99,7 @@ impl Peers {
     fn sweep_messages(&mut self, now: Monotonic) {
         let limit = self.limits.message;
         for (&slot, since) in &mut self.timers.unfinished {
-            if self.slab[slot].marks.paused {
+            if self.slab[slot].marks.contains(Marks::PAUSED) {
                 *since = now;
             }
         }
@@ -112,9 +114,9 @@ impl Peers {
     /// Starts the clock of a message, if one has begun.
     pub(super) fn message_begun(&mut self, id: PeerId, now: Monotonic) {
         let peer = &mut self.slab[id.index()];
-        let unfinished = peer.marks.open && peer.connection.is_unfinished();
-        if unfinished != peer.marks.unfinished {
-            peer.marks.unfinished = unfinished;
+        let unfinished = peer.marks.contains(Marks::OPEN) && peer.connection.is_unfinished();
+        if unfinished != peer.marks.contains(Marks::UNFINISHED) {
+            peer.marks.set(Marks::UNFINISHED, unfinished);
             match unfinished {
                 true => drop(self.timers.unfinished.insert(id.index(), now)),
                 false => drop(self.timers.unfinished.remove(&id.index())),
@@ -124,7 +126,7 @@ impl Peers {
 
     /// Stops the clock of a message.
     pub(super) fn message_finished(&mut self, id: PeerId) {
-        if std::mem::take(&mut self.slab[id.index()].marks.unfinished) {
+        if self.slab[id.index()].marks.take(Marks::UNFINISHED) {
             self.timers.unfinished.remove(&id.index());
         }
     }

@@ -110,7 +110,7 @@ pub struct TokenCounts {
 }
 
 impl Tokens {
-    /// Remembers up to `cache_entries` verified tokens, in about 90 bytes each; none if it is 0.
+    /// Remembers up to `cache_entries` verified tokens, in about 75 bytes each; none if it is 0.
     #[must_use]
     pub fn new(keys: KeySet, rules: Rules, cache_entries: usize) -> Self {
         Self { keys, rules, cache: Cache::new(cache_entries), counts: TokenCounts::default() }

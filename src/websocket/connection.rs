@@ -15,11 +15,11 @@ use super::message::{Limits, Message};
 use super::outgoing::Outgoing;
 use super::reader::{ControlFrame, Piece, Reader};
 
-/// The receiving half of one peer: three words, no heap when idle.
+/// The receiving half of one peer: for a server two words, no heap when idle.
 #[derive(Debug)]
-pub struct Connection {
+pub struct Connection<R = Server> {
     phase: Phase,
-    role: Role,
+    role: R,
 }
 
 /// Where a connection is in its life. The boxes are there only while something has begun and not ended.
@@ -40,13 +40,21 @@ enum Phase {
 }
 
 /// Which side we are.
-#[derive(Clone, Copy, Debug)]
-enum Role {
-    /// The peer is a client: its frames are masked, ours are not.
-    Server,
-    /// The peer is a server; the function gives a fresh random masking key for each frame of ours (§5.3).
-    Client(fn() -> [u8; 4]),
+pub trait Role {
+    /// Whether the peer masks its frames (§5.1).
+    const PEER_MASKS: bool;
+
+    /// The masking key of our next frame, if we have to mask.
+    fn mask(&self) -> Option<[u8; 4]>;
 }
+
+/// The peer is a client: its frames are masked, ours are not.
+#[derive(Clone, Copy, Debug)]
+pub struct Server;
+
+/// The peer is a server; the function gives a fresh random masking key for each frame of ours (§5.3).
+#[derive(Clone, Copy, Debug)]
+pub struct Client(fn() -> [u8; 4]);
 
 /// What [`Connection::receive`] found.
 #[derive(Debug)]
@@ -87,13 +95,15 @@ pub enum Ended {
     Failed(Violation),
 }
 
-impl Connection {
+impl Connection<Server> {
     /// A connection a client has just opened: waits for its upgrade request.
     #[must_use]
     pub const fn server() -> Self {
-        Self { phase: Phase::AwaitingRequest(None), role: Role::Server }
+        Self { phase: Phase::AwaitingRequest(None), role: Server }
     }
+}
 
+impl Connection<Client> {
     /// A connection we have just opened to a server: queues the upgrade request. `mask` gives a fresh, unpredictable
     /// masking key each time (§5.3). No extension is offered.
     #[must_use]
@@ -101,9 +111,11 @@ impl Connection {
         let (bytes, expected) = request.encode();
         outgoing.push_bytes(&bytes);
         let phase = Phase::AwaitingResponse(Box::new((HeadReader::default(), expected)));
-        Self { phase, role: Role::Client(mask) }
+        Self { phase, role: Client(mask) }
     }
+}
 
+impl<R: Role> Connection<R> {
     /// Takes bytes from the front of `input` (unmasking them in place) until there is something to say.
     ///
     /// The caller may stop after any step and come back with the rest of the input later; nothing in a step borrows
@@ -393,7 +405,7 @@ impl Connection {
 
     /// What the peer's frames must look like.
     const fn rules(&self) -> FrameRules {
-        FrameRules { masked: matches!(self.role, Role::Server), compression: self.deflate().is_some() }
+        FrameRules { masked: R::PEER_MASKS, compression: self.deflate().is_some() }
     }
 
     fn encode(&self, opcode: OpCode, payload: &[u8]) -> Vec<u8> {
@@ -404,10 +416,10 @@ impl Connection {
 }
 
 #[cfg(any(test, feature = "fuzzing"))]
-impl Connection {
+impl Connection<Server> {
     /// A server's connection that is open already.
     pub(super) const fn opened(compression: Option<WindowBits>) -> Self {
-        Self { phase: Phase::Open { compression, incoming: None }, role: Role::Server }
+        Self { phase: Phase::Open { compression, incoming: None }, role: Server }
     }
 
     /// Bytes of heap held for a head or a message under way, not counting the fixed parts.
@@ -420,12 +432,19 @@ impl Connection {
     }
 }
 
-impl Role {
-    fn mask(self) -> Option<[u8; 4]> {
-        match self {
-            Self::Server => None,
-            Self::Client(mask) => Some(mask()),
-        }
+impl Role for Server {
+    const PEER_MASKS: bool = true;
+
+    fn mask(&self) -> Option<[u8; 4]> {
+        None
+    }
+}
+
+impl Role for Client {
+    const PEER_MASKS: bool = false;
+
+    fn mask(&self) -> Option<[u8; 4]> {
+        Some(self.0())
     }
 }
 
@@ -452,28 +471,32 @@ mod tests {
     }
 
     /// A connection with its queue, driven by a caller that accepts every upgrade and echoes every message.
-    struct Peer {
-        connection: Connection,
+    struct Peer<R = Server> {
+        connection: Connection<R>,
         outgoing: Outgoing,
         limits: Limits,
         codec: Codec,
         seen: Vec<Seen>,
     }
 
-    impl Peer {
-        fn new(connection: Connection) -> Self {
-            let limits = Limits { message_bytes: 1000, fragments: 8, ..Limits::default() };
-            Self { connection, outgoing: Outgoing::default(), limits, codec: Codec::new(), seen: Vec::new() }
-        }
-
+    impl Peer<Server> {
         /// A server's connection that is open.
         fn server(compression: Option<WindowBits>) -> Self {
             Self::new(Connection::opened(compression))
         }
+    }
 
+    impl Peer<Client> {
         fn client() -> Self {
             let phase = Phase::Open { compression: None, incoming: None };
-            Self::new(Connection { phase, role: Role::Client(|| [1, 2, 3, 4]) })
+            Self::new(Connection { phase, role: Client(|| [1, 2, 3, 4]) })
+        }
+    }
+
+    impl<R: Role> Peer<R> {
+        fn new(connection: Connection<R>) -> Self {
+            let limits = Limits { message_bytes: 1000, fragments: 8, ..Limits::default() };
+            Self { connection, outgoing: Outgoing::default(), limits, codec: Codec::new(), seen: Vec::new() }
         }
 
         fn receive(&mut self, bytes: &[u8]) {
@@ -517,7 +540,7 @@ mod tests {
     }
 
     /// What the peer of `new` sees and answers to `bytes`: the same whole, byte by byte and at every split.
-    fn run(new: impl Fn() -> Peer, bytes: &[u8]) -> (Vec<Seen>, Vec<u8>) {
+    fn run<R: Role>(new: impl Fn() -> Peer<R>, bytes: &[u8]) -> (Vec<Seen>, Vec<u8>) {
         let run = |pieces: &[&[u8]]| {
             let mut peer = new();
             pieces.iter().for_each(|piece| peer.receive(piece));
@@ -566,8 +589,8 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_connection_is_three_words() {
-        assert!(size_of::<Connection>() <= 24);
+    fn an_idle_connection_is_two_words() {
+        assert!(size_of::<Connection>() <= 16);
     }
 
     #[test]

@@ -7,29 +7,34 @@ use std::io::{self, ErrorKind, IoSlice, Write};
 
 use super::frame::{self, Frames};
 
-/// What waits to be written to one peer: three words, no heap of its own when empty or holding one shared chunk.
+/// What waits to be written to one peer: two words, no heap of its own when empty or holding one shared chunk.
 ///
 /// A chunk is one or more whole frames. Only the first chunk of a connection's life may begin otherwise: with the
 /// HTTP response that opens the connection (or refuses to).
 #[derive(Debug, Default)]
-pub struct Outgoing {
-    /// The chunk being sent. `None` only when the queue is empty; then `rest` is `None` and the counts are 0.
-    head: Option<Frames>,
-    /// What rarely is: more than one chunk, a writer that blocks.
-    rest: Option<Box<Rest>>,
-    /// Bytes of `head` already written: less than its length.
-    sent: u32,
-    /// Bytes not yet written: all chunks and the pong, less `sent`.
-    queued: u32,
+pub struct Outgoing(Queue);
+
+#[derive(Debug, Default)]
+enum Queue {
+    #[default]
+    Empty,
+    /// One chunk, not empty, of which nothing has been written to a writer that has not blocked: what nearly every queue
+    /// is that is not empty.
+    One(Frames),
+    Many(Box<Many>),
 }
 
-/// What follows the first chunk. No chunk is empty.
+/// Whatever else a queue can be.
 #[derive(Debug, Default)]
-struct Rest {
-    /// The pong that goes out behind `head`; there is one only if the writer blocked.
-    pong: Option<Frames>,
-    /// What goes out behind the pong, in order.
+struct Many {
+    /// The chunk being sent, then what goes out behind it and the pong, in order. Neither it nor any chunk is empty.
     chunks: VecDeque<Frames>,
+    /// Bytes of the first chunk already written: less than its length.
+    sent: usize,
+    /// The pong that goes out behind the first chunk; there is one only if the writer blocked.
+    pong: Option<Frames>,
+    /// Bytes not yet written: all chunks and the pong, less `sent`.
+    queued: usize,
     /// Whether the last write found the writer blocked.
     blocked: bool,
 }
@@ -49,37 +54,42 @@ pub enum Flush {
 impl Outgoing {
     /// Bytes queued and not yet written.
     #[must_use]
-    pub const fn queued(&self) -> usize {
-        self.queued as usize
+    pub fn queued(&self) -> usize {
+        match &self.0 {
+            Queue::Empty => 0,
+            Queue::One(chunk) => chunk.as_bytes().len(),
+            Queue::Many(many) => many.queued,
+        }
     }
 
     /// Whether nothing waits.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.head.is_none()
+        matches!(self.0, Queue::Empty)
     }
 
     /// This queue's part of the memory of its chunks: each chunk's bytes divided among those who share it.
     #[must_use]
     pub fn share(&self) -> usize {
-        let rest = self.rest.iter().flat_map(|rest| rest.pong.iter().chain(&rest.chunks));
-        self.head.iter().chain(rest).map(|chunk| chunk.as_bytes().len().div_ceil(chunk.holders())).sum()
+        let share = |chunk: &Frames| chunk.as_bytes().len().div_ceil(chunk.holders());
+        match &self.0 {
+            Queue::Empty => 0,
+            Queue::One(chunk) => share(chunk),
+            Queue::Many(many) => many.chunks.iter().chain(&many.pong).map(share).sum(),
+        }
     }
 
     /// Queues shared frames; copies nothing.
-    ///
-    /// # Panics
-    ///
-    /// All pushes panic when 4 GiB are queued; the callers' limit is far below.
     pub fn push(&mut self, frames: Frames) {
-        let length = frames.as_bytes().len();
-        if length == 0 {
+        if frames.as_bytes().is_empty() {
             return;
         }
-        self.count(length);
-        match &self.head {
-            None => self.head = Some(frames),
-            Some(_) => self.rest.get_or_insert_default().chunks.push_back(frames),
+        if self.is_empty() {
+            self.0 = Queue::One(frames);
+        } else {
+            let many = self.many();
+            many.queued += frames.as_bytes().len();
+            many.chunks.push_back(frames);
         }
     }
 
@@ -91,19 +101,21 @@ impl Outgoing {
     /// Queues what `encode` appends: whole frames, `length` bytes or a little less. Joined as in
     /// [`push_bytes`](Self::push_bytes).
     pub(super) fn push_with(&mut self, length: usize, encode: impl FnOnce(&mut Vec<u8>)) {
-        let last = match self.rest.as_deref_mut() {
+        let (last, queued) = match &mut self.0 {
+            Queue::Empty => (None, None),
+            Queue::One(chunk) => (Some(chunk), None),
             // A Close must be the last frame, so nothing is joined to what goes out before the pong.
-            Some(Rest { pong: Some(_), chunks, .. }) => chunks.back_mut(),
-            Some(rest) => rest.chunks.back_mut().or(self.head.as_mut()),
-            None => self.head.as_mut(),
+            Queue::Many(many) if many.pong.is_some() && many.chunks.len() == 1 => (None, None),
+            Queue::Many(many) => (many.chunks.back_mut(), Some(&mut many.queued)),
         };
         if let Some(last) = last.and_then(Frames::get_mut)
             && last.len() + length <= JOINED_BYTES
         {
             let before = last.len();
             encode(last);
-            let added = last.len() - before;
-            self.count(added);
+            if let Some(queued) = queued {
+                *queued += last.len() - before;
+            }
         } else {
             let mut bytes = Vec::with_capacity(length);
             encode(&mut bytes);
@@ -114,44 +126,48 @@ impl Outgoing {
     /// Queues a control frame ahead of all chunks but the first, which may be partly sent.
     pub fn push_control(&mut self, frame: &[u8]) {
         let frame = Frames::new(frame.to_vec());
-        if self.head.is_none() {
+        if self.is_empty() {
             return self.push(frame);
         }
-        self.count(frame.as_bytes().len());
-        self.rest.get_or_insert_default().chunks.push_front(frame);
+        let many = self.many();
+        many.queued += frame.as_bytes().len();
+        many.chunks.insert(1, frame);
     }
 
     /// Queues a pong. While the writer is blocked it goes out next to the chunk being sent, and only the latest
     /// unsent one is kept (§5.5.3); else it is queued like any frame.
     pub fn push_pong(&mut self, frame: &[u8]) {
-        let Some(rest) = self.rest.as_mut().filter(|rest| rest.blocked) else {
+        let Queue::Many(many) = &mut self.0 else { return self.push_bytes(frame) };
+        if !many.blocked {
             return self.push_bytes(frame);
-        };
-        let former = rest.pong.replace(Frames::new(frame.to_vec()));
-        let former = former.map_or(0, |pong| pong.as_bytes().len());
-        self.discount(former);
-        self.count(frame.len());
+        }
+        let former = many.pong.replace(Frames::new(frame.to_vec()));
+        many.queued -= former.map_or(0, |pong| pong.as_bytes().len());
+        many.queued += frame.len();
     }
 
     /// Drops everything but the rest of the frame being sent, then queues `close_frame`.
     pub fn fail_with(&mut self, close_frame: &[u8]) {
-        let sent = self.sent as usize;
-        let mut kept = match &self.head {
+        let (head, sent, blocked) = match &self.0 {
+            Queue::Empty => (None, 0, false),
+            Queue::One(chunk) => (Some(chunk), 0, false),
+            Queue::Many(many) => (many.chunks.front(), many.sent, many.blocked),
+        };
+        let mut kept = match head {
             Some(head) => head.as_bytes()[sent..boundary(head.as_bytes(), sent)].to_vec(),
             None => Vec::new(),
         };
-        let blocked = self.rest.as_ref().is_some_and(|rest| rest.blocked);
         self.clear();
         kept.extend_from_slice(close_frame);
         self.push(Frames::new(kept));
         if blocked && !self.is_empty() {
-            self.rest.get_or_insert_default().blocked = true;
+            self.many().blocked = true;
         }
     }
 
     /// Drops everything.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        self.0 = Queue::Empty;
     }
 
     /// Writes up to `max_bytes`, until the queue is empty or the writer blocks: one `write` when there is one chunk,
@@ -162,18 +178,21 @@ impl Outgoing {
     /// What the writer says, except `WouldBlock` (see [`Flush::Blocked`]) and `Interrupted` (tried again);
     /// `WriteZero` when it takes no bytes. What was written before stays written.
     pub fn write_to(&mut self, writer: &mut impl Write, max_bytes: usize) -> io::Result<Flush> {
-        if let Some(rest) = &mut self.rest {
-            rest.blocked = false;
+        if let Queue::Many(many) = &mut self.0 {
+            many.blocked = false;
         }
         let mut budget = max_bytes;
-        while let Some(head) = &self.head {
+        while !self.is_empty() {
             if budget == 0 {
                 return Ok(Flush::Unfinished);
             }
-            let unsent = &head.as_bytes()[self.sent as usize..];
-            let written = match &self.rest {
-                Some(rest) if unsent.len() < budget => rest.write_behind(unsent, writer, budget),
-                _ => writer.write(&unsent[..unsent.len().min(budget)]),
+            let written = match &self.0 {
+                Queue::Empty => Ok(0),
+                Queue::One(chunk) => {
+                    let bytes = chunk.as_bytes();
+                    writer.write(&bytes[..bytes.len().min(budget)])
+                }
+                Queue::Many(many) => many.write_to(writer, budget),
             };
             match written {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -183,7 +202,7 @@ impl Outgoing {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.rest.get_or_insert_default().blocked = true;
+                    self.many().blocked = true;
                     return Ok(Flush::Blocked);
                 }
                 Err(error) => return Err(error),
@@ -193,42 +212,58 @@ impl Outgoing {
     }
 
     /// Forgets the first `written` bytes.
+    fn advance(&mut self, written: usize) {
+        if self.queued() == written {
+            self.clear();
+        } else {
+            self.many().advance(written);
+        }
+    }
+
+    /// The queue in its general form; it must not be empty.
+    fn many(&mut self) -> &mut Many {
+        if let Queue::One(_) | Queue::Empty = self.0 {
+            let mut many = Box::<Many>::default();
+            if let Queue::One(chunk) = std::mem::take(&mut self.0) {
+                many.queued = chunk.as_bytes().len();
+                many.chunks.push_back(chunk);
+            }
+            self.0 = Queue::Many(many);
+        }
+        match &mut self.0 {
+            Queue::Many(many) => many,
+            Queue::Empty | Queue::One(_) => unreachable!("just made so"),
+        }
+    }
+}
+
+impl Many {
+    /// Forgets the first `written` bytes, which are not all.
     fn advance(&mut self, mut written: usize) {
-        self.discount(written);
-        while let Some(head) = &self.head {
-            let unsent = head.as_bytes().len() - self.sent as usize;
+        self.queued -= written;
+        while let Some(first) = self.chunks.front() {
+            let unsent = first.as_bytes().len() - self.sent;
             if written < unsent {
-                self.sent += narrow(written);
+                self.sent += written;
                 return;
             }
             written -= unsent;
             self.sent = 0;
-            self.head = self.rest.as_mut().and_then(|rest| rest.pop());
+            match self.pong.take() {
+                Some(pong) => self.chunks[0] = pong,
+                None => drop(self.chunks.pop_front()),
+            }
         }
-        self.rest = None;
     }
 
-    fn count(&mut self, bytes: usize) {
-        self.queued = self.queued.checked_add(narrow(bytes)).expect("less than 4 GiB queued");
-    }
-
-    fn discount(&mut self, bytes: usize) {
-        self.queued -= narrow(bytes);
-    }
-}
-
-impl Rest {
-    /// What is to be sent next.
-    fn pop(&mut self) -> Option<Frames> {
-        self.pong.take().or_else(|| self.chunks.pop_front())
-    }
-
-    /// Writes `first` and what follows it in one call, `budget` bytes at most; `first` is shorter than that.
-    fn write_behind(&self, first: &[u8], writer: &mut impl Write, mut budget: usize) -> io::Result<usize> {
-        let following = self.pong.iter().chain(&self.chunks).map(Frames::as_bytes);
+    /// Writes what comes first, up to `budget` bytes, in one call.
+    fn write_to(&self, writer: &mut impl Write, mut budget: usize) -> io::Result<usize> {
+        let mut chunks = self.chunks.iter().map(Frames::as_bytes);
+        let first = chunks.next().map(|chunk| &chunk[self.sent..]);
+        let pong = self.pong.as_ref().map(Frames::as_bytes);
         let mut slices = [IoSlice::new(&[]); CHUNKS_PER_WRITE];
         let mut filled = 0;
-        for (slice, bytes) in slices.iter_mut().zip([first].into_iter().chain(following)) {
+        for (slice, bytes) in slices.iter_mut().zip(first.into_iter().chain(pong).chain(chunks)) {
             let bytes = &bytes[..bytes.len().min(budget)];
             if bytes.is_empty() {
                 break;
@@ -238,7 +273,7 @@ impl Rest {
             filled += 1;
         }
         match filled {
-            1 => writer.write(first),
+            1 => writer.write(&slices[0]),
             filled => writer.write_vectored(&slices[..filled]),
         }
     }
@@ -263,11 +298,6 @@ fn http_response_length(chunk: &[u8]) -> usize {
     }
     let end = b"\r\n\r\n";
     chunk.windows(end.len()).position(|window| window == end).map_or(chunk.len(), |at| at + end.len())
-}
-
-/// A length that is known to fit: no chunk is as long as 4 GiB.
-fn narrow(length: usize) -> u32 {
-    u32::try_from(length).expect("less than 4 GiB queued")
 }
 
 /// Chunks that are no longer than this are appended to: large enough for a turn's replies to one peer, small enough
@@ -328,15 +358,25 @@ mod tests {
         Frames::new(bytes.to_vec())
     }
 
+    /// The chunks, and how much of the first is sent.
+    fn chunks(queue: &Outgoing) -> (Vec<&Frames>, usize) {
+        match &queue.0 {
+            Queue::Empty => (Vec::new(), 0),
+            Queue::One(chunk) => (vec![chunk], 0),
+            Queue::Many(many) => (many.chunks.iter().chain(&many.pong).collect(), many.sent),
+        }
+    }
+
     /// The invariants written on the fields.
     fn check(queue: &Outgoing) {
-        let rest = queue.rest.iter().flat_map(|rest| rest.pong.iter().chain(&rest.chunks));
-        let lengths: Vec<usize> = queue.head.iter().chain(rest).map(|chunk| chunk.as_bytes().len()).collect();
+        let (chunks, sent) = chunks(queue);
+        let lengths: Vec<usize> = chunks.iter().map(|chunk| chunk.as_bytes().len()).collect();
         assert!(lengths.iter().all(|&length| length > 0));
-        assert_eq!(lengths.iter().sum::<usize>(), queue.queued() + queue.sent as usize);
-        match &queue.head {
-            Some(head) => assert!((queue.sent as usize) < head.as_bytes().len()),
-            None => assert!(queue.rest.is_none() && queue.sent == 0 && queue.is_empty()),
+        assert_eq!(lengths.iter().sum::<usize>(), queue.queued() + sent);
+        assert_eq!(queue.is_empty(), lengths.is_empty());
+        assert!(lengths.is_empty() || sent < lengths[0]);
+        if let Queue::Many(many) = &queue.0 {
+            assert!(!many.chunks.is_empty());
         }
     }
 
@@ -349,8 +389,8 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_is_three_words() {
-        assert!(size_of::<Outgoing>() <= 24);
+    fn the_queue_is_two_words() {
+        assert!(size_of::<Outgoing>() <= 16);
     }
 
     #[test]
@@ -418,16 +458,16 @@ mod tests {
         let mut queue = Outgoing::default();
         queue.push_bytes(&frame(OpCode::Text, 1));
         queue.push_bytes(&frame(OpCode::Text, 2));
-        assert!(queue.rest.is_none());
+        assert_eq!(chunks(&queue).0.len(), 1);
 
         let shared = chunk(&frame(OpCode::Text, 3));
         queue.push(shared.clone());
         queue.push_bytes(&frame(OpCode::Text, 4));
         assert_eq!(shared.as_bytes(), frame(OpCode::Text, 3));
-        assert_eq!(queue.rest.as_ref().unwrap().chunks.len(), 2);
+        assert_eq!(chunks(&queue).0.len(), 3);
 
         queue.push_bytes(&vec![0; JOINED_BYTES]);
-        assert_eq!(queue.rest.as_ref().unwrap().chunks.len(), 3);
+        assert_eq!(chunks(&queue).0.len(), 4);
         check(&queue);
     }
 

@@ -24,6 +24,7 @@ pub(crate) struct Manner {
     /// Events that came together go out together.
     pub(crate) joined: bool,
     /// The events go round robin to as many topics as there are connections, and each goes to so many of them; 0: to all.
+    /// Not for joined events.
     pub(crate) each: usize,
 }
 

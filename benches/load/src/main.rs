@@ -114,7 +114,11 @@ fn measure(arguments: &Arguments) -> Result<()> {
     }
     let size = if arguments.quick { Size::QUICK } else { Size::FULL };
     let rounds = arguments.rounds.unwrap_or(if arguments.quick { 1 } else { 3 });
-    let kinds = if arguments.servers.is_empty() { &Kind::ALL } else { &*arguments.servers };
+    let mut kinds = if arguments.servers.is_empty() { Kind::ALL.to_vec() } else { arguments.servers.clone() };
+    if kinds.contains(&Kind::Nchan) && !servers::has_nchan() {
+        eprintln!("nchan is not installed (Debian: libnginx-mod-nchan): it takes no part");
+        kinds.retain(|&kind| kind != Kind::Nchan);
+    }
     let wants = |scenario| arguments.scenarios.is_empty() || arguments.scenarios.contains(&scenario);
     let tokens = Tokens::new()?;
     let starter = Starter { binary: &arguments.binary, tokens: &tokens };
@@ -129,7 +133,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
 
     let mut report = Report::default();
     for number in 1..=rounds {
-        for &kind in kinds {
+        for &kind in &kinds {
             let mut round = Round { starter, kind, size, report: &mut report };
             let tell = |what: &str| eprintln!("round {number} of {rounds}, {}: {what}", kind.name());
             if wants(Scenario::FanOut) {

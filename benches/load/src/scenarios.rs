@@ -163,8 +163,9 @@ pub(crate) fn single(round: &mut Round<'_>) -> Result<()> {
 /// As many topics as connections, ten connections on each topic, events to all topics in turn.
 pub(crate) fn many_topics(round: &mut Round<'_>) -> Result<()> {
     const EACH: usize = 10;
-    if round.kind == Kind::Nchan {
-        // One subscription a connection is what its WebSocket endpoint has.
+    if matches!(round.kind, Kind::Nchan | Kind::FloorJoined) {
+        // nchan has one subscription a connection at this endpoint; and a floor that looked for the events that can be joined
+        // would have subscriptions.
         return Ok(());
     }
     let count = round.size.topics;

@@ -39,6 +39,9 @@ pub(crate) const REPLY: &[u8] = b"\x81\x26{\"status\":200,\"message\":\"Ok\",\"c
 /// Every client's `Sec-WebSocket-Key`.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
+/// Where Debian has nginx's module.
+const NCHAN: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
+
 /// The name of the socket that events are written to.
 const CONTROL: &str = "control.sock";
 
@@ -196,13 +199,18 @@ fn temporary_directory() -> Result<TempDir> {
     Ok(tempfile::Builder::new().prefix("airlay-load-").tempdir()?)
 }
 
+/// Whether nginx and its module are installed.
+pub(crate) fn has_nchan() -> bool {
+    Path::new(NCHAN).exists()
+}
+
 fn start_nchan(directory: TempDir, control: PathBuf) -> Result<Server> {
     // nginx does not say which port it was given.
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let config = directory.path().join("nginx.conf");
     let path = directory.path().display();
     let text = format!(
-        "load_module /usr/lib/nginx/modules/ngx_nchan_module.so;\n\
+        "load_module {NCHAN};\n\
          user root;\ndaemon off;\nworker_processes 1;\nworker_rlimit_nofile 20000;\npid {path}/pid;\n\
          events {{ worker_connections 19900; multi_accept on; }}\n\
          http {{\n access_log off;\n nchan_shared_memory_size 512m;\n\
