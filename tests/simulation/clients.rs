@@ -163,10 +163,13 @@ impl Client {
 
     /// Notes what the server has said, when it has said it; it may have been `queued` before.
     pub(crate) fn note(&mut self, said: Said, queued: u64, now: u64, faults: &mut Faults) {
+        if matches!(said, Said::Close { .. } | Said::Refused) {
+            // What the server has begun before its stop has its time from then on.
+            self.closing_since = Some(self.closing_since.map_or(queued, |since| since.min(queued)));
+        }
         match said {
             Said::Ping => self.pinged_at = Some((queued, now)),
             Said::Close { code: 1008, is_slow: true } => {
-                self.closing_since.get_or_insert(queued);
                 let is_early = self.blocked_since.is_none_or(|since| now < since + SOFT_TIME);
                 faults.happened(match self.listener.subscriptions() {
                     0 => Fault::QueueFull,
@@ -175,18 +178,12 @@ impl Client {
                     _ => Fault::QueueFull,
                 });
             }
-            Said::Close { code: 1008, .. } if self.frames.1 > FRAMES => {
-                self.closing_since.get_or_insert(queued);
-                faults.happened(Fault::FrameFlood);
-            }
-            Said::Close { .. } | Said::Refused => {
-                self.closing_since.get_or_insert(queued);
-                if !self.answers_closes {
-                    faults.happened(Fault::UnansweredClose);
-                }
+            Said::Close { code: 1008, .. } if self.frames.1 > FRAMES => faults.happened(Fault::FrameFlood),
+            Said::Close { .. } | Said::Refused if !self.answers_closes => {
+                faults.happened(Fault::UnansweredClose);
             }
             Said::Lost(_, why) => faults.happened(why),
-            Said::Opened => {}
+            Said::Close { .. } | Said::Refused | Said::Opened => {}
         }
     }
 
