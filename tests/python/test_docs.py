@@ -1,21 +1,46 @@
 """What the documentation shows is what happens: its examples are played against the real binary.
 
-A block of code says what it is by the word after its language: ```json request, ```json event, …
+A block of code says what it is by the word after its language: ```json request, ```json event, … Blocks of one kind on a
+page are one program: the later ones go on where the earlier ones end.
 """
 
 import json
+import os
+import queue
 import re
+import shutil
 import socket
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
 import jwt
 import pytest
-from conftest import DEADLINE, FIXTURES, USER, Server
+from conftest import DEADLINE, FIXTURES, ISSUE, USER, Server, until
 from websockets.sync.client import connect
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "clients").glob("*/README.md")])
+FRONT_END = ROOT / "docs" / "front-end.md"
+BACK_END = ROOT / "docs" / "back-end.md"
+DATASET = "610217e481f6fc54736209e1"
+
+# The kinds of blocks that a test below plays.
+PLAYED = {
+    FRONT_END: ["bash install", "js page", "js raw"],
+    BACK_END: [
+        "php publish",
+        "python publish",
+        "js publish",
+        "python worker",
+        "python access",
+        "bash try",
+        "bash rotate",
+        "bash publish",
+    ],
+}
 
 
 def blocks(page: Path, kind: str) -> list[str]:
@@ -76,3 +101,242 @@ def test_the_protocol_s_end_of_a_subscription(tmp_path, monkeypatch):
             assert [json.loads(client.recv(DEADLINE))] == [json.loads(line) for line in lines(page, "json ended")]
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("page", PLAYED, ids=lambda page: page.name)
+def test_every_block_of_code_is_played_and_is_the_same_in_russian(page):
+    shown = every_block(page)
+    assert {kind for kind, _ in shown} == set(PLAYED[page])
+    assert every_block(page.parent / "ru" / page.name) == shown
+
+
+def every_block(page: Path) -> list[tuple[str, str]]:
+    return re.findall(r"^```(.+)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_a_page_gets_events(server, token, tmp_path):
+    install = run(["bash", "-euc", program(FRONT_END, "bash install")], tmp_path, AIRLAY=str(ROOT))
+    assert install.returncode == 0, install.stderr
+    example = tmp_path / "page.mjs"
+    example.write_text(program(FRONT_END, "js page").replace("wss://airlay.example/ws", server.url))
+    with Page(example, token) as page:
+        loaded = [["fetch", f"/issues/{ISSUE}"], ["show", {"from": f"/issues/{ISSUE}"}]]
+        # What concerns the connection, the issue and the notifications comes in an order that is open.
+        page.expect([["showOffline", False], ["fetch", "/token"], *loaded, ["loadNotifications", False]])
+        server.publish(json.dumps({"type": "issueUpdate", "id": ISSUE}))
+        page.expect(loaded)
+        server.publish(json.dumps({"type": "notification", "users": [USER], "data": [{"text": "Hello"}]}))
+        page.expect([["notify", [{"text": "Hello"}]]])
+        server.publish(json.dumps({"control": "revoke", "user": USER}))
+        gone = [3, "User not exists"]
+        page.expect([["refuse", *gone], ["report", *gone], ["report", *gone]])
+
+
+def test_a_page_gets_events_without_the_client(start, token, tmp_path):
+    server = start()
+    example = tmp_path / "raw.mjs"
+    example.write_text(program(FRONT_END, "js raw").replace("wss://airlay.example/ws", server.url))
+    with Page(example, token) as page:
+        page.expect([["replied", {"status": 200, "message": "Ok", "code": 0}]])
+        server.publish(json.dumps({"type": "issueUpdate", "id": ISSUE, "data": 1}))
+        page.expect([["show", {"type": "issueUpdate", "id": ISSUE, "data": 1}]])
+        server.publish(json.dumps({"control": "revoke", "user": USER}))
+        event = {"type": "issueUpdate", "id": ISSUE}
+        page.expect([["ended", {"status": 400, "message": "User not exists", "code": 3, "event": event}]])
+        assert server.stop() == 0
+        page.expect([["lost", 1001]])
+
+
+def test_producers_publish_and_revoke(server, token, tmp_path):
+    shutil.copy(ROOT / "clients" / "php" / "src" / "Producer.php", tmp_path)
+    closed = {"type": "issueUpdate", "id": ISSUE, "data": [{"state": "closed"}]}
+    heard = [
+        closed,
+        {"type": "notification", "id": "", "data": [{"text": "Hello"}]},
+        {"type": "datasetUpdate", "id": DATASET, "data": []},
+        {"type": "issueUpdate", "id": ISSUE, "data": []},
+        {"status": 400, "message": "Not access for dataset", "code": 4, "event": {"type": "datasetUpdate", "id": DATASET}},
+    ]
+    for language, command in [("php", ["php"]), ("python", [sys.executable])]:
+        example = tmp_path / f"publish.{language}"
+        example.write_text(program(BACK_END, f"{language} publish").replace("/run/airlay/events.sock", str(server.events)))
+        with attached(server, token) as client:
+            published = run([*command, str(example)], tmp_path)
+            assert (published.returncode, published.stderr) == (0, ""), language
+            assert [json.loads(client.recv(DEADLINE)) for _ in heard] == heard, language
+            ended = [json.loads(client.recv(DEADLINE)) for _ in range(2)]
+            assert [message["code"] for message in ended] == [3, 3], language
+            assert {message["event"]["type"] for message in ended} == {"issueUpdate", "notification"}, language
+
+
+@pytest.mark.parametrize("language", ["php", "python"])
+def test_a_producer_goes_on_without_a_server(language, tmp_path):
+    shutil.copy(ROOT / "clients" / "php" / "src" / "Producer.php", tmp_path)
+    # What is shown first catches the exception.
+    example = tmp_path / "publish"
+    first = blocks(BACK_END, f"{language} publish")[0]
+    example.write_text(first.replace("/run/airlay/events.sock", str(tmp_path / "none.sock")))
+    published = run(["php" if language == "php" else sys.executable, str(example)], tmp_path)
+    assert published.returncode == 0
+    assert "not published: no server at " in published.stderr
+
+
+def test_a_producer_of_any_language_is_answered(server, token, tmp_path):
+    example = tmp_path / "publish.mjs"
+    example.write_text(program(BACK_END, "js publish").replace("/run/airlay/events.sock", str(server.events)))
+    with attached(server, token) as client:
+        published = run(["node", str(example)], tmp_path)
+        assert published.stdout == '{"ack":1,"status":200,"message":"Ok","code":0,"subscribers":1}\n', published.stderr
+        assert json.loads(client.recv(DEADLINE)) == {"type": "issueUpdate", "id": ISSUE, "data": []}
+
+
+def test_a_worker_waits_for_the_server(tmp_path):
+    example = tmp_path / "worker.py"
+    example.write_text(
+        program(BACK_END, "python worker")
+        .replace("/run/airlay/events.sock", str(tmp_path / "events.sock"))
+        # It says when it has tried in vain.
+        .replace("time.sleep(1)", "print(len(events), flush=True)")
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "clients" / "python" / "src")}
+    with subprocess.Popen([sys.executable, example], env=environment, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout.readline() == "1\n"
+        server = Server(tmp_path)
+        try:
+            assert worker.stdout.read().splitlines()[-1] == "[0]"
+            assert worker.wait(DEADLINE) == 0
+        finally:
+            worker.kill()
+            server.stop()
+
+
+def test_the_access_service(token, start, tmp_path):
+    path = tmp_path / "access.sock"
+    example = tmp_path / "access.py"
+    example.write_text(program(BACK_END, "python access").replace("/run/airlay/access.sock", str(path)))
+    with subprocess.Popen([sys.executable, example]) as service:
+        try:
+            until(path.exists, "the access service")
+            server = start(settings={"access.mode": "socket", "access.socket": path})
+            with connect(server.url, open_timeout=DEADLINE) as client:
+                for event_type, id, auth, code in [
+                    ("issueUpdate", ISSUE, token, 0),
+                    ("datasetUpdate", DATASET, token, 0),
+                    ("uploadFile", ISSUE, token, 4),
+                    ("notification", "", token, 0),
+                    ("issueUpdate", ISSUE, sign("a" * 24), 3),
+                ]:
+                    assert attach(client, auth, event_type, id) == code, (event_type, id)
+        finally:
+            service.kill()
+
+
+def test_a_token_by_hand(tmp_path):
+    Server.write_config(tmp_path, {"token.publicKey": "issuer.pem"})
+    tried = run(["bash", "-euc", program(BACK_END, "bash try")], tmp_path)
+    assert tried.returncode == 0, tried.stderr
+    assert "its signature is good" in tried.stdout
+
+
+def test_a_new_key(start, tmp_path):
+    for name in ["issuer-1.pem", "issuer-2.pem"]:
+        shutil.copy(FIXTURES / "live-2048.pub.pem", tmp_path / name)
+    server = start(settings={"token.publicKey": "issuer-1.pem, issuer-2.pem"})
+    # The unit's ExecReload, for the server of this test.
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\n[ "$*" = "reload airlay" ] && kill -HUP {server.pid}\n')
+    systemctl.chmod(0o755)
+    with connect(server.url, open_timeout=DEADLINE) as client:
+        rotate = program(BACK_END, "bash rotate").replace("/etc/airlay", str(tmp_path))
+        rotated = run(["bash", "-euc", rotate], tmp_path)
+        assert rotated.returncode == 0, rotated.stderr
+        until(lambda: [line for line in server.log if "keys read again" in line], "the new key")
+        for key in [FIXTURES / "live-2048.pem", tmp_path / "new-private.pem"]:
+            assert attach(client, sign(USER, key), "issueUpdate", ISSUE) == 0, key
+
+
+def test_publishing_by_hand(server, token, tmp_path):
+    with attached(server, token) as client:
+        published = run(["bash", "-euo", "pipefail", "-c", program(BACK_END, "bash publish")], tmp_path)
+        assert published.stdout == "Taken, and queued for 1 subscriber.\n" * 2, published.stderr
+        assert [json.loads(client.recv(DEADLINE)) for _ in range(3)] == [
+            {"type": "issueUpdate", "id": ISSUE, "data": [{"state": "closed"}]},
+            {"type": "notification", "id": "", "data": [{"text": "Hello"}]},
+            {"type": "uploadFile", "id": DATASET, "data": []},
+        ]
+
+
+def program(page: Path, kind: str) -> str:
+    return "\n".join(lines(page, kind)) + "\n"
+
+
+def run(command: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess:
+    """Runs a program in this folder to its end; it finds the server's program, the Python producer and whatever is in the
+    folder."""
+    (folder / "airlay-cli").unlink(missing_ok=True)
+    (folder / "airlay-cli").symlink_to(os.environ["AIRLAY_CLI"])
+    environment = {
+        **os.environ,
+        "PATH": f"{folder}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT / "clients" / "python" / "src"),
+        **environment,
+    }
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=DEADLINE)
+
+
+def attach(client, auth: str, event_type: str, id: str) -> int:
+    """The code of the reply."""
+    client.send(json.dumps({"auth": auth, "action": "attach", "event": {"type": event_type, "id": id}}))
+    return json.loads(client.recv(DEADLINE))["code"]
+
+
+def attached(server, token: str):
+    """A client that hears what the examples publish."""
+    client = connect(server.url, open_timeout=DEADLINE)
+    for event_type, id in [("issueUpdate", ISSUE), ("notification", ""), ("datasetUpdate", DATASET), ("uploadFile", DATASET)]:
+        assert attach(client, token, event_type, id) == 0
+    return client
+
+
+def sign(user: str, key: Path = FIXTURES / "live-2048.pem") -> str:
+    # A fixture begins with a line that says what it is.
+    pem = key.read_text()
+    payload = {"iss": "dev.airlay.ru", "exp": int(time.time()) + 3600, "data": {"id": user}}
+    return jwt.encode(payload, pem[pem.index("-----BEGIN") :], algorithm="RS256")
+
+
+class Page:
+    """An example under Node, with what tests/node/page.js gives it."""
+
+    def __init__(self, example: Path, token: str) -> None:
+        preamble = ROOT / "tests" / "node" / "page.js"
+        self._process = subprocess.Popen(
+            ["node", "--import", str(preamble), str(example)],
+            env={**os.environ, "TOKEN": token},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._told = queue.Queue()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self._process.stdout:
+            self._told.put(json.loads(line))
+
+    def expect(self, told: list) -> None:
+        """The page tells all of this, in whatever order, before anything else."""
+        heard = [self._told.get(timeout=DEADLINE) for _ in told]
+        assert sorted(heard, key=json.dumps) == sorted(told, key=json.dumps)
+
+    def __enter__(self) -> "Page":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._process.stdin.close()
+        try:
+            assert self._process.wait(DEADLINE) == 0
+        finally:
+            self._process.kill()
+            self._reader.join()
