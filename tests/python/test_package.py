@@ -63,6 +63,13 @@ def test_the_units_and_the_user_that_they_run_as(unpacked):
     assert "try-restart airlay.service" in postinst and "try-restart airlay-" not in postinst
 
 
+def test_the_documentation_and_the_licences_come_along(unpacked):
+    folder = unpacked / "usr/share/doc/airlay-cli"
+    assert (folder / "copyright").read_text() == (ROOT / "deploy/debian/copyright").read_text()
+    shipped = {page.relative_to(folder / "docs") for page in (folder / "docs").rglob("*.md")}
+    assert shipped == {page.relative_to(ROOT / "docs") for page in (ROOT / "docs").rglob("*.md")}
+
+
 def test_every_command_has_its_page_of_the_manual(unpacked):
     pages = {page.name for page in (unpacked / "usr/share/man/man1").iterdir()}
     commands = ["server", "demo", "publish", "listen", "token", "check-config"]
