@@ -125,7 +125,6 @@ def test_a_page_gets_events(server, token, tmp_path):
     example.write_text(program(FRONT_END, "js page").replace("wss://airlay.example/ws", server.url))
     with Page(example, token) as page:
         loaded = [["fetch", f"/issues/{ISSUE}"], ["show", {"from": f"/issues/{ISSUE}"}]]
-        # What concerns the connection, the issue and the notifications comes in an order that is open.
         page.expect([["showOffline", False], ["fetch", "/token"], *loaded, ["loadNotifications", False]])
         server.publish(json.dumps({"type": "issueUpdate", "id": ISSUE}))
         page.expect(loaded)
@@ -200,8 +199,9 @@ def test_a_worker_waits_for_the_server(start, tmp_path):
     example.write_text(
         program(BACK_END, "python worker")
         .replace("/run/airlay/events.sock", str(tmp_path / "events.sock"))
-        # It says when it has tried in vain, and waits for a word instead.
-        .replace("time.sleep(1)", "print(len(events), flush=True); input()")
+        # It says when it has tried in vain, and waits for a word instead; when there can be none any more it goes on.
+        .replace("import time\n", "import sys\n")
+        .replace("time.sleep(1)", "print(len(events), flush=True); sys.stdin.readline()")
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "clients" / "python" / "src")}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -209,7 +209,9 @@ def test_a_worker_waits_for_the_server(start, tmp_path):
         try:
             assert worker.stdout.readline() == "1\n"
             start()
-            assert worker.communicate("\n", timeout=DEADLINE) == ("[0]\n", None)
+            printed, _ = worker.communicate("\n", timeout=DEADLINE)
+            # Further tries in vain are those that the server was too slow for.
+            assert printed.splitlines()[-1] == "[0]"
             assert worker.returncode == 0
         finally:
             worker.kill()
@@ -221,8 +223,8 @@ def test_the_access_service(token, start, tmp_path):
     example.write_text(program(BACK_END, "python access").replace("/run/airlay/access.sock", str(path)))
     with subprocess.Popen([sys.executable, example]) as service:
         try:
-            until(path.exists, "the access service")
-            server = start(settings={"access.mode": "socket", "access.socket": path})
+            until(lambda: listens(path), "the access service")
+            server = start(settings={"access.mode": "socket", "access.socket": path, "access.timeoutMs": DEADLINE * 1000})
             with connect(server.url, open_timeout=DEADLINE) as client:
                 for event_type, id, auth, code in [
                     ("issueUpdate", ISSUE, token, 0),
@@ -287,6 +289,11 @@ def run(command: list[str], folder: Path, **environment: str) -> subprocess.Comp
         **environment,
     }
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=10 * DEADLINE)
+
+
+def listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        return client.connect_ex(str(path)) == 0
 
 
 def attach(client, auth: str, event_type: str, id: str) -> int:
