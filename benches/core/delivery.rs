@@ -23,4 +23,7 @@ pub(crate) fn fan_out(criterion: &mut Criterion) {
             bencher.iter(|| assert_eq!(service.publish().writes, subscribers as usize));
         });
     }
+    group.bench_function("a key is gone", |bencher| {
+        bencher.iter(|| assert_eq!(service.lose_key().writes, 0));
+    });
 }

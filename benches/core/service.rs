@@ -25,6 +25,8 @@ const NOW: Now = Now { monotonic: Monotonic(1), wall: Wall(1_800_000_000_000) };
 pub(crate) struct Service {
     server: Server<Hub>,
     tokens: Vec<String>,
+    /// The key that the tokens are verified with, and one that none is, PEM.
+    keys: [String; 2],
     producer: ProducerId,
     sink: Sink,
     peers: usize,
@@ -42,13 +44,12 @@ pub(crate) struct Sink {
 impl Service {
     /// Nobody is connected. So many users have a token.
     pub(crate) fn new(users: usize) -> Self {
-        let (key, public) = SigningKey::generate().expect("the system has random numbers");
-        let mut keys = KeySet::new();
-        keys.add_pem(public.as_bytes()).expect("a public key");
+        let [(key, public), (_, other)] =
+            [(); 2].map(|()| SigningKey::generate().expect("the system has random numbers"));
+        let mut server = server(key_set(&[&public]));
         let tokens = (0..users).map(|user| key.sign(&claims(user))).collect();
-        let mut server = server(keys);
         let producer = server.producers.connect();
-        Self { server, tokens, producer, sink: Sink::default(), peers: 0 }
+        Self { server, tokens, keys: [public, other], producer, sink: Sink::default(), peers: 0 }
     }
 
     /// One peer more opens a WebSocket and attaches to a topic of its own and to the common one.
@@ -77,6 +78,15 @@ impl Service {
         let line =
             format!("{{\"type\":\"issueUpdate\",\"id\":\"{COMMON}\",\"data\":\"{}\"}}\n", ".".repeat(64));
         self.server.receive_lines(self.producer, line.as_bytes(), NOW);
+        self.turn()
+    }
+
+    /// A key comes and goes again that nobody has used: each subscription is looked at, and none ends.
+    pub(crate) fn lose_key(&mut self) -> Sink {
+        let [used, other] = &self.keys;
+        for pems in [&[used, other][..], &[used]] {
+            self.server.service.replace_keys(&mut self.server.peers, key_set(pems), NOW);
+        }
         self.turn()
     }
 
@@ -116,6 +126,14 @@ fn server(keys: KeySet) -> Server<Hub> {
     let hub = Hub::new(admission, tokens, Access::Token, hub_limits, true);
     let producers = Producers::new(ProducerLimits { line: 1 << 20, answers: 1 << 20 });
     Server::new(Peers::new(PeerLimits::default(), Limits::default()), producers, hub, 1 << 20)
+}
+
+fn key_set(pems: &[&String]) -> KeySet {
+    let mut keys = KeySet::new();
+    for pem in pems {
+        keys.add_pem(pem.as_bytes()).expect("a public key");
+    }
+    keys
 }
 
 fn claims(user: usize) -> String {

@@ -171,6 +171,51 @@ fn s23_all_queues_have_one_budget_and_the_fullest_go_first() {
 }
 
 #[test]
+fn s23_under_a_memory_limit_however_many_do_not_read() {
+    const BUDGET: u64 = 8 << 20;
+    const MEMORY: u64 = 64 << 20;
+    let server = Setup::new()
+        .set("limits.queueBytes", BUDGET)
+        .set("limits.queueTotalBytes", BUDGET)
+        .set("limits.queueSoftSeconds", 3600)
+        .start();
+    // The system gives the server no more than this from here on; without it, the server would end.
+    let pid = rustix::process::Pid::from_raw(server.process().id().cast_signed());
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.process().id())).unwrap();
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).expect("its memory is told");
+    let size: u64 = size.trim().trim_end_matches(" kB").parse().unwrap();
+    let limit = Some(size * 1024 + MEMORY);
+    let limit = rustix::process::Rlimit { current: limit, maximum: limit };
+    rustix::process::prlimit(pid, rustix::process::Resource::As, limit).expect("a limit can be lowered");
+    let token = good_token(USER);
+    let mut producer = Producer::connect(&server);
+    let mut reading = Client::connect(&server);
+    reading.attach(&token, "issueUpdate", OBJECT);
+    let data = format!("\"{}\"", ".".repeat(400_000));
+    let topics: Vec<String> = (0..8).map(|number| format!("{number:024x}")).collect();
+    let mut stopped: Vec<Option<Client>> = topics.iter().map(|_| None).collect();
+    let (mut offered, mut closed) = (0, 0);
+    // Whoever is closed comes again and reads nothing again.
+    for (topic, client) in topics.iter().zip(0..).cycle() {
+        if producer.publish(&event("issueUpdate", topic, &data)) == 0 {
+            closed += usize::from(stopped[client].is_some());
+            let mut another = Client::connect(&server);
+            another.attach(&token, "issueUpdate", topic);
+            SockRef::from(&*another.stream()).set_recv_buffer_size(4096).expect("a smaller buffer");
+            stopped[client] = Some(another);
+        } else {
+            offered += data.len() as u64;
+        }
+        if offered > 4 * MEMORY {
+            break;
+        }
+    }
+    assert!(closed > topics.len(), "{closed} have been closed");
+    assert_eq!(producer.publish(&event("issueUpdate", OBJECT, "1")), 1);
+    reading.expect(&event("issueUpdate", OBJECT, "1"));
+}
+
+#[test]
 fn s24_an_event_of_a_quiet_topic_overtakes_the_backlog_of_a_hot_one() {
     let server = Setup::new().set("limits.connectionsPerUser", 0).start();
     let token = good_token(USER);
