@@ -82,6 +82,11 @@ impl Kind {
         }
     }
 
+    /// Whether it is neither ours nor a floor.
+    pub(crate) const fn is_other(self) -> bool {
+        !self.is_floor() && !matches!(self, Self::Airlay)
+    }
+
     pub(crate) const fn is_floor(self) -> bool {
         matches!(self, Self::Floor | Self::FloorJoined)
     }
