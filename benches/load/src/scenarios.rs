@@ -238,15 +238,26 @@ pub(crate) fn quiet_topic(round: &mut Round<'_>) -> Result<()> {
 
 /// Idle connections, each of a user of its own with a token of its own, attached to a topic of its own.
 pub(crate) fn idle(round: &mut Round<'_>, tokens: &[String]) -> Result<()> {
-    let server = round.starter.start(round.kind, 0)?;
-    let mut clients = Clients::new(&server)?;
-    let request = |number: usize| vec![attach(&tokens[number], number)];
-    clients.connect(WARM, |number| number, request)?;
-    let bytes = server.process.anonymous_bytes()?;
-    clients.connect(round.size.idle - WARM, |number| number, request)?;
-    let bytes = server.process.anonymous_bytes()?.saturating_sub(bytes) as f64;
-    let row = format!("memory a connection, {}, each on a topic of its own", thousands(round.size.idle));
-    round.note(&row, "bytes in user space", Goal::AtMost(256.0), bytes / (clients.count() - WARM) as f64);
+    let n = thousands(round.size.idle);
+    for (users, what) in [
+        (tokens.len(), "with a user, a token and a topic of its own"),
+        (1, "of one user, with a topic of its own"),
+    ] {
+        let server = round.starter.start(round.kind, 0)?;
+        let mut clients = Clients::new(&server)?;
+        let request = |number: usize| vec![attach(&tokens[number % users], number)];
+        clients.connect(WARM, |number| number, request)?;
+        let bytes = server.process.anonymous_bytes()?;
+        clients.connect(round.size.idle - WARM, |number| number, request)?;
+        let bytes = server.process.anonymous_bytes()?.saturating_sub(bytes) as f64;
+        let each = bytes / (clients.count() - WARM) as f64;
+        round.note(
+            &format!("memory a connection, {n}, {what}"),
+            "bytes in user space",
+            Goal::AtMost(256.0),
+            each,
+        );
+    }
     Ok(())
 }
 
