@@ -90,7 +90,7 @@ fn a_steady_load_with_faults_loses_nothing_and_grows_nothing() {
     );
     assert_eq!(end.descriptors, start.descriptors, "descriptors");
     // What the allocator keeps of the queues of those who did not read does not come to more.
-    let allowed = start.resident + start.resident / 10 + (16 << 10);
+    let allowed = start.resident + start.resident / 10 + (4 << 10);
     assert!(end.resident <= allowed, "{} KiB at the start, {} at the end", start.resident, end.resident);
 }
 
