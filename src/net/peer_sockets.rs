@@ -6,6 +6,7 @@ use crate::server::{Server, Service};
 use crate::time::Now;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -120,7 +121,11 @@ impl PeerSockets {
         now: Now,
     ) -> Accepted {
         let Some(listener) = self.listener.as_ref().filter(|_| self.may_accept) else { return Accepted::All };
-        for _ in 0..ACCEPTS_A_TURN {
+        for number in 0..ACCEPTS_A_TURN {
+            if number > 0 && !has_waiting(listener) {
+                self.may_accept = false;
+                return Accepted::All;
+            }
             match listener.accept() {
                 Ok((stream, address)) => {
                     // A peer over the limit is closed as it comes.
@@ -246,6 +251,14 @@ impl Sockets for PeerSockets {
         // That the peer has gone meanwhile is told by the next read.
         let _ = self.socket(peer).shutdown(Shutdown::Write);
     }
+}
+
+/// Whether somebody waits to be accepted. To ask is much cheaper than to accept in vain, for which the kernel makes a file and
+/// throws it away: 0.2 µs and 2.6 µs, and nearly every turn that accepts ends with the question.
+fn has_waiting(listener: &TcpListener) -> bool {
+    let mut listener = [PollFd::new(listener, PollFlags::IN)];
+    // If it cannot be asked, accepting will tell.
+    poll(&mut listener, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) != Ok(0)
 }
 
 /// Whether it is the process or the system that cannot take another connection, so that trying again at once is vain.

@@ -65,6 +65,8 @@ enum Internal {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Scenario {
+    /// The first part of fan-out alone: handshake and memory
+    Connect,
     /// One topic with many subscribers: handshake, memory, bursts, a steady pace
     FanOut,
     /// One event to one subscriber
@@ -136,6 +138,12 @@ fn measure(arguments: &Arguments) -> Result<()> {
         for &kind in &kinds {
             let mut round = Round { starter, kind, size, report: &mut report };
             let tell = |what: &str| eprintln!("round {number} of {rounds}, {}: {what}", kind.name());
+            if wants(Scenario::Connect) && !wants(Scenario::FanOut) {
+                for &subscribers in size.subscribers {
+                    tell(&format!("{subscribers} connections"));
+                    scenarios::connect(&mut round, subscribers)?;
+                }
+            }
             if wants(Scenario::FanOut) {
                 for &subscribers in size.subscribers {
                     tell(&format!("{subscribers} subscribers"));

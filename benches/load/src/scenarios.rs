@@ -76,8 +76,8 @@ pub(crate) struct Round<'r> {
     pub(crate) report: &'r mut Report,
 }
 
-/// The subscribers of one topic: handshake, memory, bursts, a steady pace.
-pub(crate) fn fan_out(round: &mut Round<'_>, subscribers: usize) -> Result<()> {
+/// The subscribers of one topic come: handshake and memory.
+pub(crate) fn connect(round: &mut Round<'_>, subscribers: usize) -> Result<(Server, Clients)> {
     let server = round.starter.start(round.kind, 0)?;
     let mut clients = Clients::new(&server)?;
     let token = round.starter.tokens.of_user(0);
@@ -96,7 +96,13 @@ pub(crate) fn fan_out(round: &mut Round<'_>, subscribers: usize) -> Result<()> {
     round.note(&row, "µs CPU each", Goal::Floor(1.1), each(handshakes.cpu));
     round.note(&row, "µs CPU each in user space", Goal::None, each(handshakes.user));
     round.note(&format!("memory a connection, {n} on one topic"), "bytes in user space", Goal::None, bytes);
+    Ok((server, clients))
+}
 
+/// The subscribers of one topic: what [`connect`] measures, then bursts and a steady pace.
+pub(crate) fn fan_out(round: &mut Round<'_>, subscribers: usize) -> Result<()> {
+    let (server, mut clients) = connect(round, subscribers)?;
+    let n = thousands(subscribers);
     let events = (round.size.burst / subscribers).max(1);
     let mut expected = 0;
     let mut lost = 0;
