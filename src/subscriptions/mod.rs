@@ -1,8 +1,10 @@
 //! Who is subscribed to what, in both directions: a topic's subscribers for the fan-out, a peer's subscriptions for its
 //! end, a user's for revocation, and all of them by the moment they end.
 //!
-//! Attach, detach, expiry and the end of a peer are O(1) for each subscription concerned, however many there are; the
-//! subscribers of a topic stand in one array, four bytes apart from what else is known of them, for the fan-out to walk.
+//! Expiry and the end of a peer are O(1) for each subscription concerned, however many there are. Attach and detach look
+//! whether the peer is subscribed already, among its own subscriptions or the topic's subscribers, whichever are fewer: no
+//! more than the limit on the subscriptions of one peer. The subscribers of a topic stand in one array, four bytes apart from
+//! what else is known of them, for the fan-out to walk.
 //!
 //! A subscription belongs to a *session*: one user on one peer. Nearly every peer has exactly one. The module
 //! knows nothing of frames, of replies, or of why a subscription may stand.
@@ -50,7 +52,6 @@ pub struct Subscriptions {
     /// The first session of each user.
     user_index: HashTable<Key>,
     topic_index: HashTable<Key>,
-    subscription_index: HashTable<Key>,
     hasher: RandomState,
     leases: Leases,
     /// The topics of kind [`Topic::Notification`], in no order: whom a notification for everyone reaches.
@@ -109,22 +110,14 @@ impl Subscriptions {
     /// Subscribes `peer` to `topic` in the name of `user`. A subscription that stands is renewed: it gets this owner and,
     /// unless its own lease is longer and its owner the same, this lease. Returns whether it is new.
     pub fn attach(&mut self, peer: PeerId, user: UserId, topic: Topic, lease: Lease) -> bool {
-        let Some(key) = self.find(peer, &topic) else {
-            self.insert(peer, user, topic, lease);
-            return true;
-        };
-        let Entry { session, lease: standing, .. } = self.subscriptions[key.index()];
-        let same_owner = self.sessions[session.index()].user == user;
-        if same_owner && self.leases.get(standing).ends > lease.ends {
-            return false;
+        let hash = self.hasher.hash_one(topic);
+        let place = self.find_topic_hashed(&topic, hash);
+        let standing = place.and_then(|place| self.find_at(peer, place));
+        match standing {
+            Some(key) => self.renew(key, peer, user, lease),
+            None => self.insert(peer, user, place.ok_or((topic, hash)), lease),
         }
-        self.leases.release(&mut self.subscriptions, key);
-        self.leases.hold(&mut self.subscriptions, key, lease);
-        if !same_owner {
-            self.leave_session(key);
-            self.join_session(key, peer, user);
-        }
-        false
+        standing.is_none()
     }
 
     /// Ends the subscription of `peer` to `topic`. Returns whether there was one.
@@ -240,9 +233,7 @@ impl Subscriptions {
 
     /// In whose name `peer` is subscribed to anything: nearly always one user.
     pub fn users_of_peer(&self, peer: PeerId) -> impl Iterator<Item = UserId> {
-        let first = self.peers.get(peer.index()).and_then(|peer| peer.sessions);
-        let sessions = iter::successors(first, |key| self.sessions[key.index()].next_of_peer);
-        sessions.map(|key| self.sessions[key.index()].user)
+        self.sessions_of_peer(peer).map(|session| session.user)
     }
 
     /// On how many connections `user` has a subscription.
@@ -269,13 +260,17 @@ impl Subscriptions {
         self.counts[kind as usize]
     }
 
-    fn insert(&mut self, peer: PeerId, user: UserId, topic: Topic, lease: Lease) {
+    /// Makes a subscription to the topic at a place, or to one that nobody is subscribed to, with its hash.
+    fn insert(&mut self, peer: PeerId, user: UserId, topic: Result<Key, (Topic, u64)>, lease: Lease) {
         let key = Key::new(self.subscriptions.vacant_key());
-        let (topic_key, position) =
-            self.subscribe(&topic, Subscriber { peer: narrow(peer.index()), subscription: key });
+        let subscriber = Subscriber { peer: narrow(peer.index()), subscription: key };
+        let (topic, position) = match topic {
+            Ok(topic) => (topic, self.join_topic(topic, subscriber)),
+            Err((topic, hash)) => (self.begin_topic(topic, hash, subscriber), 0),
+        };
         self.subscriptions.insert(Entry {
             session: key, // until join_session, just below
-            topic: topic_key,
+            topic,
             position,
             of_session: Links::default(),
             lease: key, // until hold, just below
@@ -283,56 +278,58 @@ impl Subscriptions {
         });
         self.join_session(key, peer, user);
         self.leases.hold(&mut self.subscriptions, key, lease);
-        let hash = self.hasher.hash_one((peer, topic));
-        let Self { subscription_index, subscriptions, sessions, topics, hasher, .. } = self;
-        subscription_index.insert_unique(hash, key, |key| {
-            let entry = &subscriptions[key.index()];
-            hasher.hash_one((sessions[entry.session.index()].peer(), topics[entry.topic.index()].topic))
-        });
         self.peers[peer.index()].subscriptions += 1;
-        self.counts[topic.subject().kind as usize] += 1;
+        self.counts[self.kind_of(topic)] += 1;
+    }
+
+    fn renew(&mut self, key: Key, peer: PeerId, user: UserId, lease: Lease) {
+        let Entry { session, lease: standing, .. } = self.subscriptions[key.index()];
+        let same_owner = self.sessions[session.index()].user == user;
+        if same_owner && self.leases.get(standing).ends > lease.ends {
+            return;
+        }
+        self.leases.release(&mut self.subscriptions, key);
+        self.leases.hold(&mut self.subscriptions, key, lease);
+        if !same_owner {
+            self.leave_session(key);
+            self.join_session(key, peer, user);
+        }
     }
 
     fn remove(&mut self, key: Key) {
         let Entry { session, topic, position, .. } = self.subscriptions[key.index()];
-        let peer = self.sessions[session.index()].peer();
-        let name = self.topics[topic.index()].topic;
-        if let Ok(entry) =
-            self.subscription_index.find_entry(self.hasher.hash_one((peer, name)), |&found| found == key)
-        {
-            entry.remove();
-        }
+        let slot = self.sessions[session.index()].slot;
+        self.counts[self.kind_of(topic)] -= 1;
         self.leases.release(&mut self.subscriptions, key);
         self.leave_session(key);
-        self.unsubscribe(topic, position);
+        self.leave_topic(topic, position);
         self.subscriptions.remove(key.index());
-        self.peers[peer.index()].subscriptions -= 1;
-        self.counts[name.subject().kind as usize] -= 1;
+        self.peers[slot.index()].subscriptions -= 1;
     }
 
-    /// Adds to the topic's list, making the topic if it is new; returns its key and the position in the list.
-    fn subscribe(&mut self, topic: &Topic, subscriber: Subscriber) -> (Key, u32) {
-        if let Some(key) = self.find_topic(topic) {
-            let subscribers = &mut self.topics[key.index()].subscribers;
-            return (key, narrow(self.lists.push(subscribers, subscriber)));
-        }
+    /// Makes a topic of its first subscriber.
+    fn begin_topic(&mut self, topic: Topic, hash: u64, first: Subscriber) -> Key {
         let position = match topic {
             Topic::Notification(..) => narrow(self.notification_topics.len()),
             Topic::Object(..) => 0,
         };
-        let entry = TopicEntry { topic: *topic, subscribers: Subscribers::One(subscriber), position };
+        let entry = TopicEntry { topic, subscribers: Subscribers::One(first), position };
         let key = Key::new(self.topics.insert(entry));
         if let Topic::Notification(..) = topic {
             self.notification_topics.push(key);
         }
         let Self { topic_index, topics, hasher, .. } = self;
-        topic_index
-            .insert_unique(hasher.hash_one(topic), key, |key| hasher.hash_one(topics[key.index()].topic));
-        (key, 0)
+        topic_index.insert_unique(hash, key, |key| hasher.hash_one(topics[key.index()].topic));
+        key
+    }
+
+    /// Adds to the topic's list; returns the position there.
+    fn join_topic(&mut self, topic: Key, subscriber: Subscriber) -> u32 {
+        narrow(self.lists.push(&mut self.topics[topic.index()].subscribers, subscriber))
     }
 
     /// Takes out of the topic's list, and the topic away if it was the last.
-    fn unsubscribe(&mut self, topic: Key, position: u32) {
+    fn leave_topic(&mut self, topic: Key, position: u32) {
         let subscribers = &self.topics[topic.index()].subscribers;
         match self.lists.swap_remove(subscribers, position as usize) {
             Removed::FromEnd => {}
@@ -446,23 +443,51 @@ impl Subscriptions {
     }
 
     fn find(&self, peer: PeerId, topic: &Topic) -> Option<Key> {
-        let is_it = |key: &Key| {
-            let entry = &self.subscriptions[key.index()];
-            self.sessions[entry.session.index()].peer() == peer
-                && self.topics[entry.topic.index()].topic == *topic
+        self.find_at(peer, self.find_topic(topic)?)
+    }
+
+    /// The subscription of `peer` to the topic at this place.
+    fn find_at(&self, peer: PeerId, topic: Key) -> Option<Key> {
+        let subscribers = self.lists.get(&self.topics[topic.index()].subscribers);
+        let found = if subscribers.len() < self.count_of_peer(peer) {
+            subscribers.iter().find(|it| it.slot() == peer.index()).map(|it| it.subscription)
+        } else {
+            self.keys_of_peer(peer).find(|key| self.subscriptions[key.index()].topic == topic)
         };
-        self.subscription_index.find(self.hasher.hash_one((peer, *topic)), is_it).copied()
+        found.filter(|key| self.sessions[self.subscriptions[key.index()].session.index()].peer() == peer)
+    }
+
+    /// The peer's subscriptions.
+    fn keys_of_peer(&self, peer: PeerId) -> impl Iterator<Item = Key> {
+        self.sessions_of_peer(peer).flat_map(|session| {
+            iter::successors(session.subscriptions, |key| self.subscriptions[key.index()].of_session.next)
+        })
+    }
+
+    /// The place in `counts`.
+    fn kind_of(&self, topic: Key) -> usize {
+        self.topics[topic.index()].topic.kind() as usize
     }
 
     fn find_topic(&self, topic: &Topic) -> Option<Key> {
-        let is_it = |key: &Key| self.topics[key.index()].topic == *topic;
-        self.topic_index.find(self.hasher.hash_one(topic), is_it).copied()
+        self.find_topic_hashed(topic, self.hasher.hash_one(topic))
+    }
+
+    fn find_topic_hashed(&self, topic: &Topic, hash: u64) -> Option<Key> {
+        self.topic_index.find(hash, |key| self.topics[key.index()].topic == *topic).copied()
     }
 
     /// The first session of the user.
     fn find_user(&self, user: UserId) -> Option<Key> {
         let is_it = |key: &Key| self.sessions[key.index()].user == user;
         self.user_index.find(self.hasher.hash_one(user), is_it).copied()
+    }
+
+    /// The peer's sessions: one for each user whose token came over its connection.
+    fn sessions_of_peer(&self, peer: PeerId) -> impl Iterator<Item = &Session> {
+        let session = |key: Key| &self.sessions[key.index()];
+        let first = self.peers.get(peer.index()).and_then(|peer| peer.sessions);
+        iter::successors(first.map(session), move |it| it.next_of_peer.map(session))
     }
 
     /// Walks the peer's sessions: one for each user whose token came over this connection.

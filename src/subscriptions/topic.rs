@@ -3,9 +3,10 @@
 use super::linked::Key;
 use crate::api::{EventType, ObjectId, Subject, UserId};
 use slab::Slab;
+use std::hash::{Hash, Hasher};
 
 /// What a subscription is to. Notifications are personal, so their topic is the user's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topic {
     /// The events of this type about this object.
     Object(EventType, ObjectId),
@@ -23,6 +24,15 @@ impl Topic {
         }
     }
 
+    /// The type of its events.
+    #[must_use]
+    pub const fn kind(self) -> EventType {
+        match self {
+            Self::Object(kind, _) => kind,
+            Self::Notification(..) => EventType::Notification,
+        }
+    }
+
     /// The topic as its subscriber named it.
     #[must_use]
     pub const fn subject(self) -> Subject {
@@ -30,6 +40,23 @@ impl Topic {
             Self::Object(kind, id) => Subject { kind, id: Some(id) },
             Self::Notification(_, id) => Subject { kind: EventType::Notification, id },
         }
+    }
+}
+
+/// In one write, where a derived implementation makes up to eight: a third of the time with the standard library's hasher.
+impl Hash for Topic {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let (first, second) = match *self {
+            Self::Object(_, id) => (id, None),
+            Self::Notification(UserId(user), id) => (user, id),
+        };
+        let mut bytes = [0; 25];
+        bytes[0] = self.kind() as u8;
+        bytes[1..13].copy_from_slice(first.as_bytes());
+        if let Some(second) = second {
+            bytes[13..].copy_from_slice(second.as_bytes());
+        }
+        state.write(&bytes);
     }
 }
 
