@@ -13,7 +13,7 @@ impl Add<Duration> for Monotonic {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+        Self(self.0.saturating_add(millis(duration)))
     }
 }
 
@@ -35,6 +35,21 @@ impl Wall {
     pub const NEVER: Self = Self(u64::MAX);
 }
 
+impl Add<Duration> for Wall {
+    type Output = Self;
+
+    /// [`Wall::NEVER`] is the latest it comes to.
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(millis(duration)))
+    }
+}
+
+/// Whole milliseconds, as both clocks count them.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// What both clocks show at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
@@ -42,4 +57,13 @@ pub struct Now {
     pub monotonic: Monotonic,
     /// For `exp` and `nbf` of tokens only: may step either way.
     pub wall: Wall,
+}
+
+impl Add<Duration> for Now {
+    type Output = Self;
+
+    /// What the clocks show after `duration`, if nobody sets the wall clock meanwhile.
+    fn add(self, duration: Duration) -> Self {
+        Self { monotonic: self.monotonic + duration, wall: self.wall + duration }
+    }
 }

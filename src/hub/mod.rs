@@ -25,7 +25,7 @@ use crate::server::Service;
 use crate::subscriptions::Subscriptions;
 use crate::time::{Monotonic, Now, Wall};
 use crate::token::Tokens;
-use crate::websocket::frame::{OpCode, encode};
+use crate::websocket::frame::Frames;
 use crate::websocket::handshake::{PageRequest, Rejection, Upgrade};
 use crate::websocket::message::Message;
 use clients::Clients;
@@ -64,7 +64,7 @@ pub struct Hub {
     /// Events that go to the same subscribers, not queued yet.
     run: Run,
     /// The frame of each reply, by its code.
-    replies: [Vec<u8>; Code::ALL.len()],
+    replies: [Frames; Code::ALL.len()],
     counts: HubCounts,
 }
 
@@ -78,11 +78,6 @@ impl Hub {
         limits: HubLimits,
         enforce_expiry: bool,
     ) -> Self {
-        let reply = |code: Code| {
-            let mut frame = Vec::new();
-            encode(OpCode::Text, code.reply().as_bytes(), None, &mut frame);
-            frame
-        };
         Self {
             admission,
             tokens,
@@ -94,7 +89,7 @@ impl Hub {
             limits,
             enforce_expiry,
             run: Run::default(),
-            replies: Code::ALL.map(reply),
+            replies: Code::ALL.map(|code| Frames::text(code.reply())),
             counts: HubCounts::default(),
         }
     }

@@ -4,12 +4,12 @@
 //! Events that follow each other and go to the same subscribers are joined: a burst costs each subscriber one entry in its
 //! queue and one write, however many events it has.
 
-use super::{Hub, HubCounts, OpCode, encode};
+use super::{Hub, HubCounts};
 use crate::api::{Audience, Event, EventType, encode_taken};
 use crate::peers::{Lane, Peers, Shared};
 use crate::subscriptions::{Subscriptions, Topic};
 use crate::time::{Monotonic, Now};
-use crate::websocket::frame::Frames;
+use crate::websocket::frame::{Frames, OpCode, encode};
 
 /// A fan-out to more than this many goes in bulk: others are written to between.
 const PROMPT_FAN_OUT: usize = 128;

@@ -2,7 +2,7 @@
 //!
 //! The client is told once for each subscription lost.
 
-use super::{Hub, HubCounts, OpCode, encode};
+use super::{Hub, HubCounts};
 use crate::access::{Access, Decision};
 use crate::api::{Code, Subject, UserId, encode_loss};
 use crate::peers::Peers;
@@ -10,6 +10,7 @@ use crate::server::Service as _;
 use crate::subscriptions::{Subscription, Topic};
 use crate::time::{Monotonic, Now};
 use crate::token::KeySet;
+use crate::websocket::frame::{Frames, OpCode, encode};
 
 impl Hub {
     /// Ends every subscription of `user`, with code 3, or the one to `subject`, with code 4. Returns how many.
@@ -97,7 +98,7 @@ fn tell(
     let (mut message, mut frame) = (Vec::new(), Vec::new());
     encode_loss(code, topic.subject(), &mut message);
     encode(OpCode::Text, &message, None, &mut frame);
-    peers.send(peer, &frame, now);
+    peers.send(peer, &Frames::new(frame), now);
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Where the time comes from.
 
-use crate::time::{Monotonic, Now, Wall};
+use crate::time::{Monotonic, Now, Wall, millis};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The system's clocks; the monotonic one counts from the moment this was made.
@@ -15,9 +15,13 @@ impl Clock {
     }
 
     pub(super) fn now(&self) -> Now {
-        let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        self.at(Instant::now())
+    }
+
+    /// What both clocks show at `moment`, which is this one.
+    pub(super) fn at(&self, moment: Instant) -> Now {
         // Before 1970 every token is good and none has expired: 1970 serves as well.
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { monotonic: Monotonic(millis(self.start.elapsed())), wall: Wall(millis(wall)) }
+        Now { monotonic: Monotonic(millis(moment - self.start)), wall: Wall(millis(wall)) }
     }
 }

@@ -158,17 +158,17 @@ impl<S: Service> EventLoop<S> {
     /// The system cannot wait for readiness.
     pub(super) fn run(mut self, mut housekeeping: impl Housekeeping<S>) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
-        let start = self.clock.now().monotonic;
-        let mut next_tick = tick_after(start, &housekeeping);
-        self.manager.ready(self.counts(), start);
+        let mut now = self.clock.now();
+        let mut next_tick = tick_after(now.monotonic, &housekeeping);
+        self.manager.ready(self.counts(), now.monotonic);
         loop {
-            let timeout = self.timeout(&housekeeping, next_tick);
+            let timeout = self.timeout(&housekeeping, next_tick, now);
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
             let start = Instant::now();
-            let now = self.clock.now();
+            now = self.clock.at(start);
             for event in &events {
                 self.dispatch(event, &mut housekeeping, now);
             }
@@ -179,7 +179,10 @@ impl<S: Service> EventLoop<S> {
             self.turn(&mut housekeeping, now);
             self.manager.turned(self.counts(), now.monotonic);
             self.figures.reloads = housekeeping.reloads();
-            self.figures.turns.observe(start.elapsed());
+            let took = start.elapsed();
+            self.figures.turns.observe(took);
+            // For the wait. To ask the clocks once a turn is enough.
+            now = now + took;
             if self.stage == Stage::Closing && self.server.peers.is_empty() {
                 return Ok(());
             }
@@ -345,8 +348,12 @@ impl<S: Service> EventLoop<S> {
     }
 
     /// How long to wait for readiness: not at all while there is something to do.
-    fn timeout(&self, housekeeping: &impl Housekeeping<S>, next_tick: Option<Monotonic>) -> Option<Duration> {
-        let now = self.clock.now();
+    fn timeout(
+        &self,
+        housekeeping: &impl Housekeeping<S>,
+        next_tick: Option<Monotonic>,
+        now: Now,
+    ) -> Option<Duration> {
         let may_accept = self.accept_again.is_none() && (self.peers.may_accept() || self.producers_wait);
         if may_accept
             || self.peers.has_readable()

@@ -1,7 +1,10 @@
 //! Random numbers nobody can foresee.
 
+use rustix::rand::{GetRandomFlags, getrandom};
+
 pub(super) fn random() -> u64 {
     let mut bytes = [0; 8];
-    aws_lc_rs::rand::fill(&mut bytes).expect("every machine we run on has random numbers");
+    let count = getrandom(&mut bytes, GetRandomFlags::empty());
+    assert_eq!(count, Ok(bytes.len()), "every machine we run on has random numbers");
     u64::from_ne_bytes(bytes)
 }

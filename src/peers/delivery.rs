@@ -2,6 +2,7 @@
 
 use super::{Application, CloseReason, Marks, PeerId, Peers, Shared, Slowness, Stage, id_of};
 use crate::time::Monotonic;
+use crate::websocket::frame::Frames;
 use crate::websocket::outgoing::Flush;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
@@ -72,12 +73,12 @@ impl Delivery {
 }
 
 impl Peers {
-    /// Queues whole encoded frames of this peer's own; they are not compressed.
-    pub fn send(&mut self, id: PeerId, frames: &[u8], now: Monotonic) {
+    /// Queues short frames for this peer alone; they are not compressed.
+    pub fn send(&mut self, id: PeerId, frames: &Frames, now: Monotonic) {
         if self.get(id).is_some_and(|peer| peer.marks.contains(Marks::OPEN))
-            && self.has_room(id.index(), frames.len(), now)
+            && self.has_room(id.index(), frames.as_bytes().len(), now)
         {
-            self.slab[id.index()].outgoing.push_bytes(frames);
+            self.slab[id.index()].outgoing.push_short(frames);
             self.mark_dirty(id.index(), Lane::Prompt);
         }
     }

@@ -137,7 +137,7 @@ fn who_was_not_offered_the_close_is_not_late_with_its_answer() {
     assert_eq!(world.peers.len(), 1);
     world.now.monotonic = Monotonic(START + 10_000);
     world.turn();
-    assert_eq!(world.written(id), [frame(100), close(1001, "server is stopping")].concat());
+    assert_eq!(world.written(id), [bytes(100), close(1001, "server is stopping")].concat());
     world.until(14_000);
     assert_eq!(world.peers.len(), 0);
 }
@@ -290,7 +290,7 @@ fn s24_what_few_get_is_written_in_its_turn_however_many_wait_in_bulk() {
     let mut world = World::new(limits());
     let many: Vec<PeerId> = (0..5000).map(|_| world.open_trusted()).collect();
     let one = world.open_trusted();
-    let mut shared = Shared::new(Frames::new(frame(100)));
+    let mut shared = Shared::new(frame(100));
     for id in &many {
         world.peers.deliver(id.index(), &mut shared, Lane::Bulk, world.now.monotonic);
     }
@@ -302,7 +302,7 @@ fn s24_what_few_get_is_written_in_its_turn_however_many_wait_in_bulk() {
         world.peers.send(one, &frame(10), world.now.monotonic);
         let before = written(&world);
         world.peers.flush(&mut world.sockets, world.now.monotonic);
-        assert_eq!(world.written(one), frame(10), "turn {turns}");
+        assert_eq!(world.written(one), bytes(10), "turn {turns}");
         assert!(written(&world) > before, "neither waits for the other");
         turns += 1;
     }
@@ -322,7 +322,7 @@ fn s27_a_drain_closes_everybody_in_time_and_nobody_misses_what_comes_before() {
         let before: Vec<PeerId> = peers.iter().copied().filter(|&id| world.peers.is_open(id)).collect();
         world.deliver(&peers, 10);
         world.until(second * 1000);
-        let expected = [frame(10), close(1001, "server is stopping")].concat();
+        let expected = [bytes(10), close(1001, "server is stopping")].concat();
         for id in before.iter().filter(|&&id| !world.peers.is_open(id)) {
             assert!(world.written(*id).ends_with(&expected), "closed in second {second}");
         }
@@ -348,10 +348,10 @@ fn each_peer_gets_what_it_negotiated_and_an_idle_one_costs_the_same() {
     world.deliver(&peers, 1_000);
     world.turn();
     let [plain, usual, small, other] = peers.map(|id| world.written(id));
-    assert_eq!(plain, [frame(99), frame(1_000)].concat());
+    assert_eq!(plain, [bytes(99), bytes(1_000)].concat());
     assert_eq!(usual, other);
     for written in [&usual, &small] {
-        assert_eq!(written[..99], frame(99));
+        assert_eq!(written[..99], bytes(99));
         assert_eq!(written[99], 0xc1, "a compressed text message");
         assert!(written.len() < 150);
     }
@@ -450,7 +450,7 @@ impl World {
 
     /// Queues one frame of so many bytes for all of these.
     fn deliver(&mut self, peers: &[PeerId], bytes: usize) {
-        let mut shared = Shared::new(Frames::new(frame(bytes)));
+        let mut shared = Shared::new(frame(bytes));
         for id in peers {
             self.peers.deliver(id.index(), &mut shared, Lane::Prompt, self.now.monotonic);
         }
@@ -556,14 +556,18 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A frame of ours that is so many bytes long.
-fn frame(bytes: usize) -> Vec<u8> {
+fn frame(length: usize) -> Frames {
+    Frames::new(bytes(length))
+}
+
+fn bytes(length: usize) -> Vec<u8> {
     let header = [2, 4, 10].into_iter().find(|header| {
-        let payload = bytes - header;
+        let payload = length - header;
         matches!((header, payload), (2, ..126) | (4, 126..65_536) | (10, 65_536..))
     });
     let mut frame = Vec::new();
-    encode(OpCode::Text, &vec![b'.'; bytes - header.unwrap()], None, &mut frame);
-    assert_eq!(frame.len(), bytes);
+    encode(OpCode::Text, &vec![b'.'; length - header.unwrap()], None, &mut frame);
+    assert_eq!(frame.len(), length);
     frame
 }
 

@@ -271,7 +271,8 @@ impl KeyId {
         let RsaNumbers { modulus, exponent } = numbers;
         // The lengths tell where one number ends and the next part begins.
         let lengths = [exponent.len(), modulus.len()].map(usize::to_le_bytes).concat();
-        let [a, b, c, d, e, f, g, h, ..] = sha256(&[&[kind], &lengths, exponent, modulus, kid.as_bytes()]);
+        let [a, b, c, d, e, f, g, h, ..] =
+            sha256(&[&[kind], &lengths[..], exponent, modulus, kid.as_bytes()].concat());
         Self([a, b, c, d, e, f, g, h])
     }
 }

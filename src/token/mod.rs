@@ -21,7 +21,7 @@ mod signing;
 
 use std::time::Duration;
 
-use aws_lc_rs::digest::{self, Context, SHA256};
+use aws_lc_rs::digest::{self, SHA256};
 
 use crate::api::UserId;
 use crate::time::Wall;
@@ -185,7 +185,7 @@ impl Tokens {
     /// The moment from which the claims count no more: `exp` and the leeway.
     #[must_use]
     pub fn ends_at(&self, claims: &Claims) -> Wall {
-        later(claims.expires, self.rules.leeway)
+        claims.expires + self.rules.leeway
     }
 
     /// Takes other keys into use and forgets every verified token, unless they are the same keys. Returns whether a
@@ -296,21 +296,13 @@ impl Unverified {
 }
 
 fn digest_of(token: &str) -> Digest {
-    sha256(&[token.as_bytes()])
+    sha256(token.as_bytes())
 }
 
-/// SHA-256 of these bytes, one after the other.
-fn sha256(parts: &[&[u8]]) -> Digest {
-    let mut context = Context::new(&SHA256);
-    parts.iter().for_each(|part| context.update(part));
+fn sha256(bytes: &[u8]) -> Digest {
     let mut digest = Digest::default();
-    digest.copy_from_slice(context.finish().as_ref());
+    digest.copy_from_slice(digest::digest(&SHA256, bytes).as_ref());
     digest
-}
-
-/// The moment `duration` after `moment`.
-fn later(moment: Wall, duration: Duration) -> Wall {
-    Wall(moment.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
 }
 
 #[cfg(test)]

@@ -159,7 +159,7 @@ impl<R: Role> Connection<R> {
     /// is negotiated. No sub-protocol is ever chosen. Ignored unless an upgrade was handed out.
     pub fn accept(&mut self, upgrade: &Upgrade<'_>, compression: bool, outgoing: &mut Outgoing) {
         if matches!(self.phase, Phase::Deciding) {
-            outgoing.push_bytes(&upgrade.response(compression));
+            outgoing.push_with(Upgrade::RESPONSE, |out| upgrade.respond(compression, out));
             let compression = upgrade.deflate().filter(|_| compression);
             self.phase = Phase::Open { compression, incoming: None };
         }

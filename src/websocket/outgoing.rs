@@ -93,6 +93,16 @@ impl Outgoing {
         }
     }
 
+    /// Queues short frames that are shared with others: as they are if nothing else is queued, else joined as in
+    /// [`push_bytes`](Self::push_bytes).
+    pub fn push_short(&mut self, frames: &Frames) {
+        if self.is_empty() {
+            self.push(frames.clone());
+        } else {
+            self.push_bytes(frames.as_bytes());
+        }
+    }
+
     /// Queues bytes of whole frames of this peer's own, joined to the last chunk where that is small and not shared.
     pub fn push_bytes(&mut self, bytes: &[u8]) {
         self.push_with(bytes.len(), |out| out.extend_from_slice(bytes));

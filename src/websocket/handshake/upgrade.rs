@@ -37,6 +37,8 @@ pub struct Upgrade<'i> {
     head: Cow<'i, [u8]>,
     /// Where in `head` the path is.
     path: Range<usize>,
+    /// Where in `head` the value of the `Origin` header is.
+    origin: Option<Range<usize>>,
     key: [u8; KEY_LENGTH],
     offer: Option<Offer>,
 }
@@ -66,43 +68,44 @@ impl<'i> Asked<'i> {
         let path = path_in(request.path.unwrap_or_default())?;
         let path = "GET ".len() + path.start.."GET ".len() + path.end;
 
-        let headers = Headers(request.headers);
+        let headers = Headers::new(request.headers);
         let host =
-            headers.only("host").ok_or(Rejection::BadRequest("there is not exactly one Host header"))?;
+            headers.only(Name::Host).ok_or(Rejection::BadRequest("there is not exactly one Host header"))?;
         if host.is_empty() {
             return Err(Rejection::BadRequest("the Host header is empty"));
         }
-        if headers.has("content-length") || headers.has("transfer-encoding") {
+        if headers.has(Name::ContentLength) || headers.has(Name::TransferEncoding) {
             return Err(Rejection::BadRequest("a request here has no body"));
         }
-        if !headers.values("upgrade").any(|value| fields::list_contains(value, "websocket")) {
+        if !headers.values(Name::Upgrade).any(|value| fields::list_contains(value, "websocket")) {
             return Ok(Self::Page(PageRequest { head, path }));
         }
-        if !headers.values("connection").any(|value| fields::list_contains(value, "upgrade")) {
+        if !headers.values(Name::Connection).any(|value| fields::list_contains(value, "upgrade")) {
             return Err(Rejection::BadRequest("the Connection header does not say Upgrade"));
         }
-        if headers.only("sec-websocket-version") != Some(b"13") {
+        if headers.only(Name::SecWebSocketVersion) != Some(b"13") {
             return Err(Rejection::UpgradeRequired);
         }
-        let key = headers.only("sec-websocket-key").and_then(key).ok_or(Rejection::BadRequest(
+        let key = headers.only(Name::SecWebSocketKey).and_then(key).ok_or(Rejection::BadRequest(
             "there is not exactly one Sec-WebSocket-Key of 16 bytes in base64",
         ))?;
-        if headers.values("origin").count() > 1 {
+        let origin = headers.values(Name::Origin).next().map(|value| place_in(&head, value));
+        if headers.values(Name::Origin).count() > 1 {
             return Err(Rejection::BadRequest("there is more than one Origin header"));
         }
         // What the caller will judge by is text.
-        if ["origin", "forwarded", "x-forwarded-for"]
+        if [Name::Origin, Name::Forwarded, Name::XForwardedFor]
             .into_iter()
             .any(|name| headers.values(name).any(|value| !value.is_ascii()))
         {
             return Err(Rejection::BadRequest("an Origin or Forwarded header is not ASCII"));
         }
-        if headers.values("sec-websocket-protocol").any(|value| fields::check_list(value).is_err()) {
+        if headers.values(Name::SecWebSocketProtocol).any(|value| fields::check_list(value).is_err()) {
             return Err(Rejection::BadRequest("the Sec-WebSocket-Protocol header is malformed"));
         }
-        let offer = extensions::negotiate(headers.values("sec-websocket-extensions"))
+        let offer = extensions::negotiate(headers.values(Name::SecWebSocketExtensions))
             .map_err(|_| Rejection::BadRequest("the Sec-WebSocket-Extensions header is malformed"))?;
-        Ok(Self::Upgrade(Upgrade { head, path, key, offer }))
+        Ok(Self::Upgrade(Upgrade { head, path, origin, key, offer }))
     }
 }
 
@@ -115,9 +118,12 @@ impl PageRequest<'_> {
 }
 
 impl Upgrade<'_> {
-    /// The whole response that accepts the request, with permessage-deflate if that is wanted and was offered.
-    pub(in super::super) fn response(&self, compression: bool) -> Vec<u8> {
-        let mut response = Vec::with_capacity(256);
+    /// Bytes that are enough for any response.
+    pub(in super::super) const RESPONSE: usize = 256;
+
+    /// Appends the whole response that accepts the request, at most [`Upgrade::RESPONSE`] bytes, with permessage-deflate if
+    /// that is wanted and was offered.
+    pub(in super::super) fn respond(&self, compression: bool, response: &mut Vec<u8>) {
         response.extend_from_slice(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
         );
@@ -127,6 +133,13 @@ impl Upgrade<'_> {
             response.extend_from_slice(offer.answer().as_bytes());
         }
         response.extend_from_slice(b"\r\n\r\n");
+    }
+
+    #[cfg(test)]
+    pub(super) fn response(&self, compression: bool) -> Vec<u8> {
+        let mut response = Vec::new();
+        self.respond(compression, &mut response);
+        assert!(response.len() <= Self::RESPONSE);
         response
     }
 
@@ -139,7 +152,7 @@ impl Upgrade<'_> {
     /// The `Origin` header: browsers always send one.
     #[must_use]
     pub fn origin(&self) -> Option<&str> {
-        self.texts("origin").next()
+        self.origin.as_ref().map(|origin| text(&self.head, origin))
     }
 
     /// The values of all `X-Forwarded-For` headers, in their order, untrusted.
@@ -164,23 +177,77 @@ impl Upgrade<'_> {
     }
 }
 
-/// The headers of one request.
-struct Headers<'h>(&'h [Header<'h>]);
+/// The names of the headers that are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    Connection,
+    ContentLength,
+    Forwarded,
+    Host,
+    Origin,
+    SecWebSocketExtensions,
+    SecWebSocketKey,
+    SecWebSocketProtocol,
+    SecWebSocketVersion,
+    TransferEncoding,
+    Upgrade,
+    XForwardedFor,
+}
+
+impl Name {
+    const ALL: [(&str, Self); 12] = [
+        ("connection", Self::Connection),
+        ("content-length", Self::ContentLength),
+        ("forwarded", Self::Forwarded),
+        ("host", Self::Host),
+        ("origin", Self::Origin),
+        ("sec-websocket-extensions", Self::SecWebSocketExtensions),
+        ("sec-websocket-key", Self::SecWebSocketKey),
+        ("sec-websocket-protocol", Self::SecWebSocketProtocol),
+        ("sec-websocket-version", Self::SecWebSocketVersion),
+        ("transfer-encoding", Self::TransferEncoding),
+        ("upgrade", Self::Upgrade),
+        ("x-forwarded-for", Self::XForwardedFor),
+    ];
+
+    fn of(header: &Header<'_>) -> Option<Self> {
+        Self::ALL.iter().find(|(text, _)| header.name.eq_ignore_ascii_case(text)).map(|&(_, name)| name)
+    }
+}
+
+/// The headers of one request, each name read once.
+struct Headers<'h> {
+    headers: &'h [Header<'h>],
+    names: [Option<Name>; MAX_HEADERS],
+}
 
 impl<'h> Headers<'h> {
-    fn values(&self, name: &'static str) -> impl Iterator<Item = &'h [u8]> {
-        self.0.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+    fn new(headers: &'h [Header<'h>]) -> Self {
+        let mut names = [None; MAX_HEADERS];
+        names.iter_mut().zip(headers).for_each(|(name, header)| *name = Name::of(header));
+        Self { headers, names }
     }
 
-    fn has(&self, name: &'static str) -> bool {
+    fn values(&self, name: Name) -> impl Iterator<Item = &'h [u8]> {
+        let named = self.headers.iter().zip(&self.names).filter(move |&(_, &it)| it == Some(name));
+        named.map(|(header, _)| header.value)
+    }
+
+    fn has(&self, name: Name) -> bool {
         self.values(name).next().is_some()
     }
 
     /// The value of a header that comes exactly once.
-    fn only(&self, name: &'static str) -> Option<&'h [u8]> {
+    fn only(&self, name: Name) -> Option<&'h [u8]> {
         let mut values = self.values(name);
         values.next().filter(|_| values.next().is_none())
     }
+}
+
+/// Where in `head` its part `value` is.
+fn place_in(head: &[u8], value: &[u8]) -> Range<usize> {
+    let start = value.as_ptr().addr() - head.as_ptr().addr();
+    start..start + value.len()
 }
 
 /// A part of a head that was found to be text.
