@@ -159,5 +159,9 @@ impl Sockets for Sink {
         self
     }
 
+    fn await_writable(&mut self, _: PeerId) -> io::Result<()> {
+        Ok(())
+    }
+
     fn shut(&mut self, _: PeerId) {}
 }

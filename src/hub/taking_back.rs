@@ -111,6 +111,7 @@ mod tests {
     use crate::time::Wall;
     use crate::token::{Rules, SigningKey, Tokens};
     use crate::websocket::message::Limits;
+    use std::io;
     use std::net::Ipv4Addr;
     use std::time::Duration;
 
@@ -124,6 +125,10 @@ mod tests {
 
         fn socket(&mut self, _: PeerId) -> &mut Vec<u8> {
             &mut self.0
+        }
+
+        fn await_writable(&mut self, _: PeerId) -> io::Result<()> {
+            Ok(())
         }
 
         fn shut(&mut self, _: PeerId) {}

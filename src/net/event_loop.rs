@@ -241,7 +241,7 @@ impl<S: Service> EventLoop<S> {
 
     /// One step further towards the end: the first signal drains, a second one ends at once.
     fn stop(&mut self, now: Now) {
-        self.peers.close_listener(self.poll.registry());
+        self.peers.close_listener();
         self.accept_again = None;
         self.stage = match self.stage {
             Stage::Serving => {
@@ -308,7 +308,7 @@ impl<S: Service> EventLoop<S> {
             return;
         }
         self.accept_again = None;
-        if let Accepted::PauseFor(pause) = self.peers.accept(&mut self.server, self.poll.registry(), now) {
+        if let Accepted::PauseFor(pause) = self.peers.accept(&mut self.server, now) {
             self.accept_again = Some(now.monotonic + pause);
             self.figures.accept_pauses += 1;
         }

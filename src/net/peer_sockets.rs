@@ -33,6 +33,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct PeerSockets {
     listener: Option<TcpListener>,
+    registry: Registry,
     may_accept: bool,
     /// By the peer's slot.
     sockets: Vec<Option<PeerSocket>>,
@@ -44,6 +45,8 @@ pub(super) struct PeerSockets {
 #[derive(Debug)]
 struct PeerSocket {
     stream: TcpStream,
+    /// The poll tells too when the socket can be written to: it has been full once.
+    tells_writable: bool,
     /// The peer is in the queue of those to read from.
     queued: bool,
     /// What ends the stream has been seen coming, or events have been missed: only an empty read will do.
@@ -84,6 +87,7 @@ impl PeerSockets {
         registry.register(&mut listener, Source::PeerListener.into(), Interest::READABLE)?;
         Ok(Self {
             listener: Some(listener),
+            registry: registry.try_clone()?,
             may_accept: false,
             sockets: Vec::new(),
             readable: VecDeque::new(),
@@ -96,10 +100,10 @@ impl PeerSockets {
     }
 
     /// Accepts no more. Who has connected to an inherited socket and was not accepted waits for the next server.
-    pub(super) fn close_listener(&mut self, registry: &Registry) {
+    pub(super) fn close_listener(&mut self) {
         if let Some(mut listener) = self.listener.take() {
             // The service manager's descriptor would keep a mere closing from taking the socket out of the poll.
-            let _ = registry.deregister(&mut listener);
+            let _ = self.registry.deregister(&mut listener);
         }
     }
 
@@ -114,14 +118,12 @@ impl PeerSockets {
     }
 
     /// Accepts those who wait.
-    pub(super) fn accept<S: Service>(
-        &mut self,
-        server: &mut Server<S>,
-        registry: &Registry,
-        now: Now,
-    ) -> Accepted {
-        let Some(listener) = self.listener.as_ref().filter(|_| self.may_accept) else { return Accepted::All };
+    pub(super) fn accept<S: Service>(&mut self, server: &mut Server<S>, now: Now) -> Accepted {
+        if !self.may_accept {
+            return Accepted::All;
+        }
         for number in 0..ACCEPTS_A_TURN {
+            let Some(listener) = &self.listener else { return Accepted::All };
             if number > 0 && !has_waiting(listener) {
                 self.may_accept = false;
                 return Accepted::All;
@@ -130,7 +132,7 @@ impl PeerSockets {
                 Ok((stream, address)) => {
                     // A peer over the limit is closed as it comes.
                     if let Some(peer) = server.peers.connect(address.ip().to_canonical(), now.monotonic) {
-                        Self::register(&mut self.sockets, registry, server, peer, stream);
+                        self.register(server, peer, stream);
                     }
                 }
                 Err(error) => match error.kind() {
@@ -151,23 +153,21 @@ impl PeerSockets {
         Accepted::Some
     }
 
-    fn register<S: Service>(
-        sockets: &mut Vec<Option<PeerSocket>>,
-        registry: &Registry,
-        server: &mut Server<S>,
-        peer: PeerId,
-        mut stream: TcpStream,
-    ) {
-        // Both interests at once, edge-triggered: one system call in the life of a connection.
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let registered = registry.register(&mut stream, Source::Peer(peer).into(), interest);
-        if sockets.len() <= peer.index() {
-            sockets.resize_with(peer.index() + 1, || None);
+    fn register<S: Service>(&mut self, server: &mut Server<S>, peer: PeerId, mut stream: TcpStream) {
+        // A socket can be written to from the start: to be told so would cost every connection an event.
+        let registered = self.registry.register(&mut stream, Source::Peer(peer).into(), Interest::READABLE);
+        if self.sockets.len() <= peer.index() {
+            self.sockets.resize_with(peer.index() + 1, || None);
         }
-        sockets[peer.index()] = Some(PeerSocket { stream, queued: false, to_the_end: false });
-        if let Err(error) = registered {
-            log::warn!(error:%; "cannot watch a connection, closing it");
-            server.disconnect(peer);
+        self.sockets[peer.index()] =
+            Some(PeerSocket { stream, tells_writable: false, queued: false, to_the_end: false });
+        match registered {
+            // Its request has often come by now, or comes before the turn's reading.
+            Ok(()) => self.readable(peer, false),
+            Err(error) => {
+                log::warn!(error:%; "cannot watch a connection, closing it");
+                server.disconnect(peer);
+            }
         }
     }
 
@@ -245,6 +245,17 @@ impl Sockets for PeerSockets {
     fn socket(&mut self, peer: PeerId) -> &mut TcpStream {
         let socket = self.sockets[peer.index()].as_mut();
         &mut socket.expect("a peer has its socket until it is reaped").stream
+    }
+
+    fn await_writable(&mut self, peer: PeerId) -> io::Result<()> {
+        let Some(socket) = &mut self.sockets[peer.index()] else { return Ok(()) };
+        if !socket.tells_writable {
+            // If it can be written to by now, that is told at once.
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            self.registry.reregister(&mut socket.stream, Source::Peer(peer).into(), interest)?;
+            socket.tells_writable = true;
+        }
+        Ok(())
     }
 
     fn shut(&mut self, peer: PeerId) {

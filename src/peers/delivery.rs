@@ -5,7 +5,7 @@ use crate::time::Monotonic;
 use crate::websocket::frame::Frames;
 use crate::websocket::outgoing::Flush;
 use std::collections::{BTreeMap, VecDeque};
-use std::io::Write;
+use std::io::{self, Write};
 
 /// Writes one call of [`Peers::flush`] makes for each lane, about half a millisecond's worth on loopback: so long does a
 /// fan-out keep others waiting. A turn's own system call is lost among them.
@@ -21,6 +21,12 @@ pub trait Sockets {
 
     /// The peer's socket.
     fn socket(&mut self, peer: PeerId) -> &mut Self::Socket;
+
+    /// The peer's socket has refused bytes: once it takes some again, [`Peers::writable`] is to be called.
+    ///
+    /// # Errors
+    /// The system cannot watch the socket.
+    fn await_writable(&mut self, peer: PeerId) -> io::Result<()>;
 
     /// Shuts the peer's socket for writing: the peer sees the end of the stream.
     fn shut(&mut self, peer: PeerId);
@@ -225,12 +231,17 @@ impl Peers {
                 if after > self.queue_limit(slot) {
                     self.close_slow(slot, Slowness::QueueFull, now);
                 }
+                if let Err(error) = sockets.await_writable(id) {
+                    self.write_failed(id, &error);
+                }
             }
-            Err(error) => {
-                log::debug!(peer:% = self.addresses.get(self.slab[slot].address), error:%; "write failed");
-                self.disconnect(id);
-            }
+            Err(error) => self.write_failed(id, &error),
         }
+    }
+
+    fn write_failed(&mut self, id: PeerId, error: &io::Error) {
+        log::debug!(peer:% = self.addresses.get(self.slab[id.index()].address), error:%; "write failed");
+        self.disconnect(id);
     }
 
     /// Tells the log of the slow consumers, while the application still knows whose connections they were.

@@ -6,7 +6,7 @@ use crate::websocket::deflate::WindowBits;
 use crate::websocket::frame::{Frames, OpCode, encode};
 use crate::websocket::handshake::{PageRequest, Upgrade};
 use crate::websocket::message::Message;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -196,8 +196,7 @@ fn s21_a_full_queue_closes_who_does_not_read_and_nobody_else() {
     assert_eq!(world.peers.counts().slow(Slowness::QueueFull), 1);
     assert_eq!(world.written(reading).len(), 200 * 1000);
     // What it gets, if it reads at last, is the rest of nothing and the close.
-    world.sockets.room.insert(stopped, usize::MAX);
-    world.peers.writable(stopped);
+    world.make_room(stopped, usize::MAX);
     world.turn();
     assert_eq!(world.written(stopped), close(1008, "slow consumer"));
 }
@@ -210,8 +209,7 @@ fn s21_who_is_over_the_soft_limit_for_long_is_closed_though_it_reads_a_little() 
     world.deliver(&[id], 60_000);
     for second in 1..=9 {
         world.until(second * 1000);
-        world.sockets.room.insert(id, 10);
-        world.peers.writable(id);
+        world.make_room(id, 10);
         world.turn();
         assert!(world.peers.is_open(id), "second {second}");
     }
@@ -404,10 +402,19 @@ struct Doorman;
 struct TestSockets {
     written: HashMap<PeerId, Vec<u8>>,
     room: HashMap<PeerId, usize>,
+    /// Those of whom the peers have asked to be told when they can be written to.
+    awaited: HashSet<PeerId>,
     current: Option<PeerId>,
 }
 
 impl World {
+    /// Lets a peer that has been written to in vain read.
+    fn make_room(&mut self, id: PeerId, bytes: usize) {
+        assert!(self.sockets.awaited.remove(&id), "the peers have asked to be told");
+        self.sockets.room.insert(id, bytes);
+        self.peers.writable(id);
+    }
+
     fn new(limits: PeerLimits) -> Self {
         let now = Now { monotonic: Monotonic(START), ..Now::default() };
         Self { peers: Peers::new(limits, Limits::default()), sockets: TestSockets::default(), now, opened: 0 }
@@ -504,6 +511,12 @@ impl Sockets for TestSockets {
     fn socket(&mut self, peer: PeerId) -> &mut Self {
         self.current = Some(peer);
         self
+    }
+
+    fn await_writable(&mut self, peer: PeerId) -> io::Result<()> {
+        assert_eq!(self.room.get(&peer), Some(&0), "asked for without need");
+        self.awaited.insert(peer);
+        Ok(())
     }
 
     fn shut(&mut self, _: PeerId) {}

@@ -13,7 +13,7 @@ pub(crate) struct Wire {
     pub(crate) written: Vec<u8>,
     /// Bytes that fit in before the client reads.
     pub(crate) room: usize,
-    /// The server was told that the wire is full, and is owed an event when it is not.
+    /// The server has asked for an event when the wire is not full any more.
     pub(crate) owes_event: bool,
     /// The last write was refused.
     pub(crate) is_blocked: bool,
@@ -62,7 +62,6 @@ impl Wire {
         let is_spurious = self.room > 0 && self.spurious > 0 && self.random.chance(self.spurious);
         if self.room == 0 || is_spurious {
             self.spurious_blocks += u64::from(is_spurious);
-            self.owes_event = true;
             self.is_blocked = true;
             self.blocks += 1;
             return Err(ErrorKind::WouldBlock.into());
@@ -141,6 +140,13 @@ impl Sockets for Wires {
     fn socket(&mut self, peer: PeerId) -> &mut Wire {
         self.touched.push(peer.index());
         self.of(peer)
+    }
+
+    fn await_writable(&mut self, peer: PeerId) -> io::Result<()> {
+        let wire = self.of(peer);
+        assert!(wire.is_blocked, "a wire is waited for that has refused nothing");
+        wire.owes_event = true;
+        Ok(())
     }
 
     fn shut(&mut self, peer: PeerId) {

@@ -49,6 +49,8 @@ struct Wire {
     written: Vec<u8>,
     room: usize,
     is_shut: bool,
+    /// The server has asked to be told when there is room again.
+    is_awaited: bool,
 }
 
 impl Write for Wire {
@@ -73,6 +75,11 @@ impl Sockets for Wires {
 
     fn socket(&mut self, peer: PeerId) -> &mut Wire {
         self.0.get_mut(&peer).expect("a peer that is connected")
+    }
+
+    fn await_writable(&mut self, peer: PeerId) -> io::Result<()> {
+        self.socket(peer).is_awaited = true;
+        Ok(())
     }
 
     fn shut(&mut self, peer: PeerId) {
@@ -185,7 +192,9 @@ impl World {
     pub(super) fn read(&mut self, client: PeerId, bytes: usize) {
         if let Some(wire) = self.sockets.0.get_mut(&client) {
             wire.room += bytes;
-            self.server.peers.writable(client);
+            if std::mem::take(&mut wire.is_awaited) {
+                self.server.peers.writable(client);
+            }
         }
     }
 
@@ -278,7 +287,9 @@ impl World {
         for _ in 0..MOST_TURNS {
             for (&id, wire) in &mut self.sockets.0 {
                 wire.room = 1 << 30;
-                self.server.peers.writable(id);
+                if std::mem::take(&mut wire.is_awaited) {
+                    self.server.peers.writable(id);
+                }
             }
             self.turn();
             self.answer(Code::Ok);

@@ -119,7 +119,7 @@ impl PageRequest<'_> {
 
 impl Upgrade<'_> {
     /// Bytes that are enough for any response.
-    pub(in super::super) const RESPONSE: usize = 256;
+    pub(in super::super) const RESPONSE: usize = 320;
 
     /// Appends the whole response that accepts the request, at most [`Upgrade::RESPONSE`] bytes, with permessage-deflate if
     /// that is wanted and was offered.
