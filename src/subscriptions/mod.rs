@@ -11,6 +11,7 @@
 
 mod leases;
 mod linked;
+mod sessions;
 mod topic;
 
 pub use leases::Lease;
@@ -21,7 +22,8 @@ use crate::peers::PeerId;
 use crate::time::Wall;
 use hashbrown::HashTable;
 use leases::Leases;
-use linked::{Head, Key, Links, push_front, unlink};
+use linked::{Head, Key, Links};
+use sessions::Session;
 use slab::Slab;
 use std::hash::{BuildHasher as _, RandomState};
 use std::iter;
@@ -64,20 +66,6 @@ pub struct Subscriptions {
 struct Peer {
     sessions: Head,
     subscriptions: u32,
-}
-
-/// One user on one peer. There is none without a subscription.
-#[derive(Debug)]
-struct Session {
-    /// The peer's place, and its generation.
-    slot: Key,
-    generation: u32,
-    user: UserId,
-    subscriptions: Head,
-    next_of_peer: Head,
-    of_user: Links,
-    /// In the first session of a user: how many there are.
-    count: u32,
 }
 
 /// There is none without a subscriber.
@@ -350,91 +338,6 @@ impl Subscriptions {
         }
     }
 
-    /// Puts the subscription into the session of `user` on `peer`, beginning one if there is none.
-    fn join_session(&mut self, key: Key, peer: PeerId, user: UserId) {
-        let session = self.find_session(peer, user).unwrap_or_else(|| self.begin_session(peer, user));
-        self.subscriptions[key.index()].session = session;
-        let head = &mut self.sessions[session.index()].subscriptions;
-        push_front(&mut self.subscriptions, head, key, |entry| &mut entry.of_session);
-    }
-
-    /// Takes the subscription out of its session, which ends with the last one.
-    fn leave_session(&mut self, key: Key) {
-        let session = self.subscriptions[key.index()].session;
-        let head = &mut self.sessions[session.index()].subscriptions;
-        unlink(&mut self.subscriptions, head, key, |entry| &mut entry.of_session);
-        if head.is_none() {
-            self.remove_session(session);
-        }
-    }
-
-    fn begin_session(&mut self, peer: PeerId, user: UserId) -> Key {
-        if self.peers.len() <= peer.index() {
-            self.peers.resize(peer.index() + 1, Peer::default());
-        }
-        let of_peer = &mut self.peers[peer.index()].sessions;
-        let key = Key::new(self.sessions.insert(Session {
-            slot: Key::new(peer.index()),
-            generation: peer.generation(),
-            user,
-            subscriptions: None,
-            next_of_peer: *of_peer,
-            of_user: Links::default(),
-            count: 1,
-        }));
-        *of_peer = Some(key);
-        let hash = self.hasher.hash_one(user);
-        let Self { user_index, sessions, hasher, .. } = self;
-        match user_index.find_mut(hash, |first| sessions[first.index()].user == user) {
-            Some(first) => {
-                sessions[key.index()].count += sessions[first.index()].count;
-                push_front(sessions, &mut Some(*first), key, |session| &mut session.of_user);
-                *first = key;
-            }
-            None => {
-                user_index.insert_unique(hash, key, |key| hasher.hash_one(sessions[key.index()].user));
-            }
-        }
-        key
-    }
-
-    fn remove_session(&mut self, key: Key) {
-        let Session { slot, user, next_of_peer, .. } = self.sessions[key.index()];
-        // A peer has few sessions: one for each user whose token came over its connection.
-        let mut link = &mut self.peers[slot.index()].sessions;
-        while let Some(other) = *link
-            && other != key
-        {
-            link = &mut self.sessions[other.index()].next_of_peer;
-        }
-        *link = next_of_peer;
-        let hash = self.hasher.hash_one(user);
-        let Self { user_index, sessions, .. } = self;
-        if let Ok(mut entry) = user_index.find_entry(hash, |first| sessions[first.index()].user == user) {
-            let mut first = Some(*entry.get());
-            let left = sessions[entry.get().index()].count - 1;
-            unlink(sessions, &mut first, key, |session| &mut session.of_user);
-            match first {
-                Some(first) => {
-                    *entry.get_mut() = first;
-                    sessions[first.index()].count = left;
-                }
-                None => drop(entry.remove()),
-            }
-        }
-        self.sessions.remove(key.index());
-    }
-
-    /// Ends a session's subscriptions; with the last of them goes the session.
-    fn end_session(&mut self, session: Key, ended: &mut impl FnMut(Subscription)) {
-        let mut next = self.sessions[session.index()].subscriptions;
-        while let Some(key) = next {
-            next = self.subscriptions[key.index()].of_session.next;
-            ended(self.get(key));
-            self.remove(key);
-        }
-    }
-
     fn get(&self, key: Key) -> Subscription {
         let Entry { session, topic, lease, .. } = self.subscriptions[key.index()];
         let session = &self.sessions[session.index()];
@@ -475,38 +378,6 @@ impl Subscriptions {
 
     fn find_topic_hashed(&self, topic: &Topic, hash: u64) -> Option<Key> {
         self.topic_index.find(hash, |key| self.topics[key.index()].topic == *topic).copied()
-    }
-
-    /// The first session of the user.
-    fn find_user(&self, user: UserId) -> Option<Key> {
-        let is_it = |key: &Key| self.sessions[key.index()].user == user;
-        self.user_index.find(self.hasher.hash_one(user), is_it).copied()
-    }
-
-    /// The peer's sessions: one for each user whose token came over its connection.
-    fn sessions_of_peer(&self, peer: PeerId) -> impl Iterator<Item = &Session> {
-        let session = |key: Key| &self.sessions[key.index()];
-        let first = self.peers.get(peer.index()).and_then(|peer| peer.sessions);
-        iter::successors(first.map(session), move |it| it.next_of_peer.map(session))
-    }
-
-    /// Walks the peer's sessions: one for each user whose token came over this connection.
-    fn find_session(&self, peer: PeerId, user: UserId) -> Option<Key> {
-        let mut session = self.peers.get(peer.index())?.sessions;
-        while let Some(key) = session {
-            let Session { user: owner, next_of_peer, .. } = &self.sessions[key.index()];
-            if *owner == user {
-                break;
-            }
-            session = *next_of_peer;
-        }
-        session
-    }
-}
-
-impl Session {
-    fn peer(&self) -> PeerId {
-        PeerId::new(narrow(self.slot.index()), self.generation)
     }
 }
 
