@@ -99,13 +99,34 @@ pub(crate) fn connect(round: &mut Round<'_>, subscribers: usize) -> Result<(Serv
     Ok((server, clients))
 }
 
-/// The subscribers of one topic: what [`connect`] measures, then bursts and a steady pace.
+/// The subscribers of one topic: what [`connect`] measures, then a steady pace and bursts.
 pub(crate) fn fan_out(round: &mut Round<'_>, subscribers: usize) -> Result<()> {
     let (server, mut clients) = connect(round, subscribers)?;
     let n = thousands(subscribers);
-    let events = (round.size.burst / subscribers).max(1);
+    // The pace first: what bursts leave behind in the kernel's connections is not the same for everybody.
     let mut expected = 0;
-    let mut lost = 0;
+    let interval = Duration::from_secs_f64(subscribers as f64 / PACE);
+    let (cost, watch) = (server.process.cost()?, Watch::start()?);
+    let start = Instant::now();
+    let mut due = start;
+    while due < start + round.size.paced {
+        clients.run_until(due)?;
+        clients.publish(0);
+        expected += subscribers;
+        due += interval;
+    }
+    clients.run_until(due)?;
+    let busy = watch.busy()?;
+    let cpu = since(&server, cost)?.cpu;
+    let mut lost = clients.wait_for(expected)?;
+    let latencies = clients.take_latencies();
+    let row = format!("{PACE} deliveries a second, {n} subscribers");
+    round.note(&row, "ns CPU a delivery", Goal::Floors(1.05), cpu as f64 / latencies.len() as f64);
+    round.note(&row, "p50, ms", Goal::None, quantile(&latencies, 0.5) / 1e6);
+    round.note(&row, "p99, ms", Goal::Floor(1.1), quantile(&latencies, 0.99) / 1e6);
+    round.note(&row, "the load's core busy", Goal::None, busy);
+
+    let events = (round.size.burst / subscribers).max(1);
     clients.time_only(|_| false);
     let burst = |clients: &mut Clients, expected: &mut usize| {
         (0..events).for_each(|_| clients.publish(0));
@@ -124,28 +145,6 @@ pub(crate) fn fan_out(round: &mut Round<'_>, subscribers: usize) -> Result<()> {
     round.note(&row, "ns CPU a delivery", Goal::FloorJoined(1.1), cpu);
     round.note(&row, "million deliveries a second", Goal::None, rate);
     round.note(&row, "the load's core busy", Goal::None, watch.busy()?);
-
-    clients.time_only(|_| true);
-    let interval = Duration::from_secs_f64(subscribers as f64 / PACE);
-    let (cost, watch) = (server.process.cost()?, Watch::start()?);
-    let start = Instant::now();
-    let mut due = start;
-    while due < start + round.size.paced {
-        clients.run_until(due)?;
-        clients.publish(0);
-        expected += subscribers;
-        due += interval;
-    }
-    clients.run_until(due)?;
-    let busy = watch.busy()?;
-    let cpu = since(&server, cost)?.cpu;
-    lost += clients.wait_for(expected)?;
-    let latencies = clients.take_latencies();
-    let row = format!("{PACE} deliveries a second, {n} subscribers");
-    round.note(&row, "ns CPU a delivery", Goal::Floors(1.05), cpu as f64 / latencies.len() as f64);
-    round.note(&row, "p50, ms", Goal::None, quantile(&latencies, 0.5) / 1e6);
-    round.note(&row, "p99, ms", Goal::Floor(1.1), quantile(&latencies, 0.99) / 1e6);
-    round.note(&row, "the load's core busy", Goal::None, busy);
     round.note(&format!("lost, {n} subscribers"), "events", Goal::AtMost(0.0), lost as f64);
     Ok(())
 }
