@@ -430,10 +430,12 @@ impl Peers {
         }
     }
 
-    /// How many peers are counted under `address`.
+    /// How many peers are counted under `address`; those not that are gone and wait to be reaped, for somebody who comes back
+    /// may be looked at in the turn in which his former connection ended.
     #[must_use]
     pub fn count_at(&self, address: IpAddr) -> usize {
-        self.addresses.count(address)
+        let is_there = |id: &&PeerId| self.address_of(**id) == Some(address);
+        self.addresses.count(address) - self.gone.iter().filter(is_there).count()
     }
 
     /// How many peers there are, those included that are connecting or closing.

@@ -184,6 +184,18 @@ fn s14_zero_is_no_limit() {
 }
 
 #[test]
+fn who_is_gone_does_not_count_at_its_address_in_the_turn_it_comes_back() {
+    let mut world = World::new(limits());
+    let [gone, stays] = [(); 2].map(|()| world.open());
+    let address = world.peers.address_of(stays).unwrap();
+    assert_eq!(world.peers.count_at(address), 2);
+    world.peers.disconnect(gone);
+    assert_eq!(world.peers.count_at(address), 1, "it is not reaped yet");
+    world.turn();
+    assert_eq!(world.peers.count_at(address), 1);
+}
+
+#[test]
 fn s21_a_full_queue_closes_who_does_not_read_and_nobody_else() {
     let mut world = World::new(limits());
     let (stopped, reading) = (world.open_trusted(), world.open_trusted());
