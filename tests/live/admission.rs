@@ -6,6 +6,7 @@ use crate::support::{Client, DEADLINE, ISSUE, Server, Setup, USER, good_token, r
 use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
 
 /// An answered upgrade request and the connection it came over.
 struct Attempt {
@@ -35,6 +36,19 @@ impl Attempt {
 
     fn status(&self) -> &str {
         &self.head["HTTP/1.1 ".len()..][..3]
+    }
+
+    /// The same in the place of a connection that has just ended: TCP has an order within a connection only, so the server may
+    /// see the new one first, and is asked until it has seen both.
+    #[track_caller]
+    fn after_an_end(address: &str, server: &Server, headers: &str) -> Self {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let attempt = Self::from(address, server, headers);
+            if attempt.status() != "503" || Instant::now() > deadline {
+                return attempt;
+            }
+        }
     }
 
     /// Closes the connection, and waits until the server has done so too.
@@ -80,7 +94,7 @@ fn s08_connections_are_limited_for_each_address() {
     assert_eq!(other.status(), "101");
     let [first, _second] = connections;
     first.close();
-    let _again = Attempt::from("127.0.0.1", &server, "");
+    let _again = Attempt::after_an_end("127.0.0.1", &server, "");
     assert_eq!(_again.status(), "101");
     assert_eq!(Attempt::from("127.0.0.1", &server, "").status(), "503");
 }
@@ -132,6 +146,6 @@ fn s07_only_trusted_proxies_are_believed() {
         let forged = second.replace("192.0.2.2", "192.0.2.10");
         assert_eq!(Attempt::from("127.0.0.2", &server, &forged).status(), "503", "{forged}");
         client.close();
-        assert_eq!(Attempt::from("127.0.0.1", &server, first).status(), "101", "{first}");
+        assert_eq!(Attempt::after_an_end("127.0.0.1", &server, first).status(), "101", "{first}");
     }
 }
