@@ -86,7 +86,7 @@ impl Service for Echo {
         None
     }
 
-    fn queue_held_back(&mut self, _: &mut Peers, _: Now) {}
+    fn flush_batch(&mut self, _: &mut Peers, _: Now) {}
 }
 
 /// Longer than any conformance test.

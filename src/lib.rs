@@ -14,6 +14,7 @@ pub mod forwarded;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod hub;
+pub(crate) mod json;
 pub mod log;
 pub mod metrics;
 pub mod ndjson;

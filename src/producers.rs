@@ -37,12 +37,12 @@ pub struct Producers {
     slab: Slab<Producer>,
     generations: u32,
     limits: ProducerLimits,
-    counts: ProducerCounts,
+    counters: ProducerCounters,
 }
 
 /// What has become of the producers since the start, in numbers that only grow.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ProducerCounts {
+pub struct ProducerCounters {
     /// Producers that connected.
     pub connected: u64,
     /// Bytes read from them.
@@ -94,13 +94,13 @@ impl Producers {
     /// None yet.
     #[must_use]
     pub fn new(limits: ProducerLimits) -> Self {
-        Self { slab: Slab::new(), generations: 0, limits, counts: ProducerCounts::default() }
+        Self { slab: Slab::new(), generations: 0, limits, counters: ProducerCounters::default() }
     }
 
     /// A producer has connected.
     pub fn connect(&mut self) -> ProducerId {
         self.generations = self.generations.wrapping_add(1);
-        self.counts.connected += 1;
+        self.counters.connected += 1;
         let producer = Producer {
             generation: self.generations,
             lines: LineReader::default(),
@@ -119,7 +119,7 @@ impl Producers {
         mut take: impl FnMut(u64, Result<&[u8], TooLong>, &mut Vec<u8>),
     ) {
         let ProducerLimits { line: limit, answers } = self.limits;
-        self.counts.bytes += input.len() as u64;
+        self.counters.bytes += input.len() as u64;
         let Some(producer) = self.get_mut(id) else { return };
         producer.taken += input.len();
         while let Some(RawLine { number, bytes }) = producer.lines.read(&mut input, limit) {
@@ -153,8 +153,8 @@ impl Producers {
         }
         let Producer { lines, answers, .. } = self.slab.remove(id.index());
         let loss = Loss { cut_line: lines.is_inside_line(), answers: answers.lost };
-        self.counts.cut_lines += u64::from(loss.cut_line);
-        self.counts.lost_answers += loss.answers;
+        self.counters.cut_lines += u64::from(loss.cut_line);
+        self.counters.lost_answers += loss.answers;
         loss
     }
 
@@ -179,8 +179,8 @@ impl Producers {
 
     /// What has become of them since the start.
     #[must_use]
-    pub const fn counts(&self) -> ProducerCounts {
-        self.counts
+    pub const fn counters(&self) -> ProducerCounters {
+        self.counters
     }
 
     /// How many there are.

@@ -32,7 +32,7 @@ pub trait Service: Application {
     fn next_deadline(&self, now: Now) -> Option<Monotonic>;
 
     /// Queues what has been held back to be sent together: the turn's input is all read.
-    fn queue_held_back(&mut self, peers: &mut Peers, now: Now);
+    fn flush_batch(&mut self, peers: &mut Peers, now: Now);
 }
 
 /// See the module.
@@ -109,7 +109,7 @@ impl<S: Service> Server<S> {
     /// Does what is due, and a turn's share of what waits.
     pub fn advance(&mut self, now: Now) {
         // A peer that is closed now still gets what was read before.
-        self.service.queue_held_back(&mut self.peers, now);
+        self.service.flush_batch(&mut self.peers, now);
         self.peers.advance(now.monotonic);
         self.peers.settle(&mut self.service);
         self.service.work(&mut self.peers, now);
@@ -118,14 +118,14 @@ impl<S: Service> Server<S> {
 
     /// Begins to close every peer over `span`, as [`Peers::drain`] does: after what producers have written up to now.
     pub fn drain(&mut self, span: Duration, seed: u64, now: Now) {
-        self.service.queue_held_back(&mut self.peers, now);
+        self.service.flush_batch(&mut self.peers, now);
         self.peers.drain(span, seed, now.monotonic);
         self.peers.settle(&mut self.service);
     }
 
     /// Writes a turn's share of what is queued.
     pub fn flush(&mut self, sockets: &mut impl Sockets, now: Now) {
-        self.service.queue_held_back(&mut self.peers, now);
+        self.service.flush_batch(&mut self.peers, now);
         self.peers.flush(sockets, now.monotonic);
         self.peers.settle(&mut self.service);
         if self.taken > 0 && !self.peers.has_unflushed() {
@@ -136,7 +136,7 @@ impl<S: Service> Server<S> {
 
     /// Whether some of what producers have written has not been offered to every peer it concerns.
     #[must_use]
-    pub const fn is_ahead(&self) -> bool {
+    pub const fn has_backlog(&self) -> bool {
         self.taken > 0
     }
 

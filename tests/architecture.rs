@@ -18,8 +18,6 @@ const TABLE: &str = "
     log                   | time                                                      | descriptors clocks system
     origins               |                                                           |
     forwarded             |                                                           |
-    fuzzing/cuts          |                                                           |
-    fuzzing/json          |                                                           |
     websocket/frame       |                                                           |
     websocket/close       | websocket/frame                                           |
     websocket/utf8        |                                                           |
@@ -28,19 +26,16 @@ const TABLE: &str = "
     websocket/message     | websocket/close websocket/deflate websocket/frame websocket/utf8 |
     websocket/outgoing    | websocket/frame websocket/close                           |
     websocket             | websocket/frame websocket/close websocket/deflate websocket/handshake websocket/message websocket/outgoing websocket/utf8 |
-    websocket/fuzzing     | fuzzing/cuts websocket websocket/close websocket/deflate websocket/frame websocket/handshake websocket/message websocket/outgoing |
-    api                   |                                                           |
-    api/fuzzing           | api fuzzing/cuts fuzzing/json ndjson                      |
-    token                 | api time                                                  |
-    token/fuzzing         | api fuzzing/json time token                               |
+    json                  |                                                           |
+    api                   | json                                                      |
+    token                 | api json time                                                 |
     access                | api time                                                  |
     peers                 | time websocket                                            |
     subscriptions         | api time token peers                                      |
     producers             | ndjson                                                    |
     server                | ndjson peers producers time                               |
     hub                   | api access forwarded ndjson origins peers producers server subscriptions time token websocket |
-    hub/fuzzing           | access api forwarded fuzzing/json hub origins peers producers server subscriptions time token websocket websocket/fuzzing |
-    fuzzing               | api api/fuzzing hub hub/fuzzing token token/fuzzing websocket websocket/fuzzing |
+    fuzzing               | access api forwarded hub ndjson origins peers producers server subscriptions time token websocket websocket/close websocket/deflate websocket/frame websocket/handshake websocket/message websocket/outgoing |
     metrics               | api hub log peers server time websocket                   |
     config                | api access forwarded log origins peers token              | system
     net                   | access api config forwarded hub log metrics ndjson origins peers producers server subscriptions time token websocket | sockets descriptors clocks system

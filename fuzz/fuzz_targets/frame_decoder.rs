@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| airlay::websocket::fuzzing::frame_decoder(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| airlay::fuzzing::frame_decoder(bytes));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| airlay::api::fuzzing::request(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| airlay::fuzzing::request(bytes));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| airlay::websocket::fuzzing::request_head(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| airlay::fuzzing::request_head(bytes));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| airlay::hub::fuzzing::server(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| airlay::fuzzing::server(bytes));

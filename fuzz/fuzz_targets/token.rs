@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| airlay::token::fuzzing::token(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| airlay::fuzzing::token(bytes));

@@ -6,9 +6,9 @@ use serde_json::value::RawValue;
 
 use super::event::{Audience, Event};
 use super::id::{EventType, Subject, UserId};
-use super::object::{self, Member, Value};
-use super::problem::{Problem, What, place_in};
 use super::subject::read_user;
+use crate::json::object::{self, Member, Value};
+use crate::json::problem::{Problem, What, place_in};
 
 /// What a producer's line says.
 #[derive(Clone, Debug)]

@@ -5,12 +5,8 @@
 
 mod answer;
 mod event;
-#[cfg(any(test, feature = "fuzzing"))]
-pub mod fuzzing;
 mod id;
 mod line;
-pub(crate) mod object;
-pub(crate) mod problem;
 mod question;
 mod reply;
 mod request;

@@ -4,9 +4,9 @@ use std::io::Write as _;
 
 use super::id::{EventType, Subject, UserId};
 use super::line::{LineError, utf8_prefix};
-use super::object::{self, Member};
-use super::problem::Problem;
 use super::reply::Code;
+use crate::json::object::{self, Member};
+use crate::json::problem::Problem;
 
 /// A question to the access service: may this user attach to this?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::id::Subject;
-use super::object::{self, Member};
 use super::reply::Code;
+use crate::json::object::{self, Member};
 
 /// What a client asks for: `{"auth": …, "action": …, "event": {"type": …, "id": …}}`.
 #[derive(Clone, Debug, PartialEq, Eq)]

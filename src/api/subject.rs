@@ -1,8 +1,8 @@
 //! What an event is about, read from and written as JSON.
 
 use super::id::{EventType, ObjectId, Subject, UserId};
-use super::object::{self, Member, Value};
-use super::problem::Problem;
+use crate::json::object::{self, Member, Value};
+use crate::json::problem::Problem;
 
 const TYPES: &str = "one of issueUpdate, notification, datasetUpdate, uploadFile, downloadFile";
 const ID: &str = "a string of 24 hexadecimal digits";

@@ -70,8 +70,8 @@ impl Hub {
     }
 
     fn answered(&mut self, peers: &mut Peers, question: QuestionId, code: Code, now: Now) {
-        self.queue_held_back(peers, now);
-        if let Some(peer) = self.clients.answer(question, code, self.rights) {
+        self.flush_batch(peers, now);
+        if let Some(peer) = self.clients.answer(question, code, self.access_epoch) {
             self.finish_ready(peers, peer, now);
         }
     }

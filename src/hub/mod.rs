@@ -4,18 +4,16 @@
 //! to its clients through [`Peers`]. It knows no socket, no file and no clock.
 
 mod admission;
-mod clients;
 mod consulting;
-mod counts;
-#[cfg(any(test, feature = "fuzzing"))]
-pub mod fuzzing;
+mod counters;
+mod pending;
 mod publishing;
 mod rate;
 mod requests;
-mod taking_back;
+mod revocation;
 
 pub use admission::Admission;
-pub use counts::HubCounts;
+pub use counters::HubCounters;
 
 use crate::access::Access;
 use crate::api::{Code, Line, LineError, encode_refused};
@@ -28,8 +26,8 @@ use crate::token::Tokens;
 use crate::websocket::frame::Frames;
 use crate::websocket::handshake::{PageRequest, Rejection, Upgrade};
 use crate::websocket::message::Message;
-use clients::Clients;
-use publishing::Run;
+use pending::Clients;
+use publishing::Batch;
 use rate::RateLimit;
 
 /// What a client may ask for, and how often.
@@ -54,7 +52,7 @@ pub struct Hub {
     tokens: Tokens,
     access: Access,
     /// Counts how often something that `access` allowed may have been taken back.
-    rights: u64,
+    access_epoch: u64,
     subscriptions: Subscriptions,
     clients: Clients,
     limits: HubLimits,
@@ -62,10 +60,10 @@ pub struct Hub {
     /// Whether a subscription ends with its token.
     enforce_expiry: bool,
     /// Events that go to the same subscribers, not queued yet.
-    run: Run,
+    batch: Batch,
     /// The frame of each reply, by its code.
     replies: [Frames; Code::ALL.len()],
-    counts: HubCounts,
+    counters: HubCounters,
 }
 
 impl Hub {
@@ -82,15 +80,15 @@ impl Hub {
             admission,
             tokens,
             access,
-            rights: 0,
+            access_epoch: 0,
             subscriptions: Subscriptions::new(),
             clients: Clients::default(),
             rate: RateLimit::new(limits.requests_per_second, limits.request_burst),
             limits,
             enforce_expiry,
-            run: Run::default(),
+            batch: Batch::default(),
             replies: Code::ALL.map(|code| Frames::text(code.reply())),
-            counts: HubCounts::default(),
+            counters: HubCounters::default(),
         }
     }
 }
@@ -113,7 +111,7 @@ impl Application for Hub {
     }
 
     fn message(&mut self, peers: &mut Peers, peer: PeerId, message: Message<'_>, now: Now) {
-        self.queue_held_back(peers, now);
+        self.flush_batch(peers, now);
         self.request(peers, peer, message, now);
     }
 
@@ -146,12 +144,12 @@ impl Service for Hub {
         match line {
             Ok(Line::Event(event)) => self.publish(peers, &event, answers, now),
             Ok(Line::Revoke { user, subject, ack }) => {
-                self.counts.revocations += 1;
+                self.counters.revocations += 1;
                 let ended = self.revoke(peers, user, subject, now);
                 publishing::acknowledge(ack, ended, answers);
             }
             Err(error) => {
-                self.counts.refused_lines += 1;
+                self.counters.refused_lines += 1;
                 encode_refused(number, &error, answers);
             }
         }
@@ -175,7 +173,7 @@ impl Service for Hub {
         end.into_iter().chain(self.next_give_up()).min()
     }
 
-    fn queue_held_back(&mut self, peers: &mut Peers, now: Now) {
-        self.run.queue(&self.subscriptions, peers, &mut self.counts, now.monotonic);
+    fn flush_batch(&mut self, peers: &mut Peers, now: Now) {
+        self.batch.queue(&self.subscriptions, peers, &mut self.counters, now.monotonic);
     }
 }

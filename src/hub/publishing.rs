@@ -4,7 +4,7 @@
 //! Events that follow each other and go to the same subscribers are joined: a burst costs each subscriber one entry in its
 //! queue and one write, however many events it has.
 
-use super::{Hub, HubCounts};
+use super::{Hub, HubCounters};
 use crate::api::{Audience, Event, EventType, encode_taken};
 use crate::peers::{Lane, Peers, Shared};
 use crate::subscriptions::{Subscriptions, Topic};
@@ -19,7 +19,7 @@ const JOINED_BYTES: usize = 64 << 10;
 
 /// The events that wait to be queued together: all of one topic, in their order.
 #[derive(Debug, Default)]
-pub(super) struct Run {
+pub(super) struct Batch {
     topic: Option<Topic>,
     /// How many there are.
     events: u64,
@@ -28,13 +28,13 @@ pub(super) struct Run {
     message: Vec<u8>,
 }
 
-impl Run {
+impl Batch {
     /// Queues the events for the topic's subscribers, and is empty again.
     pub(super) fn queue(
         &mut self,
         subscriptions: &Subscriptions,
         peers: &mut Peers,
-        counts: &mut HubCounts,
+        counters: &mut HubCounters,
         now: Monotonic,
     ) {
         if let Some(topic) = self.topic.take() {
@@ -43,7 +43,7 @@ impl Run {
             let lane = lane(subscribers.len());
             let slots = subscribers.iter().map(|subscriber| subscriber.slot());
             let queued = slots.filter(|&slot| peers.deliver(slot, &mut messages, lane, now)).count();
-            counts.deliveries[topic.subject().kind as usize] +=
+            counters.deliveries[topic.subject().kind as usize] +=
                 queued as u64 * std::mem::take(&mut self.events);
         }
     }
@@ -71,20 +71,20 @@ impl Hub {
             (Audience::Users(users), id) => self.notify(peers, Some(users), id, event, now),
             (Audience::Everyone | Audience::Attached, id) => self.notify(peers, None, id, event, now),
         };
-        self.counts.events[event.subject.kind as usize] += 1;
+        self.counters.events[event.subject.kind as usize] += 1;
         acknowledge(event.ack, subscribers, answers);
     }
 
     /// Adds the event to the run of its topic. Returns how many it goes to.
     fn publish_to_topic(&mut self, peers: &mut Peers, topic: Topic, event: &Event<'_>, now: Now) -> usize {
-        if self.run.topic != Some(topic) || self.run.frames.len() >= JOINED_BYTES {
-            self.run.queue(&self.subscriptions, peers, &mut self.counts, now.monotonic);
+        if self.batch.topic != Some(topic) || self.batch.frames.len() >= JOINED_BYTES {
+            self.batch.queue(&self.subscriptions, peers, &mut self.counters, now.monotonic);
         }
         let subscribers = self.subscriptions.subscribers(&topic).len();
         if subscribers > 0 {
-            self.run.topic = Some(topic);
-            self.run.events += 1;
-            self.run.encode(event);
+            self.batch.topic = Some(topic);
+            self.batch.events += 1;
+            self.batch.encode(event);
         }
         subscribers
     }
@@ -98,17 +98,17 @@ impl Hub {
         event: &Event<'_>,
         now: Now,
     ) -> usize {
-        self.run.queue(&self.subscriptions, peers, &mut self.counts, now.monotonic);
+        self.batch.queue(&self.subscriptions, peers, &mut self.counters, now.monotonic);
         let mut slots: Vec<usize> = self.subscriptions.notified(users, id).collect();
         slots.sort_unstable();
         slots.dedup();
         if !slots.is_empty() {
-            self.run.encode(event);
-            let mut messages = self.run.take();
+            self.batch.encode(event);
+            let mut messages = self.batch.take();
             let lane = lane(slots.len());
             let queued =
                 slots.iter().filter(|&&slot| peers.deliver(slot, &mut messages, lane, now.monotonic)).count();
-            self.counts.deliveries[EventType::Notification as usize] += queued as u64;
+            self.counters.deliveries[EventType::Notification as usize] += queued as u64;
         }
         slots.len()
     }

@@ -4,7 +4,7 @@
 //! waits, and those behind it wait with it, though what they need is found out meanwhile.
 
 use super::Hub;
-use super::clients::{Waiting, Wish};
+use super::pending::{Operation, Pending};
 use crate::access::Decision;
 use crate::api::{Action, Code, Request};
 use crate::peers::{CloseReason, PeerId, Peers};
@@ -37,9 +37,9 @@ impl Hub {
     pub(super) fn request(&mut self, peers: &mut Peers, peer: PeerId, message: Message<'_>, now: Now) {
         let waiting = match message {
             Message::Text(text) => self.read_request(peer, &text, now),
-            Message::Binary(_) => Waiting::Refused(Code::InvalidRequest),
+            Message::Binary(_) => Pending::Refused(Code::InvalidRequest),
         };
-        let is_known = matches!(waiting, Waiting::Decided { .. } | Waiting::Refused(_));
+        let is_known = matches!(waiting, Pending::Decided { .. } | Pending::Refused(_));
         if is_known && !self.clients.has_waiting(peer) {
             self.finish(peers, peer, waiting, now);
         } else {
@@ -53,31 +53,31 @@ impl Hub {
     }
 
     /// What can be said of a request now, first refusal first.
-    fn read_request(&mut self, peer: PeerId, text: &str, now: Now) -> Waiting {
+    fn read_request(&mut self, peer: PeerId, text: &str, now: Now) -> Pending {
         let Request { auth, action, subject } = match Request::parse(text) {
             Ok(request) => request,
-            Err(code) => return Waiting::Refused(code),
+            Err(code) => return Pending::Refused(code),
         };
         if !self.rate.admit(&mut self.clients.get_mut(peer).rate, now.monotonic) {
-            return Waiting::Refused(Code::TooManyRequests);
+            return Pending::Refused(Code::TooManyRequests);
         }
-        let wish = Wish { action, subject };
+        let operation = Operation { action, subject };
         match self.tokens.lookup(&auth, now.wall) {
-            Lookup::Known(Ok(claims)) => self.ask(claims, wish, now),
-            Lookup::Known(Err(_)) => Waiting::Refused(Code::InvalidToken),
-            Lookup::Unverified(token) => Waiting::Token { token, wish },
+            Lookup::Known(Ok(claims)) => self.ask(claims, operation, now),
+            Lookup::Known(Err(_)) => Pending::Refused(Code::InvalidToken),
+            Lookup::Unverified(token) => Pending::Token { token, operation },
         }
     }
 
     /// Asks whether the user of a good token may do this.
-    fn ask(&mut self, claims: Claims, wish: Wish, now: Now) -> Waiting {
-        let subject = match wish.action {
-            Action::Attach => Some(wish.subject),
+    fn ask(&mut self, claims: Claims, operation: Operation, now: Now) -> Pending {
+        let subject = match operation.action {
+            Action::Attach => Some(operation.subject),
             Action::Detach => None,
         };
         match self.access.decide(claims.user, subject, now.monotonic) {
-            Decision::Now(code) => Waiting::Decided { code, as_of: self.rights, wish, claims },
-            Decision::Later(question) => Waiting::Access { question, wish, claims },
+            Decision::Now(code) => Pending::Decided { code, as_of: self.access_epoch, operation, claims },
+            Decision::Later(question) => Pending::Access { question, operation, claims },
         }
     }
 
@@ -86,7 +86,7 @@ impl Hub {
         let signatures = if peers.has_unflushed() { SIGNATURES_BESIDE_WRITES } else { SIGNATURES_A_TURN };
         let mut budget = signatures * LOOKUPS_FOR_A_SIGNATURE;
         while budget > 0 {
-            let Some((peer, token, wish)) = self.clients.next_unverified() else { break };
+            let Some((peer, token, operation)) = self.clients.next_unverified() else { break };
             // It may have been verified for another request meanwhile, and it may have expired.
             let verified = match self.tokens.settle(&token, now.wall) {
                 Some(known) => {
@@ -99,8 +99,8 @@ impl Hub {
                 }
             };
             let waiting = match verified {
-                Ok(claims) => self.ask(claims, wish, now),
-                Err(_) => Waiting::Refused(Code::InvalidToken),
+                Ok(claims) => self.ask(claims, operation, now),
+                Err(_) => Pending::Refused(Code::InvalidToken),
             };
             self.clients.put_back(peer, waiting);
             self.finish_ready(peers, peer, now);
@@ -114,7 +114,7 @@ impl Hub {
             && let Some(waiting) = self.clients.next_ready(peer)
         {
             match self.renew(waiting, now) {
-                asked @ Waiting::Access { .. } => {
+                asked @ Pending::Access { .. } => {
                     self.clients.wait_first(peer, asked);
                     break;
                 }
@@ -127,39 +127,39 @@ impl Hub {
     }
 
     /// What is known of a request that has waited: if something was taken back meanwhile, its right is asked for again.
-    fn renew(&mut self, waiting: Waiting, now: Now) -> Waiting {
+    fn renew(&mut self, waiting: Pending, now: Now) -> Pending {
         match waiting {
-            Waiting::Decided { as_of, wish, claims, .. } if as_of != self.rights => {
-                self.ask(claims, wish, now)
+            Pending::Decided { as_of, operation, claims, .. } if as_of != self.access_epoch => {
+                self.ask(claims, operation, now)
             }
             current => current,
         }
     }
 
     /// Does what a request of which all is known wants, and replies.
-    fn finish(&mut self, peers: &mut Peers, peer: PeerId, waiting: Waiting, now: Now) {
+    fn finish(&mut self, peers: &mut Peers, peer: PeerId, waiting: Pending, now: Now) {
         let code = match waiting {
-            Waiting::Refused(code) => code,
-            Waiting::Decided { code, wish, claims, .. } => {
+            Pending::Refused(code) => code,
+            Pending::Decided { code, operation, claims, .. } => {
                 // Time may have passed since the token was looked at, and the keys may have changed.
                 if self.tokens.ends_at(&claims) <= now.wall || !self.tokens.knows_key(claims.key) {
                     Code::InvalidToken
                 } else {
                     peers.trust(peer);
                     self.clients.get_mut(peer).bad_tokens = 0;
-                    if code == Code::Ok { self.fulfil(peer, wish, claims) } else { code }
+                    if code == Code::Ok { self.fulfil(peer, operation, claims) } else { code }
                 }
             }
-            Waiting::Token { .. } | Waiting::Access { .. } => unreachable!("only what is known is finished"),
+            Pending::Token { .. } | Pending::Access { .. } => unreachable!("only what is known is finished"),
         };
         self.reply(peers, peer, code, now);
     }
 
     /// Attaches or detaches.
-    fn fulfil(&mut self, peer: PeerId, wish: Wish, claims: Claims) -> Code {
+    fn fulfil(&mut self, peer: PeerId, operation: Operation, claims: Claims) -> Code {
         let user = claims.user;
-        let Some(topic) = Topic::new(user, wish.subject) else { return Code::InvalidRequest };
-        match wish.action {
+        let Some(topic) = Topic::new(user, operation.subject) else { return Code::InvalidRequest };
+        match operation.action {
             Action::Detach => {
                 self.subscriptions.detach(peer, &topic);
             }
@@ -186,7 +186,7 @@ impl Hub {
     /// Replies to one request, and closes the connection of a client that goes on asking in vain.
     fn reply(&mut self, peers: &mut Peers, peer: PeerId, code: Code, now: Now) {
         peers.send(peer, &self.replies[usize::from(code.number())], now.monotonic);
-        self.counts.replies[usize::from(code.number())] += 1;
+        self.counters.replies[usize::from(code.number())] += 1;
         let client = self.clients.get_mut(peer);
         client.bad_tokens += u8::from(code == Code::InvalidToken);
         client.over_rate = if code == Code::TooManyRequests { client.over_rate + 1 } else { 0 };

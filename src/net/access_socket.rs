@@ -5,7 +5,7 @@
 //! questions and no more, and one that writes without end gets a share of each turn.
 
 use super::random::random;
-use super::token::Source;
+use super::readiness::Source;
 use crate::hub::Hub;
 use crate::ndjson::{LineReader, RawLine, TooLong};
 use crate::server::Server;

@@ -10,9 +10,9 @@ use super::metrics_http::MetricsHttp;
 use super::peer_sockets::{Accepted, PeerSockets};
 use super::producer_sockets::ProducerSockets;
 use super::random::random;
+use super::readiness::Source;
 use super::service_manager::{Counts, ServiceManager};
 use super::signals::{Request, SignalPipe};
-use super::token::Source;
 use crate::metrics::{Answer, LoopFigures, Page, Reloads};
 use crate::server::{Server, Service};
 use crate::time::{Monotonic, Now};
@@ -160,7 +160,7 @@ impl<S: Service> EventLoop<S> {
         let mut events = Events::with_capacity(EVENTS);
         let mut now = self.clock.now();
         let mut next_tick = tick_after(now.monotonic, &housekeeping);
-        self.manager.ready(self.counts(), now.monotonic);
+        self.manager.ready(self.counters(), now.monotonic);
         loop {
             let timeout = self.timeout(&housekeeping, next_tick, now);
             match self.poll.poll(&mut events, timeout) {
@@ -177,7 +177,7 @@ impl<S: Service> EventLoop<S> {
                 next_tick = tick_after(now.monotonic, &housekeeping);
             }
             self.turn(&mut housekeeping, now);
-            self.manager.turned(self.counts(), now.monotonic);
+            self.manager.turned(self.counters(), now.monotonic);
             self.figures.reloads = housekeeping.reloads();
             let took = start.elapsed();
             self.figures.turns.observe(took);
@@ -266,14 +266,14 @@ impl<S: Service> EventLoop<S> {
         self.accept(now);
         self.producers.read(&mut self.server, &mut self.buffer, now);
         self.peers.read(&mut self.server, &mut self.buffer, now);
-        if self.fan_out.is_none() && self.server.is_ahead() {
+        if self.fan_out.is_none() && self.server.has_backlog() {
             self.fan_out = Some(Instant::now());
         }
         self.advance(now);
         housekeeping.turn(&mut self.server, self.poll.registry(), &mut self.buffer, now);
         self.server.flush(&mut self.peers, now);
         self.drain(now);
-        if !self.server.is_ahead()
+        if !self.server.has_backlog()
             && let Some(start) = self.fan_out.take()
         {
             self.figures.fan_outs.observe(start.elapsed());
@@ -329,7 +329,7 @@ impl<S: Service> EventLoop<S> {
     fn drain(&mut self, now: Now) {
         let Stage::Draining { accept_until } = self.stage else { return };
         let may_accept = self.producers_wait && now.monotonic < accept_until;
-        if may_accept || self.producers.owe_lines() || self.server.is_ahead() {
+        if may_accept || self.producers.owe_lines() || self.server.has_backlog() {
             return;
         }
         if self.producers_wait {
@@ -343,7 +343,7 @@ impl<S: Service> EventLoop<S> {
         self.server.drain(self.drain, random(), now);
     }
 
-    fn counts(&self) -> Counts {
+    fn counters(&self) -> Counts {
         Counts { connections: self.server.peers.len(), producers: self.server.producers.len() }
     }
 

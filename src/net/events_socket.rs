@@ -1,6 +1,6 @@
 //! The listener of the events socket: making it safely or taking it over, and letting in only those who may write events.
 
-use super::token::Source;
+use super::readiness::Source;
 use mio::net::{UnixListener, UnixStream};
 use mio::{Interest, Registry};
 use rustix::fs::{FlockOperation, flock};

@@ -32,7 +32,7 @@ impl Housekeeping<Hub> for Household {
     }
 
     fn reloads(&self) -> Reloads {
-        self.reload.counts()
+        self.reload.counters()
     }
 
     fn ready(&mut self, event: &Event) {

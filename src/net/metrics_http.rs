@@ -4,7 +4,7 @@
 //! away until the other side ends it too, so that no reset overtakes the answer.
 
 use super::peer_sockets::is_exhaustion;
-use super::token::Source;
+use super::readiness::Source;
 use crate::metrics::{Answer, Page, RequestReader};
 use crate::time::Monotonic;
 use mio::net::{TcpListener, TcpStream};

@@ -18,11 +18,11 @@ mod metrics_http;
 mod peer_sockets;
 mod producer_sockets;
 mod random;
+mod readiness;
 mod reload;
 mod service_manager;
 mod signals;
 mod socket_activation;
-mod token;
 
 use crate::access::{self, Access, ServiceSettings};
 use crate::config::{self, AccessMode, Config, FileError, read_access_file};

@@ -1,6 +1,6 @@
 //! The WebSocket clients' sockets: accepting, reading, lending them for writing, closing.
 
-use super::token::Source;
+use super::readiness::Source;
 use crate::peers::{PeerId, Sockets};
 use crate::server::{Server, Service};
 use crate::time::Now;

@@ -2,7 +2,7 @@
 
 use super::events_socket::EventsSocket;
 use super::peer_sockets::is_exhaustion;
-use super::token::Source;
+use super::readiness::Source;
 use crate::producers::{Loss, ProducerId};
 use crate::server::{Server, Service};
 use crate::time::Now;

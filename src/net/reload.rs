@@ -66,7 +66,7 @@ impl Reload {
     }
 
     /// What has been read again since the start.
-    pub(super) const fn counts(&self) -> Reloads {
+    pub(super) const fn counters(&self) -> Reloads {
         self.reloads
     }
 

@@ -1,6 +1,6 @@
 //! The signals the server heeds, as readiness events of its loop.
 
-use super::token::Source;
+use super::readiness::Source;
 use mio::{Interest, Registry};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;

@@ -139,7 +139,7 @@ impl Peers {
         if peer.marks.contains(Marks::OPEN) {
             let id = id_of(slot, peer);
             self.delivery.slow.push(SlowConsumer { id, queued: peer.outgoing.queued(), slowness });
-            self.counts.count_slow(slowness);
+            self.counters.count_slow(slowness);
             self.close_now(id, CloseReason::SlowConsumer, now);
         }
     }
@@ -207,7 +207,7 @@ impl Peers {
             _ => peer.outgoing.write_to(sockets.socket(id), BYTES_A_WRITE),
         };
         let after = peer.outgoing.queued();
-        self.counts.bytes_sent += (before - after) as u64;
+        self.counters.bytes_sent += (before - after) as u64;
         match flushed {
             Ok(Flush::Done) => {
                 self.delivery.blocked.remove(&slot);

@@ -28,7 +28,7 @@ impl FrameCount {
 impl Peers {
     /// Counts a frame without a message, and closes whoever sends too many.
     pub(super) fn count_frame(&mut self, id: PeerId, now: Monotonic) {
-        self.counts.other_frames += 1;
+        self.counters.other_frames += 1;
         let peer = &mut self.slab[id.index()];
         let (count, limit) = (peer.frames.add(now), self.limits.frames_per_second);
         if peer.marks.contains(Marks::OPEN) && limit > 0 && count > limit {

@@ -10,7 +10,7 @@
 
 mod addresses;
 mod application;
-mod counts;
+mod counters;
 mod deadlines;
 mod delivery;
 mod drain;
@@ -21,7 +21,7 @@ mod shared;
 mod timers;
 
 pub use application::Application;
-pub use counts::{CloseReason, Ending, PeerCounts, Slowness};
+pub use counters::{CloseReason, Ending, PeerCounters, Slowness};
 pub use delivery::{Lane, Sockets};
 pub use id::PeerId;
 pub use settings::PeerLimits;
@@ -58,7 +58,7 @@ pub struct Peers {
     timers: Timers,
     /// The closings to come, once the server is stopping.
     drain: Option<Drain>,
-    counts: PeerCounts,
+    counters: PeerCounters,
     /// Peers that were open and are not, of which the application has not been told.
     ended: Vec<PeerId>,
     /// Peers whose sockets are to be given back.
@@ -148,7 +148,7 @@ impl Peers {
             timers: Timers::new(&limits),
             limits,
             drain: None,
-            counts: PeerCounts::default(),
+            counters: PeerCounters::default(),
             ended: Vec::new(),
             gone: Vec::new(),
             resumed: Vec::new(),
@@ -166,7 +166,7 @@ impl Peers {
     /// A peer has connected from `address`. `None` when there are as many as there may be.
     pub fn connect(&mut self, address: IpAddr, now: Monotonic) -> Option<PeerId> {
         if self.slab.len() >= self.limits.peers {
-            self.counts.turned_away += 1;
+            self.counters.turned_away += 1;
             return None;
         }
         // As many bits as a driver can put beside the slot and a kind of its own into 64.
@@ -183,7 +183,7 @@ impl Peers {
         let index = u32::try_from(self.slab.insert(peer)).expect("fewer than 2^32 peers");
         let id = PeerId::new(index, self.generations);
         self.timers.handshake.set(id, now);
-        self.counts.accepted += 1;
+        self.counters.accepted += 1;
         Some(id)
     }
 
@@ -195,7 +195,7 @@ impl Peers {
         mut input: &mut [u8],
         now: Now,
     ) {
-        self.counts.bytes_received += input.len() as u64;
+        self.counters.bytes_received += input.len() as u64;
         if let Some(peer) = self.get_mut(id) {
             peer.marks.remove(Marks::AWAITS_PONG);
         }
@@ -208,7 +208,7 @@ impl Peers {
             match connection.receive(&mut input, outgoing, &self.message_limits, &mut self.codec) {
                 Step::Starved => break,
                 Step::Message(message) => {
-                    self.counts.messages += 1;
+                    self.counters.messages += 1;
                     self.message_finished(id);
                     application.message(self, id, message, now);
                 }
@@ -225,7 +225,7 @@ impl Peers {
                         connection.accept(&upgrade, self.compress_from.is_some(), outgoing);
                         marks.insert(Marks::OPEN);
                         self.open += 1;
-                        self.counts.opened += 1;
+                        self.counters.opened += 1;
                         self.timers.ping.set(id, now.monotonic);
                     }
                     Err(rejection) => self.reject(id, rejection, now.monotonic),
@@ -234,7 +234,7 @@ impl Peers {
                     Ok(page) => {
                         let sent =
                             self.answer(id, now.monotonic, |connection, out| connection.respond(page, out));
-                        self.counts.pages += u64::from(sent);
+                        self.counters.pages += u64::from(sent);
                     }
                     Err(rejection) => self.reject(id, rejection, now.monotonic),
                 },
@@ -259,7 +259,7 @@ impl Peers {
             let was_connecting = peer.is_connecting();
             peer.stage = Stage::Gone;
             peer.outgoing.clear();
-            self.counts.abandoned += u64::from(was_connecting);
+            self.counters.abandoned += u64::from(was_connecting);
             self.gone.push(id);
             self.end(id, ending);
         }
@@ -297,7 +297,7 @@ impl Peers {
     /// Refuses a peer that is still connecting.
     pub fn reject(&mut self, id: PeerId, rejection: Rejection, now: Monotonic) {
         if self.answer(id, now, |connection, outgoing| connection.reject(rejection, outgoing)) {
-            self.counts.count_refusal(rejection);
+            self.counters.count_refusal(rejection);
         }
     }
 
@@ -328,7 +328,7 @@ impl Peers {
         peer.stage = Stage::Finishing;
         let ending = match *ended {
             Ended::Rejected(rejection) => {
-                self.counts.count_refusal(rejection);
+                self.counters.count_refusal(rejection);
                 Ending::Lost
             }
             Ended::Failed(violation) => violation.into(),
@@ -342,7 +342,7 @@ impl Peers {
         let marks = &mut self.slab[id.index()].marks;
         if marks.take(Marks::OPEN) {
             self.open -= 1;
-            self.counts.count_ending(ending);
+            self.counters.count_ending(ending);
             self.ended.push(id);
         }
     }
@@ -458,8 +458,8 @@ impl Peers {
 
     /// What has become of the peers since the start.
     #[must_use]
-    pub const fn counts(&self) -> &PeerCounts {
-        &self.counts
+    pub const fn counters(&self) -> &PeerCounters {
+        &self.counters
     }
 
     /// All peers, in no order.

@@ -25,7 +25,7 @@ fn a_request_that_does_not_come_in_time_is_answered_with_408() {
     assert_eq!(world.written(id), b"");
     world.until(5_200);
     assert!(world.written(id).starts_with(b"HTTP/1.1 408 "));
-    assert_eq!(world.peers.counts().refused(408), 1);
+    assert_eq!(world.peers.counters().refused(408), 1);
     // It has closeSeconds to go, then its slot is free.
     world.until(8_100);
     assert_eq!(world.peers.len(), 1);
@@ -155,7 +155,7 @@ fn s14_a_flood_of_frames_without_a_message_is_closed_with_1008() {
         assert!(world.peers.is_open(flooding), "a second later");
         // However many come at once, no more than that are looked at.
         world.receive(flooding, &frame.repeat(50_000));
-        assert_eq!(world.peers.counts().other_frames, 201);
+        assert_eq!(world.peers.counters().other_frames, 201);
         assert!(!world.peers.is_open(flooding) && world.peers.is_open(other));
         assert_eq!(world.endings(), [Ending::Told(CloseReason::TooManyFrames)]);
         world.turn();
@@ -205,7 +205,7 @@ fn s21_a_full_queue_closes_who_does_not_read_and_nobody_else() {
         world.turn();
     }
     assert_eq!(world.endings(), [Ending::Told(CloseReason::SlowConsumer)]);
-    assert_eq!(world.peers.counts().slow(Slowness::QueueFull), 1);
+    assert_eq!(world.peers.counters().slow(Slowness::QueueFull), 1);
     assert_eq!(world.written(reading).len(), 200 * 1000);
     // What it gets, if it reads at last, is the rest of nothing and the close.
     world.make_room(stopped, usize::MAX);
@@ -227,7 +227,7 @@ fn s21_who_is_over_the_soft_limit_for_long_is_closed_though_it_reads_a_little() 
     }
     world.until(12_500);
     assert_eq!(world.endings(), [Ending::Told(CloseReason::SlowConsumer)]);
-    assert_eq!(world.peers.counts().slow(Slowness::OverSoftLimit), 1);
+    assert_eq!(world.peers.counters().slow(Slowness::OverSoftLimit), 1);
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn s21_who_reads_nothing_for_long_is_closed_though_little_is_queued() {
     assert!(world.peers.is_open(id));
     world.until(12_500);
     assert_eq!(world.endings(), [Ending::Told(CloseReason::SlowConsumer)]);
-    assert_eq!(world.peers.counts().slow(Slowness::NothingRead), 1);
+    assert_eq!(world.peers.counters().slow(Slowness::NothingRead), 1);
 }
 
 #[test]
@@ -260,7 +260,7 @@ fn s22_without_a_good_token_less_may_be_queued() {
     assert!(world.peers.is_open(stranger) && world.peers.is_open(trusted));
     world.peers.send(stranger, &frame(1000), world.now.monotonic);
     assert!(!world.peers.is_open(stranger) && world.peers.is_open(trusted));
-    assert_eq!(world.peers.counts().slow(Slowness::QueueFull), 1);
+    assert_eq!(world.peers.counters().slow(Slowness::QueueFull), 1);
 }
 
 #[test]
@@ -279,7 +279,7 @@ fn s23_when_all_queues_together_are_full_the_fullest_go_first() {
     world.until(1_500);
     let open: Vec<bool> = peers.iter().map(|&id| world.peers.is_open(id)).collect();
     assert_eq!(open, [true, true, true, true, true, true, true, false, false, false]);
-    assert_eq!(world.peers.counts().slow(Slowness::AllQueuesFull), 3);
+    assert_eq!(world.peers.counters().slow(Slowness::AllQueuesFull), 3);
 }
 
 #[test]
@@ -343,7 +343,7 @@ fn s27_a_drain_closes_everybody_in_time_and_nobody_misses_what_comes_before() {
         let even = 1000 - 100 * second;
         assert!((even - 1..=even + 1).contains(&i32::try_from(*left).unwrap()), "{open:?}");
     }
-    assert_eq!(world.peers.counts().ended(Ending::Told(CloseReason::Stopping)), 1000);
+    assert_eq!(world.peers.counters().ended(Ending::Told(CloseReason::Stopping)), 1000);
     world.until(13_500);
     assert!(world.peers.is_empty());
 }
@@ -390,12 +390,12 @@ fn every_connection_is_in_exactly_one_sum() {
     world.receive(violating, b"\x81\x01a");
     let _open = world.open();
     world.turn();
-    let counts = world.peers.counts();
-    assert_eq!((counts.accepted, counts.opened, counts.abandoned, counts.refused(405)), (7, 4, 1, 1));
-    assert_eq!((counts.connecting(), world.peers.open()), (1, 1));
-    assert_eq!(counts.ended(Ending::Lost), 1);
-    assert_eq!(counts.ended(Ending::Client), 1);
-    assert_eq!(counts.ended(Ending::Violation(CloseCode::PROTOCOL_ERROR)), 1);
+    let counters = world.peers.counters();
+    assert_eq!((counters.accepted, counters.opened, counters.abandoned, counters.refused(405)), (7, 4, 1, 1));
+    assert_eq!((counters.connecting(), world.peers.open()), (1, 1));
+    assert_eq!(counters.ended(Ending::Lost), 1);
+    assert_eq!(counters.ended(Ending::Client), 1);
+    assert_eq!(counters.ended(Ending::Violation(CloseCode::PROTOCOL_ERROR)), 1);
 }
 
 /// Peers, their sockets, and a clock that goes only when it is told to.
@@ -498,7 +498,7 @@ impl World {
 
     /// How connections have ended, each way once.
     fn endings(&self) -> Vec<Ending> {
-        let ended = |&ending: &Ending| self.peers.counts().ended(ending) > 0;
+        let ended = |&ending: &Ending| self.peers.counters().ended(ending) > 0;
         Ending::ALL.into_iter().filter(ended).collect()
     }
 }

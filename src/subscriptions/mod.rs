@@ -59,7 +59,7 @@ pub struct Subscriptions {
     /// The topics of kind [`Topic::Notification`], in no order: whom a notification for everyone reaches.
     notification_topics: Vec<Key>,
     /// How many there are, by event type.
-    counts: [usize; EventType::ALL.len()],
+    counters: [usize; EventType::ALL.len()],
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -245,7 +245,7 @@ impl Subscriptions {
     /// How many subscriptions of this type there are.
     #[must_use]
     pub const fn count_of_kind(&self, kind: EventType) -> usize {
-        self.counts[kind as usize]
+        self.counters[kind as usize]
     }
 
     /// Makes a subscription to the topic at a place, or to one that nobody is subscribed to, with its hash.
@@ -267,7 +267,7 @@ impl Subscriptions {
         self.join_session(key, peer, user);
         self.leases.hold(&mut self.subscriptions, key, lease);
         self.peers[peer.index()].subscriptions += 1;
-        self.counts[self.kind_of(topic)] += 1;
+        self.counters[self.kind_of(topic)] += 1;
     }
 
     fn renew(&mut self, key: Key, peer: PeerId, user: UserId, lease: Lease) {
@@ -287,7 +287,7 @@ impl Subscriptions {
     fn remove(&mut self, key: Key) {
         let Entry { session, topic, position, .. } = self.subscriptions[key.index()];
         let slot = self.sessions[session.index()].slot;
-        self.counts[self.kind_of(topic)] -= 1;
+        self.counters[self.kind_of(topic)] -= 1;
         self.leases.release(&mut self.subscriptions, key);
         self.leave_session(key);
         self.leave_topic(topic, position);

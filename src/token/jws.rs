@@ -6,8 +6,8 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::api::object::{self, Member, Value};
-use crate::api::problem::What;
+use crate::json::object::{self, Member, Value};
+use crate::json::problem::What;
 
 use super::TokenError;
 

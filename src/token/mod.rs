@@ -12,8 +12,6 @@ mod cache;
 mod check;
 mod claims;
 mod error;
-#[cfg(any(test, feature = "fuzzing"))]
-pub mod fuzzing;
 mod jws;
 mod keys;
 mod rsa;
@@ -93,12 +91,12 @@ pub struct Tokens {
     keys: KeySet,
     rules: Rules,
     cache: Cache,
-    counts: TokenCounts,
+    counters: TokenCounters,
 }
 
 /// What has been found out about tokens since the start, in numbers that only grow.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct TokenCounts {
+pub struct TokenCounters {
     /// Looked up and found in the cache.
     pub cached: u64,
     /// Looked up and refused without a signature check: malformed, expired, of another issuer …
@@ -113,7 +111,7 @@ impl Tokens {
     /// Remembers up to `cache_entries` verified tokens, in about 75 bytes each; none if it is 0.
     #[must_use]
     pub fn new(keys: KeySet, rules: Rules, cache_entries: usize) -> Self {
-        Self { keys, rules, cache: Cache::new(cache_entries), counts: TokenCounts::default() }
+        Self { keys, rules, cache: Cache::new(cache_entries), counters: TokenCounters::default() }
     }
 
     /// What can be said of `token` at the moment `wall` without checking a signature. What comes of a token in the end
@@ -123,19 +121,19 @@ impl Tokens {
         let compact = match Compact::split(token, self.rules.token_bytes) {
             Ok(compact) => compact,
             Err(error) => {
-                self.counts.refused += 1;
+                self.counters.refused += 1;
                 return Lookup::Known(Err(error));
             }
         };
         let digest = digest_of(token);
         if let Some((claims, payload)) = self.cache.get(&digest) {
-            self.counts.cached += 1;
+            self.counters.cached += 1;
             return Lookup::Known(payload.check_validity(wall, self.rules.leeway).map(|()| claims));
         }
         match self.examine(&compact, digest, wall, |_| {}) {
             Ok(unverified) => Lookup::Unverified(Box::new(unverified)),
             Err(error) => {
-                self.counts.refused += 1;
+                self.counters.refused += 1;
                 Lookup::Known(Err(error))
             }
         }
@@ -145,11 +143,11 @@ impl Tokens {
     /// it has been verified for another request. `None` if there is nothing new.
     pub fn settle(&mut self, unverified: &Unverified, wall: Wall) -> Option<Result<Claims, TokenError>> {
         if let Err(error) = unverified.payload.check_validity(wall, self.rules.leeway) {
-            self.counts.refused += 1;
+            self.counters.refused += 1;
             return Some(Err(error));
         }
         let (claims, _) = self.cache.get(&unverified.digest)?;
-        self.counts.cached += 1;
+        self.counters.cached += 1;
         Some(Ok(claims))
     }
 
@@ -162,8 +160,8 @@ impl Tokens {
     pub fn verify(&mut self, unverified: &Unverified) -> Result<Claims, TokenError> {
         let checked = self.check_signature(unverified);
         match checked {
-            Ok(_) => self.counts.verified += 1,
-            Err(_) => self.counts.bad_signatures += 1,
+            Ok(_) => self.counters.verified += 1,
+            Err(_) => self.counters.bad_signatures += 1,
         }
         let claims = checked?;
         self.cache.insert(unverified.digest, claims, unverified.payload);
@@ -172,8 +170,8 @@ impl Tokens {
 
     /// What has been found out since the start.
     #[must_use]
-    pub const fn counts(&self) -> TokenCounts {
-        self.counts
+    pub const fn counters(&self) -> TokenCounters {
+        self.counters
     }
 
     /// How many verified tokens are remembered.
@@ -186,6 +184,12 @@ impl Tokens {
     #[must_use]
     pub fn ends_at(&self, claims: &Claims) -> Wall {
         claims.expires + self.rules.leeway
+    }
+
+    /// The keys, for another use.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn into_keys(self) -> KeySet {
+        self.keys
     }
 
     /// Takes other keys into use and forgets every verified token, unless they are the same keys. Returns whether a

@@ -418,12 +418,12 @@ impl<R: Role> Connection<R> {
 #[cfg(any(test, feature = "fuzzing"))]
 impl Connection<Server> {
     /// A server's connection that is open already.
-    pub(super) const fn opened(compression: Option<WindowBits>) -> Self {
+    pub(crate) const fn opened(compression: Option<WindowBits>) -> Self {
         Self { phase: Phase::Open { compression, incoming: None }, role: Server }
     }
 
     /// Bytes of heap held for a head or a message under way, not counting the fixed parts.
-    pub(super) fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         match &self.phase {
             Phase::AwaitingRequest(Some(reader)) => reader.held(),
             Phase::Open { incoming: Some(incoming), .. } => incoming.held(),

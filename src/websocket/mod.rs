@@ -7,11 +7,9 @@ pub mod close;
 pub mod connection;
 pub mod deflate;
 pub mod frame;
-#[cfg(any(test, feature = "fuzzing"))]
-pub mod fuzzing;
 pub mod handshake;
 mod incoming;
 pub mod message;
 pub mod outgoing;
-mod reader;
+pub(crate) mod reader;
 mod utf8;

@@ -9,7 +9,7 @@ use super::frame::{
 
 /// Where one peer's bytes have got to in the frame under way.
 #[derive(Debug, Default)]
-pub(super) enum Reader {
+pub(crate) enum Reader {
     /// Between two frames.
     #[default]
     Between,
@@ -23,7 +23,7 @@ pub(super) enum Reader {
 
 /// What [`Reader::next`] found.
 #[derive(Debug)]
-pub(super) enum Piece<'i> {
+pub(crate) enum Piece<'i> {
     /// All of the input is taken.
     Starved,
     /// A part of a data frame, or all of it.
@@ -34,38 +34,38 @@ pub(super) enum Piece<'i> {
 
 /// A part of a data frame, or all of it.
 #[derive(Debug)]
-pub(super) struct DataPiece<'i> {
-    pub(super) header: FrameHeader,
+pub(crate) struct DataPiece<'i> {
+    pub(crate) header: FrameHeader,
     /// Whether this is the frame's first piece; it comes as soon as the header is there, even without any payload.
-    pub(super) first: bool,
+    pub(crate) first: bool,
     /// Whether this is the frame's last piece.
-    pub(super) last: bool,
+    pub(crate) last: bool,
     /// The payload, unmasked.
-    pub(super) payload: &'i mut [u8],
+    pub(crate) payload: &'i mut [u8],
 }
 
 /// A whole control frame, its payload unmasked.
 #[derive(Debug)]
-pub(super) struct ControlFrame {
-    pub(super) opcode: OpCode,
+pub(crate) struct ControlFrame {
+    pub(crate) opcode: OpCode,
     length: u8,
     payload: [u8; MAX_CONTROL_PAYLOAD],
 }
 
 impl ControlFrame {
-    pub(super) fn payload(&self) -> &[u8] {
+    pub(crate) fn payload(&self) -> &[u8] {
         &self.payload[..usize::from(self.length)]
     }
 }
 
 impl Reader {
     /// Whether no frame is under way.
-    pub(super) const fn is_between(&self) -> bool {
+    pub(crate) const fn is_between(&self) -> bool {
         matches!(self, Self::Between)
     }
 
     /// Takes bytes from the front of `input` up to the next piece; `Starved` only when all of it is taken.
-    pub(super) fn next<'i>(
+    pub(crate) fn next<'i>(
         &mut self,
         input: &mut &'i mut [u8],
         rules: FrameRules,

@@ -20,13 +20,13 @@ mod metrics;
 mod notifications;
 mod producers;
 mod requests;
+mod revocation;
 mod rotation;
 mod service_manager;
 mod shutdown;
 mod startup;
 #[path = "../support/mod.rs"]
 mod support;
-mod taking_back;
 mod token_end;
 mod tokens;
 mod upgrade;

@@ -231,7 +231,7 @@ impl World {
     /// What producers had written when the server was told to stop is read and offered to everybody: the closings begin.
     pub(super) fn drain(&mut self) {
         let owe = |producer: &Producer| !producer.is_ended && producer.given < producer.owes;
-        if self.stage != Stage::Draining || self.producers.iter().any(owe) || self.server.is_ahead() {
+        if self.stage != Stage::Draining || self.producers.iter().any(owe) || self.server.has_backlog() {
             return;
         }
         trace!(self, "the producers are drained");

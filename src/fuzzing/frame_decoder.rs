@@ -1,6 +1,6 @@
 //! Target `frame_decoder`: headers and payloads, against a reading of RFC 6455 §5.2 bit by bit.
 
-use crate::fuzzing::cuts;
+use super::cuts;
 use crate::websocket::frame::{self, FrameError, FrameHeader, FrameRules, OpCode};
 use crate::websocket::reader::{Piece, Reader};
 

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 
 use crate::api::{Action, Code, ObjectId, Request, Subject};
+use crate::fuzzing::inflate::inflate;
 use crate::fuzzing::json::{Content, Json};
 use crate::subscriptions::Topic;
 use crate::websocket::connection::{Connection, Step};
 use crate::websocket::deflate::{Codec, WindowBits};
 use crate::websocket::frame::{FrameHeader, FrameRules, OpCode};
-use crate::websocket::fuzzing::deflate::inflate;
 use crate::websocket::message::{Limits, Message};
 use crate::websocket::outgoing::Outgoing;
 

@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use super::{Claims, KeySet, Lookup, Rules, SigningKey, TokenError, Tokens};
+use super::json::{Content, Json};
 use crate::api::UserId;
-use crate::fuzzing::json::{Content, Json};
 use crate::time::Wall;
+use crate::token::{Claims, KeySet, Lookup, Rules, SigningKey, TokenError, Tokens};
 
 /// The first byte is the settings (1: the rest is a token as it comes, else header, `\0` and payload, which get a
 /// signature; 2: the keys have `kid`s; 4: an audience is wanted).
@@ -22,9 +22,10 @@ pub fn token(data: &[u8]) {
     let Some((&settings, bytes)) = data.split_first() else { return };
     let Ok(text) = str::from_utf8(bytes) else { return };
     let is_jwks = settings & 2 != 0;
+    let audience = (settings & 4 != 0).then_some("airlay");
     let rules = Rules {
         issuers: vec!["dev.airlay.ru".to_owned(), "\u{e9}\n".to_owned()],
-        audience: (settings & 4 != 0).then(|| "airlay".to_owned()),
+        audience: audience.map(str::to_owned),
         leeway: LEEWAY,
         token_bytes: TOKEN_BYTES,
     };
@@ -36,9 +37,10 @@ pub fn token(data: &[u8]) {
         if settings & 1 != 0 {
             check_text(&mut tokens, text, signing);
         } else if let Some((header, payload)) = text.split_once('\0') {
-            check_claims(&mut tokens, header, payload, signing, is_jwks);
+            let wanted = definition(header, payload, is_jwks, audience);
+            check_claims(&mut tokens, header, payload, signing, wanted);
         }
-        *keys = tokens.keys;
+        *keys = tokens.into_keys();
     });
 }
 
@@ -88,9 +90,13 @@ fn check_text(tokens: &mut Tokens, text: &str, signing: &SigningKey) {
 }
 
 /// A token whose signature is good: all the rest decides.
-fn check_claims(tokens: &mut Tokens, header: &str, payload: &str, signing: &SigningKey, is_jwks: bool) {
-    let audience = tokens.rules.audience.clone();
-    let wanted = definition(header, payload, is_jwks, audience.as_deref());
+fn check_claims(
+    tokens: &mut Tokens,
+    header: &str,
+    payload: &str,
+    signing: &SigningKey,
+    wanted: Option<Said>,
+) {
     // Signing is slow, so it is done only where it shows something.
     let unsigned = signed_by_nobody(header, payload);
     if unsigned.len() > TOKEN_BYTES {

@@ -1,8 +1,8 @@
 //! Target `messages`: an open connection, against messages put together from whole frames.
 
-use super::deflate::{self, Broken};
-use super::frame::{Frame, frames};
-use crate::fuzzing::cuts;
+use super::cuts;
+use super::frame_decoder::{Frame, frames};
+use super::inflate::{self, Broken};
 use crate::websocket::close::{self, CloseCode, Violation};
 use crate::websocket::connection::{Connection, Ended, Step};
 use crate::websocket::deflate::{Codec, WindowBits};
@@ -212,7 +212,7 @@ impl Assembled {
             return Ok(self.payload.clone());
         }
         let is_text = self.opcode == OpCode::Text;
-        match deflate::inflate(&self.payload, limits.message_bytes) {
+        match inflate::inflate(&self.payload, limits.message_bytes) {
             // Which comes first, that it is too long or that it is broken behind that or no text before it, depends on
             // the pieces it is inflated in.
             Err(Broken::TooLong) => {

@@ -1,18 +1,10 @@
-//! The bodies of the fuzz targets for JSON: requests, and producers' lines.
-//!
-//! Each compares the module with the wire contract, read off a whole tree of the text.
+//! The definition of a subject, read off a whole tree of the text.
 
-mod line;
-mod request;
-
-pub use line::producer_lines;
-pub use request::request;
-
-use super::id::{EventType, ObjectId, Subject};
-use crate::fuzzing::json::{Json, NotJson};
+use super::json::{Json, NotJson};
+use crate::api::{EventType, ObjectId, Subject};
 
 /// What `type` and `id` of this object name; `None` if they are not as they should be.
-fn subject(object: &Json<'_>) -> Result<Option<Subject>, NotJson> {
+pub(super) fn subject(object: &Json<'_>) -> Result<Option<Subject>, NotJson> {
     let (kinds, ids) = (object.members("type")?, object.members("id")?);
     let ([kind], [] | [_]) = (&kinds[..], &ids[..]) else { return Ok(None) };
     let kind = EventType::ALL.into_iter().find(|known| kind.string() == Some(known.as_str()));
@@ -25,7 +17,7 @@ fn subject(object: &Json<'_>) -> Result<Option<Subject>, NotJson> {
 }
 
 /// The id that a string of 24 hex digits is.
-fn object_id(value: &Json<'_>) -> Option<ObjectId> {
+pub(super) fn object_id(value: &Json<'_>) -> Option<ObjectId> {
     let digits =
         value.string().filter(|text| text.len() == 24 && text.bytes().all(|b| b.is_ascii_hexdigit()))?;
     let mut bytes = [0; 12];

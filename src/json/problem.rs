@@ -40,7 +40,7 @@ pub(crate) enum What<'a> {
 }
 
 /// How many bytes of `whole` stand before `part`, which is a part of it.
-pub(super) fn place_in(whole: &[u8], part: &[u8]) -> usize {
+pub(crate) fn place_in(whole: &[u8], part: &[u8]) -> usize {
     part.as_ptr().addr() - whole.as_ptr().addr()
 }
 

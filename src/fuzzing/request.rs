@@ -1,8 +1,8 @@
 //! Target `request`: a client's request.
 
-use super::subject;
+use super::json::Json;
+use super::subject::subject;
 use crate::api::{Action, Code, Request, Subject};
-use crate::fuzzing::json::Json;
 
 /// A text message; other bytes are none.
 ///

@@ -7,7 +7,7 @@ use crate::token::Tokens;
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
-pub struct HubCounts {
+pub struct HubCounters {
     /// Producers' lines that revoked something.
     pub revocations: u64,
     /// Producers' lines that could not be taken.
@@ -25,8 +25,8 @@ pub struct HubCounts {
 impl Hub {
     /// What has been asked for since the start.
     #[must_use]
-    pub const fn counts(&self) -> &HubCounts {
-        &self.counts
+    pub const fn counters(&self) -> &HubCounters {
+        &self.counters
     }
 
     /// Who listens to what.

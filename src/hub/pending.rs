@@ -33,7 +33,7 @@ pub(super) struct Client {
 /// The waiting requests of one client.
 #[derive(Debug, Default)]
 struct Queue {
-    requests: VecDeque<Waiting>,
+    requests: VecDeque<Pending>,
     /// So many of the first need no signature check.
     known: usize,
     /// The client is in the list of those with an unverified request.
@@ -44,20 +44,20 @@ struct Queue {
 
 /// A request that waits for its turn: for something it needs to know, or for one before it.
 #[derive(Debug)]
-pub(super) enum Waiting {
+pub(super) enum Pending {
     /// The token's signature is to be checked.
-    Token { token: Box<Unverified>, wish: Wish },
+    Token { token: Box<Unverified>, operation: Operation },
     /// The access service has been asked.
-    Access { question: QuestionId, wish: Wish, claims: Claims },
+    Access { question: QuestionId, operation: Operation, claims: Claims },
     /// All is known, as of this state of the rights: the hub's count.
-    Decided { code: Code, as_of: u64, wish: Wish, claims: Claims },
+    Decided { code: Code, as_of: u64, operation: Operation, claims: Claims },
     /// It is refused, whatever else is to be known.
     Refused(Code),
 }
 
 /// What a request wants done.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wish {
+pub(super) struct Operation {
     pub(super) action: Action,
     pub(super) subject: Subject,
 }
@@ -74,7 +74,7 @@ impl Clients {
     /// A client is gone, and what it still wanted with it.
     pub(super) fn disconnect(&mut self, peer: PeerId) {
         for waiting in self.waiting.remove(&peer).into_iter().flat_map(|queue| queue.requests) {
-            if let Waiting::Access { question, .. } = waiting {
+            if let Pending::Access { question, .. } = waiting {
                 self.questions.remove(&question);
             }
         }
@@ -90,10 +90,10 @@ impl Clients {
     }
 
     /// Puts a request behind those that wait.
-    pub(super) fn wait(&mut self, peer: PeerId, waiting: Waiting) {
+    pub(super) fn wait(&mut self, peer: PeerId, waiting: Pending) {
         self.expect_answer(peer, &waiting);
         let queue = self.waiting.entry(peer).or_default();
-        if matches!(waiting, Waiting::Token { .. }) && !queue.is_held {
+        if matches!(waiting, Pending::Token { .. }) && !queue.is_held {
             queue.list(peer, &mut self.unverified);
         }
         queue.requests.push_back(waiting);
@@ -105,16 +105,16 @@ impl Clients {
     }
 
     /// The request that is next, if all it needs is known; forgets the client's queue when it is empty.
-    pub(super) fn next_ready(&mut self, peer: PeerId) -> Option<Waiting> {
+    pub(super) fn next_ready(&mut self, peer: PeerId) -> Option<Pending> {
         let queue = self.waiting.get_mut(&peer)?;
         match queue.requests.front() {
             None => drop(self.waiting.remove(&peer)),
-            Some(Waiting::Access { .. }) => {}
-            Some(Waiting::Token { .. }) => {
+            Some(Pending::Access { .. }) => {}
+            Some(Pending::Token { .. }) => {
                 queue.is_held = false;
                 queue.list(peer, &mut self.unverified);
             }
-            Some(Waiting::Decided { .. } | Waiting::Refused(_)) => {
+            Some(Pending::Decided { .. } | Pending::Refused(_)) => {
                 queue.known = queue.known.saturating_sub(1);
                 return queue.requests.pop_front();
             }
@@ -123,7 +123,7 @@ impl Clients {
     }
 
     /// Puts a request that [`Clients::next_ready`] gave back to the front, where it waits for an answer.
-    pub(super) fn wait_first(&mut self, peer: PeerId, waiting: Waiting) {
+    pub(super) fn wait_first(&mut self, peer: PeerId, waiting: Pending) {
         self.expect_answer(peer, &waiting);
         let queue = self.waiting.entry(peer).or_default();
         queue.requests.push_front(waiting);
@@ -136,25 +136,25 @@ impl Clients {
     }
 
     /// Takes out the next request whose token's signature is to be checked: of each client the first one.
-    pub(super) fn next_unverified(&mut self) -> Option<(PeerId, Box<Unverified>, Wish)> {
+    pub(super) fn next_unverified(&mut self) -> Option<(PeerId, Box<Unverified>, Operation)> {
         while let Some(peer) = self.unverified.pop_front() {
             let Some(queue) = self.waiting.get_mut(&peer) else { continue };
             queue.is_listed = false;
-            while queue.requests.get(queue.known).is_some_and(|it| !matches!(it, Waiting::Token { .. })) {
+            while queue.requests.get(queue.known).is_some_and(|it| !matches!(it, Pending::Token { .. })) {
                 queue.known += 1;
             }
-            if let Some(Waiting::Token { token, wish }) = queue.requests.remove(queue.known) {
-                return Some((peer, token, wish));
+            if let Some(Pending::Token { token, operation }) = queue.requests.remove(queue.known) {
+                return Some((peer, token, operation));
             }
         }
         None
     }
 
     /// Puts a request that [`Clients::next_unverified`] gave back to its place, with what is known of it now.
-    pub(super) fn put_back(&mut self, peer: PeerId, waiting: Waiting) {
+    pub(super) fn put_back(&mut self, peer: PeerId, waiting: Pending) {
         self.expect_answer(peer, &waiting);
         let queue = self.waiting.entry(peer).or_default();
-        queue.is_held = matches!(waiting, Waiting::Refused(_));
+        queue.is_held = matches!(waiting, Pending::Refused(_));
         queue.requests.insert(queue.known, waiting);
         queue.known += 1;
         if !queue.is_held && queue.known < queue.requests.len() {
@@ -166,17 +166,17 @@ impl Clients {
     pub(super) fn answer(&mut self, question: QuestionId, code: Code, as_of: u64) -> Option<PeerId> {
         let peer = self.questions.remove(&question)?;
         for waiting in &mut self.waiting.get_mut(&peer)?.requests {
-            if let Waiting::Access { question: asked, wish, claims } = *waiting
+            if let Pending::Access { question: asked, operation, claims } = *waiting
                 && asked == question
             {
-                *waiting = Waiting::Decided { code, as_of, wish, claims };
+                *waiting = Pending::Decided { code, as_of, operation, claims };
             }
         }
         Some(peer)
     }
 
-    fn expect_answer(&mut self, peer: PeerId, waiting: &Waiting) {
-        if let Waiting::Access { question, .. } = waiting {
+    fn expect_answer(&mut self, peer: PeerId, waiting: &Pending) {
+        if let Pending::Access { question, .. } = waiting {
             self.questions.insert(*question, peer);
         }
     }
@@ -196,13 +196,13 @@ mod tests {
     use crate::api::EventType;
 
     /// A request that waits for a signature check, told from others by its action.
-    fn token(action: Action) -> Waiting {
+    fn token(action: Action) -> Pending {
         let subject = Subject { kind: EventType::Notification, id: None };
-        Waiting::Token { token: Box::new(Unverified::example()), wish: Wish { action, subject } }
+        Pending::Token { token: Box::new(Unverified::example()), operation: Operation { action, subject } }
     }
 
     fn next_unverified(clients: &mut Clients) -> Option<(PeerId, Action)> {
-        clients.next_unverified().map(|(peer, _, wish)| (peer, wish.action))
+        clients.next_unverified().map(|(peer, _, operation)| (peer, operation.action))
     }
 
     #[test]
@@ -214,12 +214,12 @@ mod tests {
         }
         clients.wait(other, token(Action::Attach));
         assert_eq!(next_unverified(&mut clients), Some((peer, Action::Detach)));
-        clients.put_back(peer, Waiting::Refused(Code::InvalidToken));
+        clients.put_back(peer, Pending::Refused(Code::InvalidToken));
         // One that comes now waits as well.
         clients.wait(peer, token(Action::Detach));
         assert_eq!(next_unverified(&mut clients), Some((other, Action::Attach)));
         assert_eq!(next_unverified(&mut clients), None);
-        assert!(matches!(clients.next_ready(peer), Some(Waiting::Refused(Code::InvalidToken))));
+        assert!(matches!(clients.next_ready(peer), Some(Pending::Refused(Code::InvalidToken))));
         assert!(clients.next_ready(peer).is_none());
         assert_eq!(next_unverified(&mut clients), Some((peer, Action::Attach)));
         assert_eq!(clients.waiting(peer), 2);
@@ -231,17 +231,17 @@ mod tests {
         let peer = PeerId::new(0, 1);
         let refused = [Code::TokenNotSet, Code::InvalidRequest, Code::TooManyRequests];
         clients.wait(peer, token(Action::Attach));
-        clients.wait(peer, Waiting::Refused(refused[1]));
+        clients.wait(peer, Pending::Refused(refused[1]));
         clients.wait(peer, token(Action::Detach));
         assert_eq!(next_unverified(&mut clients), Some((peer, Action::Attach)));
-        clients.put_back(peer, Waiting::Refused(refused[0]));
+        clients.put_back(peer, Pending::Refused(refused[0]));
         for code in &refused[..2] {
-            assert!(matches!(clients.next_ready(peer), Some(Waiting::Refused(ready)) if ready == *code));
+            assert!(matches!(clients.next_ready(peer), Some(Pending::Refused(ready)) if ready == *code));
         }
         assert!(clients.next_ready(peer).is_none());
         assert_eq!(next_unverified(&mut clients), Some((peer, Action::Detach)));
-        clients.put_back(peer, Waiting::Refused(refused[2]));
-        assert!(matches!(clients.next_ready(peer), Some(Waiting::Refused(ready)) if ready == refused[2]));
+        clients.put_back(peer, Pending::Refused(refused[2]));
+        assert!(matches!(clients.next_ready(peer), Some(Pending::Refused(ready)) if ready == refused[2]));
         assert!(clients.next_ready(peer).is_none());
         assert!(!clients.has_waiting(peer));
     }

@@ -2,7 +2,7 @@
 //!
 //! The client is told once for each subscription lost.
 
-use super::{Hub, HubCounts};
+use super::{Hub, HubCounters};
 use crate::access::{Access, Decision};
 use crate::api::{Code, Subject, UserId, encode_loss};
 use crate::peers::Peers;
@@ -21,13 +21,13 @@ impl Hub {
         subject: Option<Subject>,
         now: Now,
     ) -> usize {
-        self.queue_held_back(peers, now);
-        self.rights += 1;
+        self.flush_batch(peers, now);
+        self.access_epoch += 1;
         self.access.revoke(user, subject, now.monotonic);
         let mut count = 0;
-        let counts = &mut self.counts;
+        let counters = &mut self.counters;
         let mut told = |subscription, code| {
-            tell(peers, counts, subscription, code, now.monotonic);
+            tell(peers, counters, subscription, code, now.monotonic);
             count += 1;
         };
         match subject {
@@ -47,31 +47,31 @@ impl Hub {
         if self.subscriptions.next_end().is_none_or(|end| end > now.wall) {
             return;
         }
-        self.queue_held_back(peers, now);
-        let Self { subscriptions, counts, .. } = self;
+        self.flush_batch(peers, now);
+        let Self { subscriptions, counters, .. } = self;
         subscriptions.expire(now.wall, |subscription| {
-            tell(peers, counts, subscription, Code::InvalidToken, now.monotonic);
+            tell(peers, counters, subscription, Code::InvalidToken, now.monotonic);
         });
     }
 
     /// Takes other keys into use. A subscription whose token was verified with a key that is gone ends, with code 2.
     pub fn replace_keys(&mut self, peers: &mut Peers, keys: KeySet, now: Now) {
-        self.queue_held_back(peers, now);
+        self.flush_batch(peers, now);
         if self.tokens.replace_keys(keys) {
-            let Self { tokens, counts, subscriptions, .. } = self;
+            let Self { tokens, counters, subscriptions, .. } = self;
             subscriptions.end_where(
                 |subscription| (!tokens.knows_key(subscription.lease.key)).then_some(Code::InvalidToken),
-                |subscription, code| tell(peers, counts, subscription, code, now.monotonic),
+                |subscription, code| tell(peers, counters, subscription, code, now.monotonic),
             );
         }
     }
 
     /// Takes another access file into force. A subscription that it does not allow ends, with code 3 or 4.
     pub fn replace_access(&mut self, peers: &mut Peers, access: Access, now: Now) {
-        self.queue_held_back(peers, now);
-        self.rights += 1;
+        self.flush_batch(peers, now);
+        self.access_epoch += 1;
         self.access = access;
-        let Self { access, counts, subscriptions, .. } = self;
+        let Self { access, counters, subscriptions, .. } = self;
         subscriptions.end_where(
             |&Subscription { user, topic, .. }| match access.decide(
                 user,
@@ -81,7 +81,7 @@ impl Hub {
                 Decision::Now(Code::Ok) | Decision::Later(_) => None,
                 Decision::Now(code) => Some(code),
             },
-            |subscription, code| tell(peers, counts, subscription, code, now.monotonic),
+            |subscription, code| tell(peers, counters, subscription, code, now.monotonic),
         );
     }
 }
@@ -89,12 +89,12 @@ impl Hub {
 /// Tells the client that a subscription is lost.
 fn tell(
     peers: &mut Peers,
-    counts: &mut HubCounts,
+    counters: &mut HubCounters,
     Subscription { peer, topic, .. }: Subscription,
     code: Code,
     now: Monotonic,
 ) {
-    counts.lost_subscriptions[usize::from(code.number())] += 1;
+    counters.lost_subscriptions[usize::from(code.number())] += 1;
     let (mut message, mut frame) = (Vec::new(), Vec::new());
     encode_loss(code, topic.subject(), &mut message);
     encode(OpCode::Text, &message, None, &mut frame);

@@ -1,6 +1,6 @@
 //! Target `request_head`: the upgrade request, against a reading of RFC 9112 and RFC 6455 §4.2.1 line by line.
 
-use crate::fuzzing::cuts;
+use super::cuts;
 use crate::websocket::connection::{Connection, Ended, Step};
 use crate::websocket::deflate::{Codec, WindowBits};
 use crate::websocket::handshake::{Rejection, UpgradeRequest};

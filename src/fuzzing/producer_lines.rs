@@ -1,9 +1,9 @@
 //! Target `producer_lines`: a producer's stream, from its bytes to the answers.
 
-use super::{object_id, subject};
+use super::cuts;
+use super::json::{Content, Json, NotJson};
+use super::subject::{object_id, subject};
 use crate::api::{Audience, Line, LineError, Subject, UserId, encode_refused};
-use crate::fuzzing::cuts;
-use crate::fuzzing::json::{Content, Json, NotJson};
 use crate::ndjson::{LineReader, TooLong};
 
 /// The first byte is a settings byte (the longest line: 16 times it, and 16), the others are what a producer writes.

@@ -50,7 +50,7 @@ pub enum Slowness {
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
-pub struct PeerCounts {
+pub struct PeerCounters {
     /// Connections accepted.
     pub accepted: u64,
     /// Connections closed as they came, without an answer: there were too many even for that.
@@ -77,7 +77,7 @@ pub struct PeerCounts {
     slow: [u64; Slowness::ALL.len()],
 }
 
-impl PeerCounts {
+impl PeerCounters {
     /// Upgrades refused with this HTTP status.
     #[must_use]
     pub fn refused(&self, status: u16) -> u64 {

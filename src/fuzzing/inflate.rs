@@ -151,39 +151,39 @@ fn fixed_lengths() -> [u8; 288] {
 /// A Huffman code (RFC 1951 §3.2.2).
 struct Code {
     /// How many symbols have a code of each length.
-    counts: [usize; 16],
+    counters: [usize; 16],
     /// The symbols in the order of their codes.
     symbols: Vec<usize>,
 }
 
 impl Code {
     fn new(lengths: &[u8]) -> Self {
-        let mut counts = [0; 16];
+        let mut counters = [0; 16];
         let mut symbols: Vec<usize> = (0..lengths.len()).filter(|&symbol| lengths[symbol] > 0).collect();
         symbols.sort_by_key(|&symbol| lengths[symbol]);
         for &symbol in &symbols {
-            counts[usize::from(lengths[symbol])] += 1;
+            counters[usize::from(lengths[symbol])] += 1;
         }
-        Self { counts, symbols }
+        Self { counters, symbols }
     }
 
     /// Whether every string of bits begins with a code; a code of one symbol of one bit, or of none, need not be so
     /// where `may_be_single`.
     fn check(&self, may_be_single: bool) -> Result<(), Broken> {
         let mut left = 1_i64;
-        for count in &self.counts[1..] {
+        for count in &self.counters[1..] {
             left = left * 2 - i64::try_from(*count).map_err(|_| Broken::Data)?;
             if left < 0 {
                 return Err(Broken::Data);
             }
         }
-        let is_single = self.symbols.is_empty() || self.symbols.len() == 1 && self.counts[1] == 1;
+        let is_single = self.symbols.is_empty() || self.symbols.len() == 1 && self.counters[1] == 1;
         if left == 0 || may_be_single && is_single { Ok(()) } else { Err(Broken::Data) }
     }
 
     fn decode(&self, bits: &mut Bits<'_>) -> Result<usize, Broken> {
         let (mut code, mut first, mut index) = (0, 0, 0);
-        for count in &self.counts[1..] {
+        for count in &self.counters[1..] {
             code |= bits.take(1)?;
             if code < first + count {
                 return self.symbols.get(index + code - first).copied().ok_or(Broken::Data);
