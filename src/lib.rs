@@ -8,8 +8,11 @@
 
 pub mod access;
 pub mod api;
+pub mod assembly;
 pub mod cli;
 pub mod config;
+pub mod cost;
+pub mod driver;
 pub mod forwarded;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -23,6 +26,7 @@ pub mod origins;
 pub mod peers;
 pub mod producers;
 pub mod server;
+pub mod slots;
 pub mod subscriptions;
 pub mod time;
 pub mod token;

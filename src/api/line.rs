@@ -62,6 +62,12 @@ impl<'a> LineError<'a> {
         Self { what: What::TooLong { limit }, column: limit + 1, ack: None }
     }
 
+    /// That a line is unfinished and there is no room for it: producers' unfinished lines hold `limit` bytes.
+    #[must_use]
+    pub const fn no_room(limit: usize) -> Self {
+        Self { what: What::NoRoom { limit }, column: 1, ack: None }
+    }
+
     /// The line's `ack`, if it has one that could be read; exactly as it was written.
     #[must_use]
     pub const fn ack(&self) -> Option<&'a str> {

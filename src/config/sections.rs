@@ -145,7 +145,8 @@ section! {
         queue_soft_bytes: usize = "262144", bytes(1024..=1 << 30);
         /// How long more than queueSoftBytes may wait for a client, and how long one may read nothing at all.
         queue_soft_seconds: Duration = "10", seconds(1..=3600);
-        /// The most that may wait for all clients together; with more waiting the fullest queues are closed first.
+        /// The most that is held for all clients together: queues, and requests they have begun to send. With more, those
+        /// that hold most are closed first.
         queue_total_bytes: usize = "268435456", bytes(1 << 16..=1 << 40);
         /// The most that may wait for a client that has shown no good token yet.
         queue_unauthenticated_bytes: usize = "16384", bytes(1024..=1 << 30);
@@ -168,6 +169,13 @@ section! {
         drain_seconds: Duration = "30", seconds(0..=3600);
         /// The longest line of a backend process; a longer one is skipped and answered with an error.
         line_bytes: usize = "1048576", bytes(256..=1 << 28);
+        /// The most backend processes connected at once; further ones wait until one of them has gone.
+        producers: usize = "512", count(1..=100_000);
+        /// The most that is held for all backend processes: unfinished lines, and answers that they have not read. With more,
+        /// the longest unfinished line is refused and skipped.
+        producer_bytes: usize = "67108864", bytes(1 << 16..=1 << 40);
+        /// About how long one turn of the event loop may take. Each kind of work has a share of it.
+        turn_ms: Duration = "10", millis(1..=1000);
         /// The longest token; a longer one is a bad one.
         token_bytes: usize = "8192", bytes(256..=1 << 20);
     }

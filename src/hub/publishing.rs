@@ -1,63 +1,78 @@
-//! From a producer's event to its subscribers' queues: encoded once, shared by all (compressed once for those who inflate
-//! with the same window).
+//! From a producer's event to its subscribers' queues: encoded once, shared by all.
 //!
-//! Events that follow each other and go to the same subscribers are joined: a burst costs each subscriber one entry in its
-//! queue and one write, however many events it has.
+//! Consecutive events for the same subscribers are batched: a burst costs each subscriber one entry in its queue and one
+//! write, however many events it has. Nothing is delayed for it: a batch ends with the turn's input at the latest, and
+//! before anything changes who is subscribed.
 
 use super::{Hub, HubCounters};
-use crate::api::{Audience, Event, EventType, encode_taken};
-use crate::peers::{Lane, Peers, Shared};
+use crate::api::{Audience, Event, EventType, ObjectId, UserId, encode_taken};
+use crate::peers::{Lane, Peers, Texts};
+use crate::server::Service as _;
 use crate::subscriptions::{Subscriptions, Topic};
 use crate::time::{Monotonic, Now};
-use crate::websocket::frame::{Frames, OpCode, encode};
 
-/// A fan-out to more than this many goes in bulk: others are written to between.
+/// A fan-out to more peers than this is bulk: others are written to between.
 const PROMPT_FAN_OUT: usize = 128;
 
-/// Bytes of events that are joined at most: about what a socket takes at once.
-const JOINED_BYTES: usize = 64 << 10;
+/// Most bytes of a batch, but for its last event: about what a socket takes at once.
+const BATCH_BYTES: usize = 64 << 10;
 
-/// The events that wait to be queued together: all of one topic, in their order.
+/// Consecutive events for the same subscribers, not yet fanned out.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    topic: Option<Topic>,
-    /// How many there are.
+    /// Whom the events are for; `None` if there are none.
+    recipients: Option<Recipients>,
+    /// The slots of the recipients' peers, each once; those of a topic's subscribers are known to the subscriptions.
+    slots: Vec<usize>,
+    /// How many events there are.
     events: u64,
-    frames: Vec<u8>,
-    /// The message that is being encoded.
-    message: Vec<u8>,
+    texts: Texts,
+}
+
+/// Whom an event is for.
+#[derive(Debug, PartialEq, Eq)]
+enum Recipients {
+    /// The topic's subscribers.
+    Topic(Topic),
+    /// The notification subscribers of these users (`None`: of all) that want this id.
+    Notified(Option<Box<[UserId]>>, Option<ObjectId>),
 }
 
 impl Batch {
-    /// Queues the events for the topic's subscribers, and is empty again.
-    pub(super) fn queue(
+    /// Queues the events for their recipients, and is empty again.
+    pub(super) fn flush(
         &mut self,
         subscriptions: &Subscriptions,
         peers: &mut Peers,
         counters: &mut HubCounters,
         now: Monotonic,
     ) {
-        if let Some(topic) = self.topic.take() {
-            let mut messages = self.take();
-            let subscribers = subscriptions.subscribers(&topic);
-            let lane = lane(subscribers.len());
-            let slots = subscribers.iter().map(|subscriber| subscriber.slot());
-            let queued = slots.filter(|&slot| peers.deliver(slot, &mut messages, lane, now)).count();
-            counters.deliveries[topic.subject().kind as usize] +=
-                queued as u64 * std::mem::take(&mut self.events);
-        }
+        let Some(recipients) = self.recipients.take() else { return };
+        let mut messages = self.texts.take();
+        let (queued, kind) = match recipients {
+            Recipients::Topic(topic) => {
+                let subscribers = subscriptions.subscribers(&topic);
+                let slots = subscribers.iter().map(|subscriber| subscriber.slot());
+                (peers.fan_out(slots, &mut messages, lane(subscribers.len()), now), topic.subject().kind)
+            }
+            Recipients::Notified(..) => {
+                let lane = lane(self.slots.len());
+                (peers.fan_out(self.slots.drain(..), &mut messages, lane, now), EventType::Notification)
+            }
+        };
+        counters.deliveries[kind as usize] += queued as u64 * std::mem::take(&mut self.events);
     }
 
-    /// What has been encoded, to be shared.
-    fn take(&mut self) -> Shared {
-        Shared::new(Frames::new(std::mem::take(&mut self.frames)))
+    /// Whether an event for these users can be added.
+    fn continues(&self, users: Option<&[UserId]>, id: Option<ObjectId>) -> bool {
+        let Some(Recipients::Notified(of_batch, id_of_batch)) = &self.recipients else { return false };
+        self.texts.len() < BATCH_BYTES && *id_of_batch == id && of_batch.as_deref() == users
     }
 
-    /// Appends the frame of an event.
-    fn encode(&mut self, event: &Event<'_>) {
-        self.message.clear();
-        event.encode_message(&mut self.message);
-        encode(OpCode::Text, &self.message, None, &mut self.frames);
+    /// Adds an event.
+    fn push(&mut self, event: &Event<'_>) {
+        self.events += 1;
+        self.texts.push(|out| event.encode_message(out));
     }
 }
 
@@ -75,42 +90,43 @@ impl Hub {
         acknowledge(event.ack, subscribers, answers);
     }
 
-    /// Adds the event to the run of its topic. Returns how many it goes to.
+    /// Adds the event to the batch of its topic. Returns how many subscribers it is for.
     fn publish_to_topic(&mut self, peers: &mut Peers, topic: Topic, event: &Event<'_>, now: Now) -> usize {
-        if self.batch.topic != Some(topic) || self.batch.frames.len() >= JOINED_BYTES {
-            self.batch.queue(&self.subscriptions, peers, &mut self.counters, now.monotonic);
+        if self.batch.recipients != Some(Recipients::Topic(topic)) || self.batch.texts.len() >= BATCH_BYTES {
+            self.flush_batch(peers, now);
         }
         let subscribers = self.subscriptions.subscribers(&topic).len();
         if subscribers > 0 {
-            self.batch.topic = Some(topic);
-            self.batch.events += 1;
-            self.batch.encode(event);
+            self.batch.recipients = Some(Recipients::Topic(topic));
+            self.batch.push(event);
         }
         subscribers
     }
 
-    /// Queues a notification for these users (`None`: for everyone), once for each peer. Returns for how many.
+    /// Adds a notification for these users (`None`: for everyone) to their batch, once for each peer. Returns how many peers
+    /// it is for.
     fn notify(
         &mut self,
         peers: &mut Peers,
-        users: Option<&[crate::api::UserId]>,
-        id: Option<crate::api::ObjectId>,
+        users: Option<&[UserId]>,
+        id: Option<ObjectId>,
         event: &Event<'_>,
         now: Now,
     ) -> usize {
-        self.batch.queue(&self.subscriptions, peers, &mut self.counters, now.monotonic);
-        let mut slots: Vec<usize> = self.subscriptions.notified(users, id).collect();
-        slots.sort_unstable();
-        slots.dedup();
-        if !slots.is_empty() {
-            self.batch.encode(event);
-            let mut messages = self.batch.take();
-            let lane = lane(slots.len());
-            let queued =
-                slots.iter().filter(|&&slot| peers.deliver(slot, &mut messages, lane, now.monotonic)).count();
-            self.counters.deliveries[EventType::Notification as usize] += queued as u64;
+        if !self.batch.continues(users, id) {
+            self.flush_batch(peers, now);
+            self.batch.slots.clear();
+            self.batch.slots.extend(self.subscriptions.notified(users, id));
+            self.batch.slots.sort_unstable();
+            self.batch.slots.dedup();
         }
-        slots.len()
+        if !self.batch.slots.is_empty() {
+            if self.batch.recipients.is_none() {
+                self.batch.recipients = Some(Recipients::Notified(users.map(Box::from), id));
+            }
+            self.batch.push(event);
+        }
+        self.batch.slots.len()
     }
 }
 
@@ -122,5 +138,5 @@ pub(super) fn acknowledge(ack: Option<&str>, subscribers: usize, answers: &mut V
 }
 
 const fn lane(subscribers: usize) -> Lane {
-    if subscribers > PROMPT_FAN_OUT { Lane::Bulk } else { Lane::Prompt }
+    if subscribers > PROMPT_FAN_OUT { Lane::Bulk } else { Lane::Event }
 }

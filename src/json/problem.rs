@@ -17,6 +17,8 @@ pub(crate) struct Problem<'a> {
 pub(crate) enum What<'a> {
     #[error("longer than lineBytes = {limit}")]
     TooLong { limit: usize },
+    #[error("no room: the unfinished lines of all producers exceed producerBytes = {limit}; write it again")]
+    NoRoom { limit: usize },
     #[error("not UTF-8")]
     NotUtf8,
     #[error("a byte order mark stands before the object")]

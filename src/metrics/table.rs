@@ -79,20 +79,20 @@ table! {
 
     Counter "airlay_connections_accepted_total" []
         "Connections of clients accepted.",
-        |facts| one(facts.server.peers.counters().accepted);
+        |facts| one(facts.server.peers().counters().accepted);
     Counter "airlay_connections_turned_away_total" []
         "Connections closed as they came, unanswered: there were too many even for a 503.",
-        |facts| one(facts.server.peers.counters().turned_away);
+        |facts| one(facts.server.peers().counters().turned_away);
     Counter "airlay_connections_abandoned_total" []
         "Connections lost before their request was answered.",
-        |facts| one(facts.server.peers.counters().abandoned);
+        |facts| one(facts.server.peers().counters().abandoned);
     Counter "airlay_upgrades_total" []
         "WebSockets opened.",
-        |facts| one(facts.server.peers.counters().opened);
+        |facts| one(facts.server.peers().counters().opened);
     Counter "airlay_upgrades_refused_total" ["status"]
         "Requests refused instead of upgraded, by HTTP status.",
         |facts| STATUSES.map(|(status, name)| {
-            labelled([("status", name)], facts.server.peers.counters().refused(status))
+            labelled([("status", name)], facts.server.peers().counters().refused(status))
         }).into();
     Gauge "airlay_connections" ["phase"]
         "Connections there are: connecting (not yet answered), open, closing.",
@@ -100,12 +100,12 @@ table! {
     Counter "airlay_closings_total" ["reason"]
         "Open connections that ended, by reason.",
         |facts| Ending::ALL.map(|ending| {
-            labelled([("reason", ending.name())], facts.server.peers.counters().ended(ending))
+            labelled([("reason", ending.name())], facts.server.peers().counters().ended(ending))
         }).into();
     Counter "airlay_slow_consumers_total" ["limit"]
         "Connections closed because their client did not read, by the limit they met.",
         |facts| Slowness::ALL.map(|slowness| {
-            labelled([("limit", slowness.name())], facts.server.peers.counters().slow(slowness))
+            labelled([("limit", slowness.name())], facts.server.peers().counters().slow(slowness))
         }).into();
     Counter "airlay_accept_pauses_total" []
         "How often accepting paused for want of descriptors or memory.",
@@ -113,79 +113,79 @@ table! {
 
     Counter "airlay_received_bytes_total" []
         "Bytes received from clients, HTTP heads included.",
-        |facts| one(facts.server.peers.counters().bytes_received);
+        |facts| one(facts.server.peers().counters().bytes_received);
     Counter "airlay_sent_bytes_total" []
         "Bytes sent to clients, HTTP answers included.",
-        |facts| one(facts.server.peers.counters().bytes_sent);
+        |facts| one(facts.server.peers().counters().bytes_sent);
     Counter "airlay_messages_received_total" []
         "Messages received from clients.",
-        |facts| one(facts.server.peers.counters().messages);
+        |facts| one(facts.server.peers().counters().messages);
     Counter "airlay_other_frames_received_total" []
         "Frames received that brought no message: pings, pongs, fragments.",
-        |facts| one(facts.server.peers.counters().other_frames);
+        |facts| one(facts.server.peers().counters().other_frames);
     Gauge "airlay_queue_bytes" []
         "Bytes queued for clients; what several share is counted for each.",
-        |facts| one(facts.server.peers.queued().0 as u64);
+        |facts| one(facts.server.peers().queued().0 as u64);
     Gauge "airlay_queued_connections" []
         "Connections that something is queued for.",
-        |facts| one(facts.server.peers.queued().1 as u64);
+        |facts| one(facts.server.peers().queued().1 as u64);
 
     Gauge "airlay_users" []
         "Users that have a subscription.",
-        |facts| one(facts.server.service.subscriptions().users() as u64);
+        |facts| one(facts.server.service().subscriptions().users() as u64);
     Gauge "airlay_subscriptions" ["type"]
         "Subscriptions there are, by event type.",
         |facts| EventType::ALL.map(|kind| {
-            labelled([("type", kind.as_str())], facts.server.service.subscriptions().count_of_kind(kind) as u64)
+            labelled([("type", kind.as_str())], facts.server.service().subscriptions().count_of_kind(kind) as u64)
         }).into();
     Counter "airlay_subscriptions_lost_total" ["code"]
         "Subscriptions that ended because the right behind them did, by the code their client was told.",
-        |facts| by_code(&facts.server.service.counters().lost_subscriptions, &LOSS_CODES);
+        |facts| by_code(&facts.server.service().counters().lost_subscriptions, &LOSS_CODES);
     Counter "airlay_replies_total" ["code"]
         "Requests answered, by the code of the reply; 0 is Ok.",
-        |facts| by_code(&facts.server.service.counters().replies, &Code::ALL);
+        |facts| by_code(&facts.server.service().counters().replies, &Code::ALL);
 
     Gauge "airlay_producers" []
         "Producers connected to the events socket.",
-        |facts| one(facts.server.producers.len() as u64);
+        |facts| one(facts.server.producers().len() as u64);
     Counter "airlay_producers_connected_total" []
         "Producers that connected.",
-        |facts| one(facts.server.producers.counters().connected);
+        |facts| one(facts.server.producers().counters().connected);
     Counter "airlay_producer_received_bytes_total" []
         "Bytes read from producers.",
-        |facts| one(facts.server.producers.counters().bytes);
+        |facts| one(facts.server.producers().counters().bytes);
     Counter "airlay_events_total" ["type"]
         "Events taken from producers, by type.",
-        |facts| by_type(&facts.server.service.counters().events);
+        |facts| by_type(&facts.server.service().counters().events);
     Counter "airlay_deliveries_total" ["type"]
         "Events queued for a subscriber, counted for each of them, by type.",
-        |facts| by_type(&facts.server.service.counters().deliveries);
+        |facts| by_type(&facts.server.service().counters().deliveries);
     Counter "airlay_revocations_total" []
         "Control lines of producers that revoked a right.",
-        |facts| one(facts.server.service.counters().revocations);
+        |facts| one(facts.server.service().counters().revocations);
     Counter "airlay_producer_lines_refused_total" []
         "Lines of producers that could not be taken.",
-        |facts| one(facts.server.service.counters().refused_lines);
+        |facts| one(facts.server.service().counters().refused_lines);
     Counter "airlay_producer_lines_cut_total" []
         "Lines dropped because their producer's connection broke off inside.",
-        |facts| one(facts.server.producers.counters().cut_lines);
+        |facts| one(facts.server.producers().counters().cut_lines);
     Counter "airlay_producer_answers_lost_total" []
         "Answers that producers left unread and lost, counted when they are gone.",
-        |facts| one(facts.server.producers.counters().lost_answers);
+        |facts| one(facts.server.producers().counters().lost_answers);
 
     Counter "airlay_token_cache_hits_total" []
         "Tokens found among those verified before.",
-        |facts| one(facts.server.service.tokens().counters().cached);
+        |facts| one(facts.server.service().tokens().counters().cached);
     Counter "airlay_token_cache_misses_total" []
         "Tokens whose signature had to be checked.",
         |facts| one(signatures(facts));
     Gauge "airlay_token_cache_entries" []
         "Verified tokens that are remembered.",
-        |facts| one(facts.server.service.tokens().cached() as u64);
+        |facts| one(facts.server.service().tokens().cached() as u64);
     Counter "airlay_tokens_refused_total" ["cause"]
         "Tokens refused: before a signature check, or for their signature.",
         |facts| {
-            let counters = facts.server.service.tokens().counters();
+            let counters = facts.server.service().tokens().counters();
             vec![labelled([("cause", "content")], counters.refused), labelled([("cause", "signature")], counters.bad_signatures)]
         };
     Summary "airlay_token_verification_seconds" []
@@ -211,7 +211,7 @@ table! {
 }
 
 fn connections(facts: Facts<'_>) -> Vec<Sample<'_>> {
-    let peers = &facts.server.peers;
+    let peers = facts.server.peers();
     let (all, open, connecting) = (peers.len() as u64, peers.open() as u64, peers.counters().connecting());
     [("connecting", connecting), ("open", open), ("closing", all - open - connecting)]
         .map(|(phase, count)| labelled([("phase", phase)], count))
@@ -231,7 +231,7 @@ fn reloads(facts: Facts<'_>) -> Vec<Sample<'_>> {
 }
 
 fn signatures(facts: Facts<'_>) -> u64 {
-    let counters = facts.server.service.tokens().counters();
+    let counters = facts.server.service().tokens().counters();
     counters.verified + counters.bad_signatures
 }
 

@@ -22,6 +22,8 @@ pub struct Codec {
     /// One for each window size.
     compressors: [Option<Compress>; WindowBits::COUNT],
     inflater: Option<Inflater>,
+    /// Bytes inflated since they were last asked for.
+    inflated: usize,
 }
 
 impl WindowBits {
@@ -128,9 +130,18 @@ impl Codec {
     pub(super) fn inflate(
         &mut self,
         payload: &[u8],
-        take: impl FnMut(&[u8]) -> Result<(), Violation>,
+        mut take: impl FnMut(&[u8]) -> Result<(), Violation>,
     ) -> Result<(), Violation> {
-        self.inflater.get_or_insert_with(Inflater::new).inflate(payload, take)
+        let Self { inflater, inflated, .. } = self;
+        inflater.get_or_insert_with(Inflater::new).inflate(payload, |bytes| {
+            *inflated += bytes.len();
+            take(bytes)
+        })
+    }
+
+    /// Bytes inflated since the last call: what the work has cost.
+    pub(crate) const fn take_inflated(&mut self) -> usize {
+        std::mem::replace(&mut self.inflated, 0)
     }
 }
 

@@ -29,11 +29,13 @@ enum Queue {
 struct Many {
     /// The chunk being sent, then what goes out behind it and the pong, in order. Neither it nor any chunk is empty.
     chunks: VecDeque<Frames>,
-    /// Bytes of the first chunk already written: less than its length.
+    /// Bytes of the first chunk already written: less than its end.
     sent: usize,
+    /// Where the first chunk ends, if it was cut: at a frame's end, not beyond its length.
+    cut: Option<usize>,
     /// The pong that goes out behind the first chunk; there is one only if the writer blocked.
     pong: Option<Frames>,
-    /// Bytes not yet written: all chunks and the pong, less `sent`.
+    /// Bytes not yet written: all chunks (the first one up to its cut) and the pong, less `sent`.
     queued: usize,
     /// Whether the last write found the writer blocked.
     blocked: bool,
@@ -68,14 +70,17 @@ impl Outgoing {
         matches!(self.0, Queue::Empty)
     }
 
-    /// This queue's part of the memory of its chunks: each chunk's bytes divided among those who share it.
+    /// The memory this queue holds: its own, and each chunk's divided among the queues that share it.
     #[must_use]
     pub fn share(&self) -> usize {
-        let share = |chunk: &Frames| chunk.as_bytes().len().div_ceil(chunk.holders());
+        let share = |chunk: &Frames| chunk.memory().div_ceil(chunk.holders());
         match &self.0 {
             Queue::Empty => 0,
             Queue::One(chunk) => share(chunk),
-            Queue::Many(many) => many.chunks.iter().chain(&many.pong).map(share).sum(),
+            Queue::Many(many) => {
+                let own = size_of::<Many>() + many.chunks.capacity() * size_of::<Frames>();
+                own + many.chunks.iter().chain(&many.pong).map(share).sum::<usize>()
+            }
         }
     }
 
@@ -115,7 +120,10 @@ impl Outgoing {
             Queue::Empty => (None, None),
             Queue::One(chunk) => (Some(chunk), None),
             // A Close must be the last frame, so nothing is joined to what goes out before the pong.
-            Queue::Many(many) if many.pong.is_some() && many.chunks.len() == 1 => (None, None),
+            // Nor to a chunk that was cut, behind whose cut it would be lost.
+            Queue::Many(many) if (many.pong.is_some() || many.cut.is_some()) && many.chunks.len() == 1 => {
+                (None, None)
+            }
             Queue::Many(many) => (many.chunks.back_mut(), Some(&mut many.queued)),
         };
         if let Some(last) = last.and_then(Frames::get_mut)
@@ -158,20 +166,27 @@ impl Outgoing {
 
     /// Drops everything but the rest of the frame being sent, then queues `close_frame`.
     pub fn fail_with(&mut self, close_frame: &[u8]) {
-        let (head, sent, blocked) = match &self.0 {
-            Queue::Empty => (None, 0, false),
-            Queue::One(chunk) => (Some(chunk), 0, false),
-            Queue::Many(many) => (many.chunks.front(), many.sent, many.blocked),
+        let (head, sent, cut, blocked) = match std::mem::take(&mut self.0) {
+            Queue::Empty => (None, 0, None, false),
+            Queue::One(chunk) => (Some(chunk), 0, None, false),
+            Queue::Many(mut many) => (many.chunks.pop_front(), many.sent, many.cut, many.blocked),
         };
-        let mut kept = match head {
-            Some(head) => head.as_bytes()[sent..boundary(head.as_bytes(), sent)].to_vec(),
-            None => Vec::new(),
-        };
-        self.clear();
-        kept.extend_from_slice(close_frame);
-        self.push(Frames::new(kept));
-        if blocked && !self.is_empty() {
-            self.many().blocked = true;
+        let close = Frames::new(close_frame.to_vec());
+        let end = head.as_ref().map_or(0, |head| cut.unwrap_or_else(|| boundary(head.as_bytes(), sent)));
+        match head.filter(|_| end > sent) {
+            // The frame being sent may be large and shared by many: it is not copied.
+            Some(head) => {
+                let queued = end - sent + close.as_bytes().len();
+                let chunks = VecDeque::from([head, close]);
+                let many = Many { chunks, sent, cut: Some(end), pong: None, queued, blocked };
+                self.0 = Queue::Many(Box::new(many));
+            }
+            None => {
+                self.push(close);
+                if blocked && !self.is_empty() {
+                    self.many().blocked = true;
+                }
+            }
         }
     }
 
@@ -252,13 +267,14 @@ impl Many {
     fn advance(&mut self, mut written: usize) {
         self.queued -= written;
         while let Some(first) = self.chunks.front() {
-            let unsent = first.as_bytes().len() - self.sent;
+            let unsent = self.cut.unwrap_or(first.as_bytes().len()) - self.sent;
             if written < unsent {
                 self.sent += written;
                 return;
             }
             written -= unsent;
             self.sent = 0;
+            self.cut = None;
             match self.pong.take() {
                 Some(pong) => self.chunks[0] = pong,
                 None => drop(self.chunks.pop_front()),
@@ -269,7 +285,7 @@ impl Many {
     /// Writes what comes first, up to `budget` bytes, in one call.
     fn write_to(&self, writer: &mut impl Write, mut budget: usize) -> io::Result<usize> {
         let mut chunks = self.chunks.iter().map(Frames::as_bytes);
-        let first = chunks.next().map(|chunk| &chunk[self.sent..]);
+        let first = chunks.next().map(|chunk| &chunk[self.sent..self.cut.unwrap_or(chunk.len())]);
         let pong = self.pong.as_ref().map(Frames::as_bytes);
         let mut slices = [IoSlice::new(&[]); CHUNKS_PER_WRITE];
         let mut filled = 0;
@@ -309,6 +325,9 @@ fn http_response_length(chunk: &[u8]) -> usize {
     let end = b"\r\n\r\n";
     chunk.windows(end.len()).position(|window| window == end).map_or(chunk.len(), |at| at + end.len())
 }
+
+/// What a chunk costs in a queue besides its bytes: a place in the queue, the reference count and the vector's parts.
+pub const CHUNK_OVERHEAD: usize = 16;
 
 /// Chunks that are no longer than this are appended to: large enough for a turn's replies to one peer, small enough
 /// to be copied when the chunk grows.
@@ -382,7 +401,11 @@ mod tests {
         let (chunks, sent) = chunks(queue);
         let lengths: Vec<usize> = chunks.iter().map(|chunk| chunk.as_bytes().len()).collect();
         assert!(lengths.iter().all(|&length| length > 0));
-        assert_eq!(lengths.iter().sum::<usize>(), queue.queued() + sent);
+        let beyond_cut = match &queue.0 {
+            Queue::Many(Many { cut: Some(cut), .. }) => lengths[0] - cut,
+            _ => 0,
+        };
+        assert_eq!(lengths.iter().sum::<usize>(), queue.queued() + sent + beyond_cut);
         assert_eq!(queue.is_empty(), lengths.is_empty());
         assert!(lengths.is_empty() || sent < lengths[0]);
         if let Queue::Many(many) = &queue.0 {
