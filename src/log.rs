@@ -11,10 +11,10 @@ mod timestamp;
 use std::io;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-pub use timestamp::Timestamp;
-
 use crate::time::Wall;
 use sink::{Sink, Stream};
+
+pub use timestamp::Timestamp;
 
 /// The format of a log line: `[log] format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -15,13 +15,13 @@ mod source;
 use std::ffi::OsString;
 use std::path::Path;
 
+use sections::AccessSection;
+use source::Source;
+
 pub use files::read_access_file;
 pub use key::Key;
 pub use mistake::{FileError, Mistake};
 pub use sections::{Access, AccessMode, Events, Limits, Log, Metrics, Token, WebSocketEvents, keys};
-
-use sections::AccessSection;
-use source::Source;
 
 /// A complete, checked configuration. Fields are named like the sections and keys of `config.ini`, in snake_case.
 #[derive(Clone, Debug)]

@@ -8,13 +8,13 @@ mod figures;
 mod table;
 mod text;
 
+use crate::hub::Hub;
+use crate::server::Server;
+
 pub use endpoint::{Answer, Page, Request, RequestReader};
 pub use figures::{Histogram, LoopFigures, Reloads};
 pub use table::{Kind, Metric, table};
 pub use text::render;
-
-use crate::hub::Hub;
-use crate::server::Server;
 
 /// The sources of all metrics.
 #[derive(Clone, Copy, Debug)]
