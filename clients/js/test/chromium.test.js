@@ -1,4 +1,4 @@
-// The client in a real browser, and the real server: killed, slow, silent, and with tokens that end.
+// The client in a real browser against the real server: killed, slow, silent, and with expiring tokens.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -12,7 +12,7 @@ import { ISSUE, Server, idOf, tokenFor } from "./support/server.js";
 const CLIENT = fs.readFileSync(new URL("../airlay-events.js", import.meta.url));
 const PAGE = `<!doctype html><title>Test</title><link rel="icon" href="data:,"><script type="module">
   import { AirlayEvents } from "./airlay-events.js";
-  // What has happened, in its order.
+  // What the page was told, in order.
   window.told = [];
   window.connect = (url) => {
     window.events = new AirlayEvents(url, { token: async () => (await fetch("/token")).text() });
@@ -23,11 +23,11 @@ const PAGE = `<!doctype html><title>Test</title><link rel="icon" href="data:,"><
     onError: ({ code }) => told.push(code),
   });
 </script>`;
-// Only a guard against waiting for ever.
+// Only to fail instead of hanging.
 const TIMEOUT = { timeout: 60_000 };
 
 let browser, site;
-/** For how many seconds the next tokens are good; then for two hours. */
+/** The lifetimes of the next tokens, in seconds; after that, two hours. */
 let tokens = [];
 let given;
 const open = [];
@@ -64,7 +64,7 @@ async function start() {
   return server;
 }
 
-/** A page whose client is attached to the issue at this address. With `isTimed`, its clock is the test's to move. */
+/** A page whose client is attached to the issue, through this address. With `isTimed`, the test moves its clock. */
 async function visit(url, { isTimed = false } = {}) {
   const page = await browser.newPage();
   open.push(page);
@@ -79,7 +79,7 @@ async function visit(url, { isTimed = false } = {}) {
   return page;
 }
 
-/** The tokens of the requests that a page has sent. */
+/** The tokens in the requests that a page has sent. */
 class Requests extends EventTarget {
   tokens = [];
 
@@ -100,7 +100,7 @@ class Requests extends EventTarget {
 
 const subscribe = (page, topic) => page.evaluate((topic) => void subscribe(topic), topic);
 
-/** Waits until the page has been told these, of all that it is told, in this order; forgets what came before. */
+/** Waits until the page has been told these, in this order and possibly with others between; forgets what came before. */
 async function tell(page, ...expected) {
   for (const each of expected) {
     await page.waitForFunction((each) => told.some((one) => JSON.stringify(one) === each), JSON.stringify(each));
@@ -157,7 +157,7 @@ test("a way that has gone silent is given up, and another found", TIMEOUT, async
   const page = await visit(proxy.url, { isTimed: true });
   proxy.bytesAtOnce = 0;
   await server.publish(ISSUE, ["missed"]);
-  // A minute without a word, and twenty seconds for the reply that does not come.
+  // A minute of silence, then twenty seconds without a reply.
   await page.clock.runFor(60_000);
   await page.clock.runFor(20_000);
   await tell(page, "waiting");

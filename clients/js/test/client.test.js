@@ -1,4 +1,4 @@
-// The client alone: what it asks, when, and what it makes of every answer.
+// The client alone: which requests it sends, when, and how it handles every reply.
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
@@ -11,7 +11,7 @@ afterEach(() => stage.end());
 const ATTACH = `attach issueUpdate ${ISSUE.id} token-1`;
 const event = (topic, data = []) => ({ type: topic.type, id: topic.id ?? "", data });
 
-/** A subscriber that keeps what it is told. */
+/** A subscriber that records what it is told. */
 function subscribe(topic = ISSUE) {
   const kept = { events: [], attached: [], errors: [] };
   kept.unsubscribe = stage.events.subscribe(topic, (event) => kept.events.push(event), {
@@ -21,7 +21,7 @@ function subscribe(topic = ISSUE) {
   return kept;
 }
 
-/** A subscriber whose subscription the server has taken. */
+/** A subscriber whose subscription the server has accepted. */
 async function attached(topic = ISSUE) {
   const kept = subscribe(topic);
   if (stage.events.status !== "open") await stage.open();

@@ -1,4 +1,4 @@
-// The client and the real server.
+// The client against the real server.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -10,7 +10,7 @@ import { WebSocket } from "ws";
 import { AirlayEvents } from "../airlay-events.js";
 import { ISSUE, Server, USER, idOf, tokenFor } from "./support/server.js";
 
-// Only a guard against waiting for ever.
+// Only to fail instead of hanging.
 const TIMEOUT = { timeout: 60_000 };
 const NOTIFICATIONS = { type: "notification" };
 
@@ -31,7 +31,7 @@ function connect(server, token = () => tokenFor()) {
   return events;
 }
 
-/** What a subscriber is told, to be taken one by one: events as their data, the rest by its kind. */
+/** A queue of what a subscriber is told: events as their data, anything else as its kind. */
 class Subscriber {
   #told = [];
   #wanted = new EventTarget();
@@ -189,7 +189,7 @@ test("while nobody says who may see what it is tried again", TIMEOUT, async () =
   open.push(events);
   const attached = subscribe(events);
   await unavailable;
-  // The access service, which knows everybody.
+  // An access service to which every user is known.
   const service = net.createServer((connection) => {
     readline.createInterface({ input: connection }).on("line", (line) => {
       connection.write(JSON.stringify({ ref: JSON.parse(line).ref, code: 0 }) + "\n");

@@ -1,4 +1,4 @@
-// What the package promises: its size, its types, no dependencies.
+// What the package promises: size, types, no dependencies.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";

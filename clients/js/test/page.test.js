@@ -1,4 +1,4 @@
-// What the client makes of the page's events: hidden and visible, offline and online.
+// How the client handles the page's events: hidden and visible, offline and online.
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
@@ -90,7 +90,7 @@ for (const [what, happen] of [["online again", () => network("online")], ["seen 
 test("a page that slept past its token's time replaces it when it wakes", async () => {
   stage.tokens = [tokenFor(600, "first"), tokenFor(7200, "second")];
   await attach();
-  // The clock goes on and no timer fires: so it is when a machine sleeps.
+  // The clock advances but no timer fires, as when a machine sleeps.
   const { now } = Date;
   Date.now = () => now() + 550_000;
   await show(true);

@@ -1,4 +1,4 @@
-"""The producer and the real server: killed, stopped, refusing; and a server of the test's own where timing is the point."""
+"""The producer against the real server: killed, stopped, refusing; and against a scripted server where timing matters."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ OTHER = ISSUE[::-1]
 
 @pytest.fixture
 def producer(server):
-    # Longer than any pause of a busy machine; what has to run out has a time of its own.
+    # Longer than any pause of a busy machine; tests of a time-out use a shorter one.
     with Producer(server.path, timeout=DEADLINE) as producer:
         yield producer
 
@@ -125,7 +125,7 @@ def test_a_server_that_does_not_read_costs_the_time_out_and_no_event(server):
         assert 0 < len(unsent) < len(events) and unsent == events[-len(unsent) :]
         server.send_signal(signal.SIGCONT)
         with Producer(server.path, timeout=DEADLINE) as patient:
-            # What was written on the first connection is read first only if we wait for it.
+            # Connections are read in no fixed order: wait until the lines of the first are delivered.
             assert subscriber.data(len(events) - len(unsent)) == [event.data for event in events[: -len(unsent)]]
             patient.publish_batch(unsent)
             assert subscriber.data(len(unsent)) == [event.data for event in unsent]
@@ -139,7 +139,7 @@ def test_a_server_that_does_not_confirm_costs_the_time_out(server):
             producer.publish("issueUpdate", ISSUE, ack=True)
         assert raised.value.unsent == [Event("issueUpdate", ISSUE)]
         server.send_signal(signal.SIGCONT)
-        # The answer that comes late is not taken for another one.
+        # The late answer is not mistaken for another one.
         patient.publish("issueUpdate", ISSUE, ack=True)
         producer._timeout = DEADLINE
         with server.subscribe():
@@ -241,7 +241,7 @@ def test_a_child_process_has_a_connection_of_its_own(server, producer):
 
 
 class Script:
-    """A server that does what a test says, connection by connection."""
+    """A server that follows a script, connection by connection."""
 
     def __init__(self, path, *steps):
         self.lines = []
@@ -288,7 +288,7 @@ def test_a_line_is_never_continued_on_another_connection(tmp_path):
 
     script = Script(tmp_path / "events.sock", cut, Script.take)
     with Producer(tmp_path / "events.sock", timeout=DEADLINE) as producer:
-        # More than the kernel holds for a socket: so the first connection ends inside the line.
+        # More than a socket buffers, so that the first connection ends inside the line.
         producer.publish("issueUpdate", ISSUE, "x" * 10_000_000)
         script.end()
     assert [len(line["data"]) for line in script.lines] == [10_000_000]
