@@ -112,7 +112,7 @@ async function tell(page, ...expected) {
 
 const told = (page) => page.evaluate(() => window.told);
 
-test("killed and back again: attached again, and told of the gap", TIMEOUT, async () => {
+test("after a crash of the server the page is attached again and told of the gap", TIMEOUT, async () => {
   const server = await start();
   const page = await visit(server.url);
   await server.publish(ISSUE, [1]);
@@ -125,7 +125,7 @@ test("killed and back again: attached again, and told of the gap", TIMEOUT, asyn
   await tell(page, [2]);
 });
 
-test("stopped and started, as for a new version", TIMEOUT, async () => {
+test("a stop and a start of the server, as for an upgrade", TIMEOUT, async () => {
   const server = await start();
   const page = await visit(server.url);
   await server.stop("SIGTERM");
@@ -135,7 +135,7 @@ test("stopped and started, as for a new version", TIMEOUT, async () => {
   await tell(page, [1]);
 });
 
-test("a slow way loses nothing and changes no order", TIMEOUT, async () => {
+test("a slow network loses and reorders nothing", TIMEOUT, async () => {
   const server = await start();
   const proxy = await Proxy.start(server.port);
   open.push(proxy);
@@ -150,7 +150,7 @@ test("a slow way loses nothing and changes no order", TIMEOUT, async () => {
   assert.equal(proxy.connections, 1);
 });
 
-test("a way that has gone silent is given up, and another found", TIMEOUT, async () => {
+test("a silent connection is abandoned and replaced", TIMEOUT, async () => {
   const server = await start();
   const proxy = await Proxy.start(server.port);
   open.push(proxy);
@@ -169,7 +169,7 @@ test("a way that has gone silent is given up, and another found", TIMEOUT, async
   assert.equal(proxy.connections, 2);
 });
 
-test("a token is replaced before it ends, and nothing is missed", TIMEOUT, async () => {
+test("a token is replaced before it expires, and nothing is missed", TIMEOUT, async () => {
   const server = await start();
   tokens = [3600];
   const page = await visit(server.url, { isTimed: true });
@@ -181,7 +181,7 @@ test("a token is replaced before it ends, and nothing is missed", TIMEOUT, async
   assert.deepEqual(await told(page), []);
 });
 
-test("a token that ends in mid-flight costs a gap that is told", TIMEOUT, async () => {
+test("a token that expires causes a gap, which is reported", TIMEOUT, async () => {
   const server = await start();
   tokens = [5];
   const page = await visit(server.url);
@@ -190,7 +190,7 @@ test("a token that ends in mid-flight costs a gap that is told", TIMEOUT, async 
   await tell(page, [1]);
 });
 
-test("a token that has ended when the connection comes back is not used again", TIMEOUT, async () => {
+test("a token that has expired by the time of a reconnect is not used again", TIMEOUT, async () => {
   const server = await start();
   tokens = [3600];
   const page = await visit(server.url, { isTimed: true });

@@ -123,7 +123,7 @@ final class Subscriber
         $read = [$this->output];
         $none = [];
         // stream_select() also reports data that PHP has already buffered.
-        check(stream_select($read, $none, $none, (int) PATIENT) === 1, 'waited in vain for an event');
+        check(stream_select($read, $none, $none, (int) PATIENT) === 1, 'no event in time');
         $line = fgets($this->output);
         check($line !== false, 'the subscriber has ended');
         return rtrim($line, "\n");

@@ -59,7 +59,7 @@ $tests = [
         same(0, $producer->publish('notification', data: [4], users: '*', ack: true));
     },
 
-    'the server restarted in between' => static function (Server $server): void {
+    'publishing continues after a restart of the server' => static function (Server $server): void {
         foreach ([SIGKILL, SIGTERM] as $signal) {
             foreach ([false, true] as $ack) {
                 $producer = new Producer($server->path, PATIENT);
@@ -74,7 +74,7 @@ $tests = [
         }
     },
 
-    'a call waits for a server that is being restarted' => static function (Server $server): void {
+    'a call waits for a restarting server' => static function (Server $server): void {
         $server->stop();
         $child = fork(static fn () => same(0, (new Producer($server->path, PATIENT))->publish('issueUpdate', ISSUE, ack: true)));
         $server->start();
@@ -95,12 +95,12 @@ $tests = [
         same(null, $producer->publish('issueUpdate', ISSUE));
     },
 
-    'a socket that is not there or not ours is said' => static function (Server $server): void {
+    'a missing or forbidden socket is reported' => static function (Server $server): void {
         raises(Unavailable::class, 'No such file', static fn () => (new Producer("{$server->path}.not", 0))->publish('issueUpdate', ISSUE));
         raises(Unavailable::class, 'Not a directory', static fn () => (new Producer(__FILE__ . '/x'))->publish('issueUpdate', ISSUE));
     },
 
-    'a server that does not read costs the time-out and no event' => static function (Server $server): void {
+    'a server that does not read causes a time-out and loses no event' => static function (Server $server): void {
         $events = array_map(static fn (int $number) => new Event('issueUpdate', ISSUE, [$number, str_repeat('x', 100)]), range(0, 4999));
         $producer = new Producer($server->path, IMPATIENT);
         $patient = new Producer($server->path, PATIENT);
@@ -118,7 +118,7 @@ $tests = [
         }
     },
 
-    'a server that does not confirm costs the time-out' => static function (Server $server): void {
+    'a server that does not confirm causes a time-out' => static function (Server $server): void {
         $producer = new Producer($server->path, IMPATIENT);
         $server->signal(SIGSTOP);
         $unsent = raises(TimedOut::class, 'does not confirm', static fn () => $producer->publish('issueUpdate', ISSUE, ack: true))->unsent;
@@ -139,7 +139,7 @@ $tests = [
         same(0, $producer->publish('issueUpdate', ISSUE, ack: true));
     },
 
-    'what the server refuses is told later without an ack' => static function (Server $server): void {
+    'what the server refuses is reported later without an ack' => static function (Server $server): void {
         $told = [];
         $producer = new Producer($server->path, PATIENT, static function (Refused $refused) use (&$told): void {
             $told[] = $refused->lineNumber;
@@ -184,7 +184,7 @@ $tests = [
         same([], $refused->unsent);
     },
 
-    'what JSON cannot say is the caller\'s mistake and sends nothing' => static function (Server $server): void {
+    'data that JSON cannot express throws and sends nothing' => static function (Server $server): void {
         $producer = new Producer($server->path, PATIENT);
         $subscriber = $server->subscribe($producer);
         foreach ([NAN, "\xff", fopen('php://memory', 'r')] as $data) {
@@ -299,7 +299,7 @@ function retry(callable $condition): void
         }
         usleep(10_000);
     }
-    throw new \LogicException('waited in vain');
+    throw new \LogicException('the condition did not hold in time');
 }
 
 error_reporting(E_ALL);

@@ -63,7 +63,7 @@ def test_a_revoked_subscription_ends(server, producer):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("ack", [False, True])
-def test_the_server_restarted_in_between(server, producer, number, ack):
+def test_publishing_continues_after_a_restart_of_the_server(server, producer, number, ack):
     producer.publish("issueUpdate", ISSUE, ack=ack)
     server.stop(number)
     server.start()
@@ -73,7 +73,7 @@ def test_the_server_restarted_in_between(server, producer, number, ack):
         assert subscriber.data(2) == [[1], [2]]
 
 
-def test_a_call_waits_for_a_server_that_is_being_restarted(server, producer, monkeypatch):
+def test_a_call_waits_for_a_restarting_server(server, producer, monkeypatch):
     producer.publish("issueUpdate", ISSUE)
     server.stop()
     pause = threading.Event()
@@ -101,7 +101,7 @@ def test_without_a_server_the_first_call_waits_and_further_ones_do_not(server, m
     assert producer.publish("issueUpdate", ISSUE) is None
 
 
-def test_a_socket_that_is_not_there_or_not_ours_is_said(tmp_path):
+def test_a_missing_or_forbidden_socket_is_reported(tmp_path):
     path = tmp_path / "events.sock"
     with pytest.raises(Unavailable, match="no server at .*No such file"):
         Producer(path, timeout=0).publish("issueUpdate", ISSUE)
@@ -113,7 +113,7 @@ def test_a_socket_that_is_not_there_or_not_ours_is_said(tmp_path):
             Producer(path).publish("issueUpdate", ISSUE)
 
 
-def test_a_server_that_does_not_read_costs_the_time_out_and_no_event(server):
+def test_a_server_that_does_not_read_causes_a_time_out_and_loses_no_event(server):
     events = [Event("issueUpdate", ISSUE, [number, "x" * 1000]) for number in range(5000)]
     with server.subscribe() as subscriber, impatient(server) as producer:
         producer.publish("issueUpdate", ISSUE, "first")
@@ -131,7 +131,7 @@ def test_a_server_that_does_not_read_costs_the_time_out_and_no_event(server):
             assert subscriber.data(len(unsent)) == [event.data for event in unsent]
 
 
-def test_a_server_that_does_not_confirm_costs_the_time_out(server):
+def test_a_server_that_does_not_confirm_causes_a_time_out(server):
     with impatient(server) as producer, Producer(server.path, timeout=DEADLINE) as patient:
         patient.publish("issueUpdate", ISSUE, ack=True)
         server.send_signal(signal.SIGSTOP)
@@ -158,7 +158,7 @@ def test_what_the_server_refuses_is_raised_with_an_ack(server, producer):
     assert producer.publish("issueUpdate", ISSUE, ack=True) == 0
 
 
-def test_what_the_server_refuses_is_told_later_without_an_ack(server, caplog):
+def test_what_the_server_refuses_is_reported_later_without_an_ack(server, caplog):
     refused = []
     with Producer(server.path, timeout=DEADLINE, on_refused=refused.append) as producer:
         producer.publish("issueUpdate", ISSUE)
@@ -201,7 +201,7 @@ def test_a_batch_with_refused_events_says_which(server, producer):
 
 
 @pytest.mark.parametrize("data", [object(), float("nan"), "\ud800"])
-def test_what_json_cannot_say_is_the_callers_mistake_and_sends_nothing(server, producer, data):
+def test_data_that_json_cannot_express_raises_and_sends_nothing(server, producer, data):
     with server.subscribe() as subscriber:
         with pytest.raises((TypeError, ValueError)):
             producer.publish_batch([Event("issueUpdate", ISSUE), Event("issueUpdate", ISSUE, data)])
