@@ -268,7 +268,7 @@ fn no_connection(socket: &Path, error: &io::Error) -> Failure {
         ),
         io::ErrorKind::PermissionDenied => {
             let sentence = format!(
-                "No permission to write to {socket}; see [events] socketMode and the folder's permissions."
+                "No permission to write to {socket}: join its group, or see [events] socketMode and its folder's permissions."
             );
             Failure::new(Exit::Failed, sentence)
         }
