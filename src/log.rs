@@ -16,6 +16,9 @@ use sink::{Sink, Stream};
 
 pub use timestamp::Timestamp;
 
+/// The one logger, set by the first [`init`].
+static LOGGER: OnceLock<Logger<Stream>> = OnceLock::new();
+
 /// The format of a log line: `[log] format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -43,8 +46,6 @@ pub fn init(level: log::LevelFilter, format: Format) -> io::Result<()> {
 pub fn dropped() -> u64 {
     LOGGER.get().map_or(0, |logger| logger.state.lock().unwrap_or_else(PoisonError::into_inner).dropped)
 }
-
-static LOGGER: OnceLock<Logger<Stream>> = OnceLock::new();
 
 struct Logger<W> {
     format: Format,

@@ -21,6 +21,8 @@ from typing import Any, Callable, Iterable, List, Optional, Sequence, Union
 
 __all__ = ["Event", "EventsError", "Producer", "Refused", "TimedOut", "Unavailable"]
 
+_RETRY_PAUSE = 0.05  # seconds between attempts to connect
+
 
 @dataclasses.dataclass(frozen=True)
 class Event:
@@ -301,6 +303,3 @@ def _with_unsent(error: EventsError, lines: List[_Line]) -> EventsError:
 
 def _log_refused(refused: Refused) -> None:
     logging.getLogger("airlay_events").error("event refused: %s (line %d)", refused, refused.line)
-
-
-_RETRY_PAUSE = 0.05  # seconds between attempts to connect
