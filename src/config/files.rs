@@ -1,28 +1,18 @@
-//! The files that values name: public keys and the access file. They are read when the server starts, and again when
-//! it is told to; a file that cannot be used is reported, and what was in force stays so.
+//! The files that values name: public keys and the access file, read at the start and at each reload.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::sections::{AccessKeys, Limits, Token};
+use super::mistake::FileError;
+use super::sections::{AccessSection, Limits, Token};
 use crate::access::AccessFile;
 use crate::token::{KeySet, Rules};
 
-/// A file that cannot be used; its text names the key, the file and what is wrong with it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("[{section}] {key}: {}: {what}", path.display())]
-pub struct FileError {
-    pub(super) section: &'static str,
-    pub(super) key: &'static str,
-    pub(super) path: PathBuf,
-    pub(super) what: String,
-}
-
 impl Token {
-    /// The keys in all the files of `publicKey` and `jwks`, as the files are now.
+    /// Reads the keys from all files of `publicKey` and `jwks`.
     ///
     /// # Errors
-    /// Every file that cannot be read or holds no usable key; then no key counts.
+    /// Every file that cannot be read or has no usable key; one such file discards the keys of all.
     pub fn read_keys(&self) -> Result<KeySet, Vec<FileError>> {
         let mut keys = KeySet::new();
         let mut errors = Vec::new();
@@ -37,7 +27,7 @@ impl Token {
         if errors.is_empty() { Ok(keys) } else { Err(errors) }
     }
 
-    /// What a token has to be besides well signed.
+    /// What a token must satisfy besides its signature.
     #[must_use]
     pub fn rules(&self, limits: &Limits) -> Rules {
         Rules {
@@ -49,12 +39,12 @@ impl Token {
     }
 }
 
-/// The users and datasets in the file of `[access] file`, as the file is now.
+/// Reads the users and their datasets from the file of `[access] file`.
 ///
 /// # Errors
-/// It cannot be read, or is not as it should be; then nothing in it counts.
+/// The file cannot be read, or any part of it is invalid.
 pub fn read_access_file(path: &Path) -> Result<AccessFile, FileError> {
-    read(AccessKeys::SECTION, "file", path, AccessFile::parse)
+    read(AccessSection::SECTION, "file", path, AccessFile::parse)
 }
 
 fn read<T, E: ToString>(

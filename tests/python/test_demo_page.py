@@ -138,7 +138,7 @@ def page(browser, demo):
 
 ATTACHED = f"attached issueUpdate {ISSUE} "
 EVENT = '[{"state":"closed"}]'
-QUEUED = "Taken, and queued for 1 subscriber.\n"
+QUEUED = "Accepted, queued for 1 subscriber.\n"
 
 
 def test_an_event_published_as_printed_shows_in_the_page(demo, browser, page, tmp_path):
@@ -168,7 +168,7 @@ def test_an_event_published_as_printed_shows_in_the_page(demo, browser, page, tm
 
     page.click("#topics li:first-child button")
     page.until_counted(subscriptions=1)
-    until(lambda: shell(publish) == "Taken, and queued for 0 subscribers.\n", "the subscription to end")
+    until(lambda: shell(publish) == "Accepted, queued for 0 subscribers.\n", "the subscription to end")
 
 
 def test_the_page_can_leave_and_come_back(demo, page):
