@@ -2,16 +2,17 @@
 //! sends every message back.
 
 use std::error::Error;
+use std::iter;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use airlay::config::Config;
-use airlay::ndjson::TooLong;
+use airlay::cost::Budget;
 use airlay::net::serve_clients;
-use airlay::peers::{Application, Lane, PeerId, Peers, Shared};
+use airlay::peers::{Application, Lane, PeerId, Peers, Prepared, Shared};
+use airlay::producers::Line;
 use airlay::server::Service;
 use airlay::time::{Monotonic, Now};
-use airlay::websocket::frame::{Frames, MAX_HEADER, encode};
 use airlay::websocket::handshake::{Rejection, Upgrade};
 use airlay::websocket::message::Message;
 use clap::Parser;
@@ -68,9 +69,8 @@ impl Application for Echo {
     }
 
     fn message(&mut self, peers: &mut Peers, peer: PeerId, message: Message<'_>, now: Now) {
-        let mut frame = Vec::with_capacity(MAX_HEADER + message.payload().len());
-        encode(message.opcode(), message.payload(), None, &mut frame);
-        peers.deliver(peer.index(), &mut Shared::new(Frames::new(frame)), Lane::Prompt, now.monotonic);
+        let mut echo = Shared::from(Prepared::message(&message));
+        peers.fan_out(iter::once(peer.index()), &mut echo, Lane::Reply, now.monotonic);
     }
 
     fn closed(&mut self, _: PeerId) {}
@@ -78,9 +78,9 @@ impl Application for Echo {
 
 impl Service for Echo {
     /// Never called: there are no producers.
-    fn line(&mut self, _: &mut Peers, _: u64, _: Result<&[u8], TooLong>, _: &mut Vec<u8>, _: Now) {}
+    fn line(&mut self, _: &mut Peers, _: u64, _: Line<'_>, _: &mut Vec<u8>, _: Now) {}
 
-    fn work(&mut self, _: &mut Peers, _: Now) {}
+    fn work(&mut self, _: &mut Peers, _: &mut Budget, _: Now) {}
 
     fn has_work(&self) -> bool {
         false

@@ -369,7 +369,7 @@ mod tests {
             let proxies = TrustedProxies::parse([network]).unwrap();
             for (addresses, trusted) in [(inside, true), (outside, false)] {
                 for address in addresses {
-                    assert_eq!(proxies.trust(ip(address).to_canonical()), trusted, "{network} {address}");
+                    assert_eq!(proxies.contains(ip(address).to_canonical()), trusted, "{network} {address}");
                 }
             }
         }

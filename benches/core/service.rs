@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use airlay::access::Access;
+use airlay::cost::Budget;
 use airlay::forwarded::TrustedProxies;
 use airlay::hub::{Admission, Hub, HubLimits};
 use airlay::origins::Origins;
@@ -49,17 +50,17 @@ impl Service {
             [(); 2].map(|()| SigningKey::generate().expect("the system has random numbers"));
         let mut server = server(key_set(&[&public]));
         let tokens = (0..users).map(|user| key.sign(&claims(user))).collect();
-        let producer = server.producers.connect();
+        let producer = server.connect_producer().expect("there is room");
         Self { server, tokens, keys: [public, other], producer, sink: Sink::default(), peers: 0 }
     }
 
     /// Connects one more peer, which attaches to the shared topic and to one of its own.
     pub(crate) fn connect(&mut self) {
-        let peer = self.server.peers.connect(Ipv4Addr::LOCALHOST.into(), NOW.monotonic).expect("no limit");
+        let peer = self.server.connect(Ipv4Addr::LOCALHOST.into(), NOW).expect("no limit");
         let mut upgrade =
             *b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
-        self.server.receive(peer, &mut upgrade, NOW);
+        self.server.receive(peer, &mut upgrade, NOW, &mut Budget::unlimited());
         let token = &self.tokens[self.peers % self.tokens.len()];
         let own = format!("{:024x}", self.peers);
         let mut requests = Vec::new();
@@ -69,7 +70,7 @@ impl Service {
             );
             encode(OpCode::Text, request.as_bytes(), Some([1, 2, 3, 4]), &mut requests);
         }
-        self.server.receive(peer, &mut requests, NOW);
+        self.server.receive(peer, &mut requests, NOW, &mut Budget::unlimited());
         self.peers += 1;
         self.turn();
     }
@@ -78,7 +79,7 @@ impl Service {
     pub(crate) fn publish(&mut self) -> Sink {
         let line =
             format!("{{\"type\":\"issueUpdate\",\"id\":\"{COMMON}\",\"data\":\"{}\"}}\n", ".".repeat(64));
-        self.server.receive_lines(self.producer, line.as_bytes(), NOW);
+        self.server.receive_lines(self.producer, line.as_bytes(), NOW, &mut Budget::unlimited());
         self.turn()
     }
 
@@ -86,7 +87,7 @@ impl Service {
     pub(crate) fn lose_key(&mut self) -> Sink {
         let [used, other] = &self.keys;
         for pems in [&[used, other][..], &[used]] {
-            self.server.service.replace_keys(&mut self.server.peers, key_set(pems), NOW);
+            self.server.act(NOW, |hub, peers| hub.replace_keys(peers, key_set(pems), NOW));
         }
         self.turn()
     }
@@ -120,13 +121,15 @@ fn server(keys: KeySet) -> Server<Hub> {
         requests_per_second: 20,
         request_burst: 256,
         line: 1 << 20,
+        producers_total: 64 << 20,
     };
     let rules =
         Rules { issuers: Vec::new(), audience: None, leeway: Duration::from_secs(30), token_bytes: 8192 };
     let tokens = Tokens::new(keys, rules, 100_000);
     let hub = Hub::new(admission, tokens, Access::Token, hub_limits, true);
-    let producers = Producers::new(ProducerLimits { line: 1 << 20, answers: 1 << 20 });
-    Server::new(Peers::new(PeerLimits::default(), Limits::default()), producers, hub, 1 << 20)
+    let limits = ProducerLimits { producers: 1, line: 1 << 20, answers: 1 << 20, total: 64 << 20 };
+    let peers = Peers::new(PeerLimits { queue_total: 1 << 40, ..PeerLimits::default() }, Limits::default());
+    Server::new(peers, Producers::new(limits), hub, Duration::from_millis(10), 1 << 20, 1 << 40)
 }
 
 fn key_set(pems: &[&String]) -> KeySet {

@@ -35,7 +35,7 @@ use crate::time::{Monotonic, Now};
 use crate::websocket::connection::{Connection, Step};
 use crate::websocket::deflate::Codec;
 use crate::websocket::handshake::Rejection;
-use crate::websocket::message::{Limits, Message};
+use crate::websocket::message::Limits;
 use crate::websocket::outgoing::Outgoing;
 use addresses::{AddressKey, Addresses};
 use delivery::Delivery;
@@ -259,7 +259,7 @@ impl Peers {
             match connection.receive(&mut input, outgoing, &self.message_limits, &mut self.codec) {
                 Step::Starved => break,
                 Step::Message(message) => {
-                    let bytes = message_length(&message);
+                    let bytes = message.payload().len();
                     let inflated = self.codec.take_inflated();
                     budget.charge(cost::MESSAGE);
                     budget.charge_each(cost::MESSAGE_BYTE, bytes);
@@ -424,14 +424,6 @@ impl Peers {
     /// All peers, in no order.
     pub fn ids(&self) -> impl Iterator<Item = PeerId> {
         self.slots.iter().map(|(id, _)| id)
-    }
-}
-
-/// The length of a message in bytes.
-fn message_length(message: &Message<'_>) -> usize {
-    match message {
-        Message::Text(text) => text.len(),
-        Message::Binary(bytes) => bytes.len(),
     }
 }
 

@@ -2,7 +2,8 @@
 //! the same window.
 
 use crate::websocket::deflate::{Codec, WindowBits};
-use crate::websocket::frame::{Frames, OpCode, encode};
+use crate::websocket::frame::{Frames, MAX_HEADER, OpCode, encode};
+use crate::websocket::message::Message;
 
 /// One message, encoded.
 #[derive(Clone, Debug)]
@@ -38,12 +39,17 @@ impl Prepared {
         Self(Frames::new(texts.frames))
     }
 
-    /// A message of either kind.
+    /// A message as it was received.
     #[must_use]
-    pub fn message(is_text: bool, payload: &[u8]) -> Self {
-        let mut frame = Vec::new();
-        encode(if is_text { OpCode::Text } else { OpCode::Binary }, payload, None, &mut frame);
+    pub fn message(message: &Message<'_>) -> Self {
+        let mut frame = Vec::with_capacity(MAX_HEADER + message.payload().len());
+        encode(message.opcode(), message.payload(), None, &mut frame);
         Self(Frames::new(frame))
+    }
+
+    #[cfg(test)]
+    pub(super) const fn new(frames: Frames) -> Self {
+        Self(frames)
     }
 
     pub(super) const fn frames(&self) -> &Frames {
@@ -75,6 +81,12 @@ impl Texts {
     #[must_use]
     pub fn take(&mut self) -> Shared {
         Shared::new(Frames::new(std::mem::take(&mut self.frames)))
+    }
+}
+
+impl From<Prepared> for Shared {
+    fn from(Prepared(frames): Prepared) -> Self {
+        Self::new(frames)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What peers may cost, on a clock and with sockets of the tests' own.
 
 use super::*;
-use crate::websocket::close::CloseCode;
+use crate::cost::Shares;
 use crate::websocket::deflate::WindowBits;
 use crate::websocket::frame::{Frames, OpCode, encode};
 use crate::websocket::handshake::{PageRequest, Upgrade};
@@ -128,7 +128,7 @@ fn who_does_not_answer_a_close_is_gone_in_time() {
 fn who_was_not_offered_the_close_is_not_late_with_its_answer() {
     let mut world = World::new(limits());
     let id = world.open();
-    world.peers.send(id, &frame(100), world.now.monotonic);
+    world.peers.send(id, &prepared(100), world.now.monotonic);
     world.peers.close(id, CloseReason::Stopping, world.now.monotonic);
     // Turns that never come to this peer.
     for second in 1..=10 {
@@ -253,12 +253,12 @@ fn s22_without_a_good_token_less_may_be_queued() {
     // The first one finds the sockets full.
     for _ in 0..10 {
         for id in [stranger, trusted] {
-            world.peers.send(id, &frame(1000), world.now.monotonic);
+            world.peers.send(id, &prepared(1000), world.now.monotonic);
         }
         world.turn();
     }
     assert!(world.peers.is_open(stranger) && world.peers.is_open(trusted));
-    world.peers.send(stranger, &frame(1000), world.now.monotonic);
+    world.peers.send(stranger, &prepared(1000), world.now.monotonic);
     assert!(!world.peers.is_open(stranger) && world.peers.is_open(trusted));
     assert_eq!(world.peers.counters().slow(Slowness::QueueFull), 1);
 }
@@ -273,7 +273,7 @@ fn s23_when_all_queues_together_are_full_the_fullest_go_first() {
     // 10, 20, … 100 kB: 550 kB in all, of which 300 may be. The last three have 270 kB of it.
     for (&id, tens) in peers.iter().zip(1..) {
         for _ in 0..tens {
-            world.peers.send(id, &frame(10_000), world.now.monotonic);
+            world.peers.send(id, &prepared(10_000), world.now.monotonic);
         }
     }
     world.until(1_500);
@@ -301,17 +301,16 @@ fn s24_what_few_get_is_written_in_its_turn_however_many_wait_in_bulk() {
     let many: Vec<PeerId> = (0..5000).map(|_| world.open_trusted()).collect();
     let one = world.open_trusted();
     let mut shared = Shared::new(frame(100));
-    for id in &many {
-        world.peers.deliver(id.index(), &mut shared, Lane::Bulk, world.now.monotonic);
-    }
+    let slots = many.iter().map(|id| id.index());
+    world.peers.fan_out(slots, &mut shared, Lane::Bulk, world.now.monotonic);
     let written = |world: &World| many.iter().filter(|&&id| !world.written(id).is_empty()).count();
     let mut turns = 0;
     while written(&world) < many.len() {
         // One more in each turn, while the fan-out goes on.
         world.sockets.written.remove(&one);
-        world.peers.send(one, &frame(10), world.now.monotonic);
+        world.peers.send(one, &prepared(10), world.now.monotonic);
         let before = written(&world);
-        world.peers.flush(&mut world.sockets, world.now.monotonic);
+        world.peers.flush(&mut world.sockets, SHARES, world.now.monotonic);
         assert_eq!(world.written(one), bytes(10), "turn {turns}");
         assert!(written(&world) > before, "neither waits for the other");
         turns += 1;
@@ -367,7 +366,7 @@ fn each_peer_gets_what_it_negotiated_and_an_idle_one_costs_the_same() {
     }
     // What would own something on the heap: a queue that is not empty, a message that has begun.
     for (id, bits) in peers.into_iter().zip([None, Some(15), Some(9), Some(15)]) {
-        let Peer { outgoing, connection, .. } = &world.peers.slab[id.index()];
+        let Peer { outgoing, connection, .. } = world.peers.slots.get(id).unwrap();
         assert_eq!(connection.deflate().map(WindowBits::get), bits);
         assert_eq!(format!("{outgoing:?}"), format!("{:?}", Outgoing::default()));
         assert!(!connection.is_unfinished());
@@ -395,7 +394,7 @@ fn every_connection_is_in_exactly_one_sum() {
     assert_eq!((counters.connecting(), world.peers.open()), (1, 1));
     assert_eq!(counters.ended(Ending::Lost), 1);
     assert_eq!(counters.ended(Ending::Client), 1);
-    assert_eq!(counters.ended(Ending::Violation(CloseCode::PROTOCOL_ERROR)), 1);
+    assert_eq!(counters.ended(Ending::ProtocolError), 1);
 }
 
 /// Peers, their sockets, and a clock that goes only when it is told to.
@@ -433,7 +432,7 @@ impl World {
     }
 
     fn connect(&mut self) -> PeerId {
-        self.peers.connect(Ipv4Addr::LOCALHOST.into(), self.now.monotonic).unwrap()
+        self.peers.connect(&Doorman, Ipv4Addr::LOCALHOST.into(), self.now.monotonic).unwrap()
     }
 
     /// An open connection, to which nothing has been written yet.
@@ -464,15 +463,15 @@ impl World {
     }
 
     fn receive(&mut self, id: PeerId, bytes: &[u8]) {
-        self.peers.receive(&mut Doorman, id, &mut bytes.to_vec(), self.now);
+        self.peers.receive(&mut Doorman, id, &mut bytes.to_vec(), self.now, &mut Budget::unlimited());
+        assert!(!self.peers.has_leftover(id));
     }
 
     /// Queues one frame of so many bytes for all of these.
     fn deliver(&mut self, peers: &[PeerId], bytes: usize) {
         let mut shared = Shared::new(frame(bytes));
-        for id in peers {
-            self.peers.deliver(id.index(), &mut shared, Lane::Prompt, self.now.monotonic);
-        }
+        let slots = peers.iter().map(|id| id.index());
+        self.peers.fan_out(slots, &mut shared, Lane::Event, self.now.monotonic);
     }
 
     /// Lets the clock go on to so many milliseconds after the start, in turns.
@@ -486,10 +485,11 @@ impl World {
     fn turn(&mut self) {
         self.peers.advance(self.now.monotonic);
         while self.peers.has_unflushed() {
-            self.peers.flush(&mut self.sockets, self.now.monotonic);
+            self.peers.flush(&mut self.sockets, SHARES, self.now.monotonic);
         }
         self.peers.settle(&mut Doorman);
-        self.peers.reap(|_| {});
+        self.peers.check_invariants();
+        self.peers.reap(&mut Budget::unlimited(), |_| {});
     }
 
     fn written(&self, id: PeerId) -> Vec<u8> {
@@ -554,6 +554,9 @@ impl Write for TestSockets {
     }
 }
 
+/// Those of the default turn.
+const SHARES: Shares = Shares::of(Duration::from_millis(10));
+
 /// What browsers offer.
 const USUAL_OFFER: &str = "permessage-deflate; client_max_window_bits";
 
@@ -581,6 +584,10 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A frame of ours that is so many bytes long.
+fn prepared(length: usize) -> Prepared {
+    Prepared::new(frame(length))
+}
+
 fn frame(length: usize) -> Frames {
     Frames::new(bytes(length))
 }

@@ -402,7 +402,7 @@ mod tests {
         let lengths: Vec<usize> = chunks.iter().map(|chunk| chunk.as_bytes().len()).collect();
         assert!(lengths.iter().all(|&length| length > 0));
         let beyond_cut = match &queue.0 {
-            Queue::Many(Many { cut: Some(cut), .. }) => lengths[0] - cut,
+            Queue::Many(many) if many.cut.is_some() => lengths[0] - many.cut.unwrap(),
             _ => 0,
         };
         assert_eq!(lengths.iter().sum::<usize>(), queue.queued() + sent + beyond_cut);
