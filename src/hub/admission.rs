@@ -9,6 +9,9 @@ use std::net::IpAddr;
 /// Seconds after which a refused client should try again.
 const RETRY_AFTER: u32 = 5;
 
+/// Connections at one address that may wait to be refused, besides as many as may be open.
+const REFUSED_AT_ADDRESS: usize = 8;
+
 /// The rules of admission.
 #[derive(Clone, Debug)]
 pub struct Admission {
@@ -59,10 +62,12 @@ impl Admission {
         Ok(())
     }
 
-    /// How many peers may wait for their request to be answered at this address; a proxy speaks for many clients.
+    /// The most connections at this address, those that have not sent a request and those that were refused included: else
+    /// one address could take every slot without a request. A proxy speaks for many clients.
     pub(super) fn connections_at(&self, address: IpAddr) -> Option<usize> {
         let limit = self.connections_per_address;
-        (limit > 0 && !self.trusted_proxies.contains(address)).then_some(limit)
+        (limit > 0 && !self.trusted_proxies.contains(address))
+            .then(|| limit.saturating_mul(2).saturating_add(REFUSED_AT_ADDRESS))
     }
 
     /// The requested page.

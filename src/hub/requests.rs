@@ -180,7 +180,7 @@ impl Hub {
             return;
         }
         offences.within_rate();
-        if code == Code::InvalidToken && offences.bad_token(now.monotonic) {
+        if code == Code::InvalidToken && offences.bad_token() {
             peers.close(peer, CloseReason::TooManyBadTokens, now.monotonic);
         }
     }

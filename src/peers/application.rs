@@ -29,7 +29,7 @@ pub trait Application {
         Err(Rejection::UpgradeRequired)
     }
 
-    /// How many peers may wait at an address before one has a request answered; `None` for any number.
+    /// The most peers there may be at an address, whatever has become of their requests; `None` for any number.
     fn connections_at(&self, _address: IpAddr) -> Option<usize> {
         None
     }

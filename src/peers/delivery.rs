@@ -147,7 +147,8 @@ impl Peers {
             return false;
         }
         peer.outgoing.push(frames.clone());
-        if !peer.marks.contains(Marks::OWED) {
+        // A full socket has been offered what it does not take: it is the peer's limits that count for it.
+        if !peer.marks.intersects(Marks::OWED | Marks::BLOCKED) {
             peer.marks.insert(Marks::OWED);
             self.owed += 1;
         }

@@ -118,6 +118,10 @@ impl Peer {
                 "an open connection is live",
             ),
             (*stage != Stage::Gone || outgoing.is_empty(), "nothing is queued for a peer that is gone"),
+            (
+                !marks.contains(Marks::OWED.union(Marks::BLOCKED)),
+                "a peer whose socket is full is owed nothing",
+            ),
             (*stage != Stage::Gone || !marks.contains(Marks::OWED), "a peer that is gone is owed nothing"),
             (
                 !marks.contains(Marks::UNFINISHED) || *stage != Stage::Gone,

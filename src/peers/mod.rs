@@ -34,7 +34,6 @@ use crate::slots::{Generation, SlotId, Slots};
 use crate::time::{Monotonic, Now};
 use crate::websocket::connection::{Connection, Step};
 use crate::websocket::deflate::Codec;
-use crate::websocket::handshake::Rejection;
 use crate::websocket::message::Limits;
 use crate::websocket::outgoing::Outgoing;
 use addresses::{AddressKey, Addresses};
@@ -143,17 +142,16 @@ impl Peers {
         self
     }
 
-    /// A peer has connected from `address`. `None` when there are as many as there may be, or as many from its address
-    /// as `application` lets wait.
+    /// A peer has connected from `address`. `None` when there are as many as there may be, in all or at its address.
     pub fn connect<A: Application>(
         &mut self,
         application: &A,
         address: IpAddr,
         now: Monotonic,
     ) -> Option<PeerId> {
-        let limit = application.connections_at(address).unwrap_or(usize::MAX);
-        let there = if limit == usize::MAX { 0 } else { self.count_at(address) };
-        if self.slots.len() >= self.limits.peers || there >= limit.saturating_mul(2) {
+        let is_crowded =
+            application.connections_at(address).is_some_and(|most| self.count_at(address) >= most);
+        if is_crowded || self.slots.len() >= self.limits.peers {
             self.counters.turned_away += 1;
             return None;
         }
@@ -169,10 +167,6 @@ impl Peers {
         });
         self.timers.handshake.set(id, now);
         self.counters.accepted += 1;
-        if there >= limit {
-            // Its request is not waited for: else connections without one would keep others at the address out.
-            self.reject(id, Rejection::Unavailable { retry_after: RETRY_AFTER }, now);
-        }
         Some(id)
     }
 
@@ -426,9 +420,6 @@ impl Peers {
         self.slots.iter().map(|(id, _)| id)
     }
 }
-
-/// Seconds after which a client that was turned away should try again.
-const RETRY_AFTER: u32 = 5;
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use super::*;
 use crate::cost::Shares;
 use crate::websocket::deflate::WindowBits;
 use crate::websocket::frame::{Frames, OpCode, encode};
-use crate::websocket::handshake::{PageRequest, Upgrade};
+use crate::websocket::handshake::{PageRequest, Rejection, Upgrade};
 use crate::websocket::message::Message;
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};

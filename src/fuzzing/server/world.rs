@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::cast::{ACCESS_FILE, START, keys, topic, topics};
-use super::client::{Client, Published, check_answer};
+use super::client::{Bucket, Client, Published, check_answer};
 use crate::access::{Access, AccessFile, Service, ServiceSettings};
 use crate::api::{Code, EventType, Line};
 use crate::cost::Budget;
@@ -30,6 +30,7 @@ pub(super) struct World {
     producers: [Producer; 2],
     pub(super) published: Published,
     pub(super) now: Now,
+    is_tight: bool,
 }
 
 struct Producer {
@@ -122,8 +123,8 @@ impl World {
         let limits = HubLimits {
             subscriptions: limit(is_tight, 128, 2),
             connections_per_user: limit(is_tight, 32, 2),
-            requests_per_second: limit(is_tight, 0, 5),
-            request_burst: limit(is_tight, 256, 4),
+            requests_per_second: limit(is_tight, 0, TIGHT_RATE),
+            request_burst: limit(is_tight, 256, TIGHT_BURST),
             line: LINE_BYTES,
             producers_total: PRODUCERS_TOTAL,
         };
@@ -159,6 +160,7 @@ impl World {
             producers,
             published: Vec::new(),
             now: Now { monotonic: Monotonic(1_000_000), wall: START },
+            is_tight,
         }
     }
 
@@ -177,7 +179,10 @@ impl World {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let Some(id) = self.server.connect(address, self.now) else { return };
         self.sockets.0.insert(id, Wire { room: 1000, ..Wire::default() });
-        self.clients.insert(id, Client::new());
+        self.clients.insert(
+            id,
+            Client::new(self.is_tight.then(|| Bucket::new(TIGHT_RATE.into(), TIGHT_BURST.into()))),
+        );
         self.send(id, format!("{UPGRADE}{offer}\r\n").as_bytes(), 0);
     }
 
@@ -188,7 +193,7 @@ impl World {
         if !self.server.wants_input(id) {
             return;
         }
-        client.sends(bytes, self.published.len(), &LIMITS, topic);
+        client.sends(bytes, self.published.len(), &LIMITS, topic, self.now.monotonic);
         let (head, tail) = bytes.split_at(cut.min(bytes.len()));
         for piece in [head, tail] {
             self.server.receive(id, &mut piece.to_vec(), self.now, &mut Budget::unlimited());
@@ -256,6 +261,11 @@ impl World {
 
     /// A turn of the event loop.
     pub(super) fn turn(&mut self) {
+        for resumed in self.server.take_resumed().collect::<Vec<_>>() {
+            if self.server.has_leftover(resumed) {
+                self.server.receive_leftover(resumed, self.now, &mut Budget::unlimited());
+            }
+        }
         self.server.advance(self.now);
         self.server.peers().check_invariants();
         self.server.flush(&mut self.sockets, self.now);
@@ -337,6 +347,10 @@ const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConn
 const LIMITS: Limits = Limits { head_bytes: 1024, message_bytes: 4096, fragments: 4 };
 
 const LINE_BYTES: usize = 1024;
+
+/// Requests a second, and at once, in a tight world.
+const TIGHT_RATE: u32 = 5;
+const TIGHT_BURST: u32 = 4;
 
 /// More than two producers can hold.
 const PRODUCERS_TOTAL: usize = 4 << 20;
