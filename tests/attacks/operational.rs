@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// How long a start that fails may take at most.
 const START: Duration = Duration::from_secs(5);
 
-/// What `/proc` calls the events socket's lock.
+/// The lock of the events socket.
 const LOCK: &str = "events.sock.lock";
 
 #[test]
@@ -32,7 +32,6 @@ fn operational_reload() {
         server.process().signal(Signal::HUP);
         thread::sleep(seconds(2.0));
         // One that is stuck in opening it goes on.
-        server.setup().write_file("regular.json", access);
         if let Ok(descriptor) = open_to_write(&path) {
             drop(descriptor);
         }

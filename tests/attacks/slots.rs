@@ -24,16 +24,20 @@ fn slots() {
         // The attacker comes again while the others try.
         while left > 0 {
             who = who.start..crowd.join(count, &silent, |_| Vec::new()).end;
-            let all = who.len() as f64;
-            let metrics = Metrics::wait_for(server, |metrics| {
+            // The healthy subscriber and those that have tried come on top.
+            let all = who.len() as f64 + f64::from(tries - left);
+            for _ in 0..20 {
+                let metrics = Metrics::of(server);
+                held = held.max(of_whole(metrics.get("airlay_connections{phase=\"connecting\"}")));
                 let seen = metrics.get("airlay_connections_accepted_total")
                     + metrics.get("airlay_connections_turned_away_total");
-                // The healthy subscriber's and those who have tried come on top.
-                seen > all + f64::from(tries - left)
-            });
-            held = held.max(of_whole(metrics.get("airlay_connections{phase=\"connecting\"}")));
+                if seen > all {
+                    break;
+                }
+                crowd.run(seconds(0.05));
+            }
             for _ in 0..left.min(20) {
-                let_in += u32::from(upgrades(server));
+                let_in += u32::from(upgrades(server, left));
                 left -= 1;
             }
             crowd.run(size(Duration::ZERO, seconds(0.7)));
@@ -53,10 +57,11 @@ fn of_whole(number: f64) -> u32 {
     number as u32
 }
 
-/// Whether a client of another address is let in.
-fn upgrades(server: &Server) -> bool {
+/// Whether a client of another address, the one with this number, is let in.
+fn upgrades(server: &Server, number: u32) -> bool {
+    let address = u8::try_from(number).expect("fewer than 256");
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor is free");
-    socket.bind(&SocketAddr::from(([127, 0, 0, 77], 0)).into()).expect("a port is free");
+    socket.bind(&SocketAddr::from(([127, 0, 1, address], 0)).into()).expect("a port is free");
     socket.set_read_timeout(Some(DEADLINE)).expect("can be set");
     socket.set_linger(Some(Duration::ZERO)).expect("can be set");
     if socket.connect_timeout(&server.address().into(), DEADLINE).is_err() {

@@ -38,14 +38,22 @@ fn slow_small() {
             budget,
             |_| 0,
             |server| {
-                // Three times the budget, in the shortest events there are.
                 let line = event("issueUpdate", &topic(0), "0") + "\n";
-                let lines = 3 * (budget << 20) / (count * line.len());
+                let budget = budget << 20;
                 let mut producer = Producer::connect(server);
-                (0..lines).for_each(|_| producer.write(&line));
-                producer.settle();
-                // Not one at a time: those may be joined.
-                producer.write(line.repeat(lines));
+                // First until the sockets are full, which hold megabytes each at most, then three times the budget more:
+                // one line at a time, for others may be joined.
+                let is_full = |metrics: &Metrics| {
+                    metrics.get("airlay_queue_bytes") >= budget as f64 / 4.0
+                        || metrics.sum("airlay_slow_consumers_total") > 0.0
+                };
+                let mut left = (8 << 20) / line.len();
+                while left > 0 && !is_full(&Metrics::of(server)) {
+                    (0..500).for_each(|_| producer.write(&line));
+                    producer.settle();
+                    left = left.saturating_sub(500);
+                }
+                (0..3 * budget / (count * line.len())).for_each(|_| producer.write(&line));
                 producer.settle();
             },
         );
