@@ -26,7 +26,7 @@ fn clock() {
     let mut crowd = Crowd::new(&scene.server);
     let tokens: Vec<String> = (0..USERS).map(token).collect();
     // The load that makes turns long.
-    let who = crowd.join(size(500, 1000), &Manner { replies: Some(2), ..Manner::default() }, |number| {
+    let who = crowd.join(size(1000, 2000), &Manner { replies: Some(2), ..Manner::default() }, |number| {
         let attach = |topic| text(&request("attach", &tokens[number % USERS], "issueUpdate", topic));
         [head(), attach(TOPICS[0]), attach(TOPICS[1])].concat()
     });

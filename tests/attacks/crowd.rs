@@ -74,7 +74,8 @@ pub(crate) enum Pace {
 pub(crate) struct Manner {
     /// The first of their addresses: `127.0.0.` this.
     pub(crate) source: u8,
-    /// The size of the socket's buffer for what comes; the system's, which grows, if it is not set.
+    /// The size of the socket's buffer for what comes, beside which the other side's system buffers little too; the system's,
+    /// which grows, if it is not set.
     pub(crate) receive: Option<usize>,
     /// Messages that each waits for before it counts as joined, after an upgrade; `None` if it asks for none yet.
     pub(crate) replies: Option<u64>,
@@ -167,6 +168,8 @@ impl Crowd {
         socket.set_tcp_nodelay(true).expect("can be set");
         if let Some(size) = manner.receive {
             socket.set_recv_buffer_size(size).expect("can be set");
+            // With the loopback's segments of 64 KB the server's system would keep megabytes for it (tcp(7), tcp_wmem).
+            socket.set_tcp_mss(1400).expect("can be set");
         }
         socket.connect_timeout(&self.address.into(), DEADLINE).expect("the server accepts");
         let mut stream: std::net::TcpStream = socket.into();
@@ -373,6 +376,8 @@ impl Member {
         for _ in 0..CALLS {
             let Some(stream) = self.stream.as_mut().filter(|_| self.reads && self.can_read) else { break };
             match stream.read(buffer) {
+                // The server has shut its side; what is written may still be read.
+                Ok(0) if self.persists => self.reads = false,
                 Ok(0) => self.end(End::Broken),
                 Ok(count) => {
                     let mut incoming = std::mem::take(&mut self.incoming);

@@ -1,6 +1,6 @@
 //! Strangers that send what is no request as fast as the server takes it, and read every reply.
 
-use crate::crowd::{Crowd, End, Manner, Pace, head, same};
+use crate::crowd::{Crowd, End, Manner, Member, Pace, head, same};
 use crate::frames::text;
 use crate::scene::{Scene, alone, is_full, seconds, setup, size, token};
 use crate::support::{ISSUE, request};
@@ -50,7 +50,7 @@ fn attack(name: &str, strangers: usize, messages: Vec<u8>) {
         crowd.write(who.clone(), &same(messages), Pace::Flood, u64::MAX);
         // The short form ends as soon as it is clear that a flood is not.
         let is_over = |crowd: &Crowd| {
-            let goes_on = |member: &crate::crowd::Member| member.messages > 100_000;
+            let goes_on = |member: &Member| member.messages > 100_000;
             crowd.lost(who.clone()) == strangers
                 || (!is_full() && crowd.members(who.clone()).iter().any(goes_on))
         };

@@ -85,7 +85,12 @@ fn open_to_write(path: &Path) -> rustix::io::Result<std::os::fd::OwnedFd> {
 fn exit_code(setup: &Setup) -> Option<i32> {
     let mut command = process::command();
     command.args(["server", "--config"]).arg(setup.write_config());
-    let mut child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts");
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary starts");
     let status = wait(&mut child);
     let _ = child.kill();
     let _ = child.wait();

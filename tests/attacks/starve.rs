@@ -1,9 +1,10 @@
 //! Strangers that each send 8 KB of JSON, read the reply, and begin again: at once, or as often as is allowed. `SHARE=30` lets
 //! the server have that percentage of a core, by stopping it in between.
 
-use crate::crowd::{Crowd, Manner, Pace, head, same};
+use crate::crowd::{Crowd, Manner, Member, Pace, head, same};
+use crate::flood_invalid::expect_floods_ended;
 use crate::frames::text;
-use crate::scene::{Scene, alone, seconds, setup, size};
+use crate::scene::{Scene, alone, is_full, seconds, setup, size};
 use crate::support::Server;
 use rustix::process::Signal;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,19 +38,34 @@ fn attack(name: &str, strangers: usize, pace: Pace) {
     scene.quiet();
     let share: Option<u32> = std::env::var("SHARE").ok().map(|share| share.parse().expect("a percentage"));
     scene.attack(|server| {
-        let is_over = &AtomicBool::new(false);
+        let stop = &AtomicBool::new(false);
         thread::scope(|scope| {
             if let Some(share) = share {
-                scope.spawn(move || throttle(server, share, is_over));
+                scope.spawn(move || throttle(server, share, stop));
             }
             crowd.write(who.clone(), &same(message), pace, u64::MAX);
-            crowd.run(size(seconds(1.0), seconds(10.0)));
-            is_over.store(true, Ordering::SeqCst);
+            let is_over = |crowd: &Crowd| {
+                let goes_on = |member: &Member| member.messages > 3000;
+                !is_full()
+                    && pace == Pace::Ask
+                    && (crowd.lost(who.clone()) == strangers
+                        || crowd.members(who.clone()).iter().any(goes_on))
+            };
+            crowd
+                .run_until(size(seconds(if pace == Pace::Ask { 20.0 } else { 1.0 }), seconds(10.0)), is_over);
+            stop.store(true, Ordering::SeqCst);
         });
     });
     let replies = crowd.members(who.clone()).iter().map(|member| member.messages).sum::<u64>();
     let more = [("replies", replies as f64), ("share_pct", share.unwrap_or(100).into())];
-    scene.finish(&format!("{name}:{strangers}"), 0, &crowd.ends(who), &more).expect_no_loss();
+    let figures = scene.finish(&format!("{name}:{strangers}"), 0, &crowd.ends(who.clone()), &more);
+    figures.expect_no_loss();
+    if !is_full() {
+        match pace {
+            Pace::Every(_) => assert_eq!(crowd.lost(who), 0, "who keeps to the rate is not closed"),
+            Pace::Ask | Pace::Flood => expect_floods_ended(&crowd, who, 20.0),
+        }
+    }
 }
 
 /// Lets the server run for a share of the time.
