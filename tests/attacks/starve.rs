@@ -1,5 +1,5 @@
-//! Strangers that each send 8 KB of JSON, read the reply, and begin again: at once, or as often as is allowed. `SHARE=30` lets
-//! the server have that percentage of a core, by stopping it in between.
+//! Strangers that each send 8 KB of JSON, read the reply, and begin again: at once, or as often as is allowed. In the full form
+//! also while the server has 30 % of a core only, by stopping it in between.
 
 use crate::crowd::{Crowd, Manner, Member, Pace, head, same};
 use crate::flood_invalid::expect_floods_ended;
@@ -12,35 +12,40 @@ use std::thread;
 use std::time::Duration;
 
 /// The server runs and is stopped once in this time, if it has a share only.
-const PERIOD: Duration = Duration::from_millis(10);
+const PERIOD: Duration = Duration::from_millis(100);
+/// What it has of a core then, in percent.
+const SHARE: u32 = 30;
 
 #[test]
 fn starve_at_once() {
     let _alone = alone();
-    for strangers in size(vec![50], vec![50, 1000]) {
-        attack("starve_at_once", strangers, Pace::Ask);
-    }
+    attack_all("starve_at_once", Pace::Ask);
 }
 
 #[test]
 fn starve_as_allowed() {
     let _alone = alone();
-    for strangers in size(vec![50], vec![50, 1000]) {
-        attack("starve_as_allowed", strangers, Pace::Every(Duration::from_millis(50)));
+    attack_all("starve_as_allowed", Pace::Every(Duration::from_millis(50)));
+}
+
+fn attack_all(name: &str, pace: Pace) {
+    for share in size(vec![100], vec![100, SHARE]) {
+        for strangers in size(vec![50], vec![50, 1000]) {
+            attack(name, strangers, pace, share);
+        }
     }
 }
 
-fn attack(name: &str, strangers: usize, pace: Pace) {
+fn attack(name: &str, strangers: usize, pace: Pace, share: u32) {
     let mut scene = Scene::new(setup());
     let mut crowd = Crowd::new(&scene.server);
     let who = crowd.join(strangers, &Manner::default(), |_| head());
     let message = text(&format!(r#"{{"a":[{}0]}}"#, "0,".repeat(4090)));
     scene.quiet();
-    let share: Option<u32> = std::env::var("SHARE").ok().map(|share| share.parse().expect("a percentage"));
     scene.attack(|server| {
         let stop = &AtomicBool::new(false);
         thread::scope(|scope| {
-            if let Some(share) = share {
+            if share < 100 {
                 scope.spawn(move || throttle(server, share, stop));
             }
             crowd.write(who.clone(), &same(message), pace, u64::MAX);
@@ -57,7 +62,7 @@ fn attack(name: &str, strangers: usize, pace: Pace) {
         });
     });
     let replies = crowd.members(who.clone()).iter().map(|member| member.messages).sum::<u64>();
-    let more = [("replies", replies as f64), ("share_pct", share.unwrap_or(100).into())];
+    let more = [("replies", replies as f64), ("share_pct", share.into())];
     let figures = scene.finish(&format!("{name}:{strangers}"), 0, &crowd.ends(who.clone()), &more);
     figures.expect_no_loss();
     if !is_full() {
