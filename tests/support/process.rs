@@ -3,7 +3,7 @@
 use super::DEADLINE;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
@@ -40,7 +40,7 @@ struct Collected {
 
 /// The command `airlay-cli web_socket`, with an environment free of overrides.
 pub fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_airlay-cli"));
+    let mut command = Command::new(binary());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("AIRLAY_") {
             command.env_remove(name);
@@ -48,6 +48,11 @@ pub fn command() -> Command {
     }
     command.arg("web_socket");
     command
+}
+
+/// The binary under test: the one `AIRLAY_CLI` names, so that two can be compared, else the one cargo has built.
+pub fn binary() -> PathBuf {
+    std::env::var_os("AIRLAY_CLI").map_or_else(|| env!("CARGO_BIN_EXE_airlay-cli").into(), PathBuf::from)
 }
 
 /// Runs `airlay-cli web_socket ARGUMENTS…` in `directory` until it ends by itself, with this standard input.
