@@ -4,10 +4,7 @@ use crate::api::{EventType, ObjectId, Subject};
 
 /// Reads the name of an event type.
 pub(super) fn parse_type(name: &str) -> Result<EventType, String> {
-    EventType::from_name(name).ok_or_else(|| {
-        let names = EventType::ALL.map(EventType::as_str).join(", ");
-        format!("the event types are {names}")
-    })
+    EventType::from_name(name).ok_or_else(|| format!("the event types are {}", EventType::names(|_| true)))
 }
 
 /// Reads `TYPE [ID] [TYPE [ID]]…`: a word that is no id begins a new subject.

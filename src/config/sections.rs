@@ -2,11 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::kind::{
-    bytes, choice, count, file_mode, group, ip, ip_and_port, millis, origins, path, port, proxies, seconds,
-    switch, text, url_path, user,
+    bytes, choice, count, file_mode, group, ip, ip_and_port, millis, object_type, origins, path, port,
+    proxies, seconds, switch, text, url_path, user,
 };
 use super::table::{Key, section};
 use crate::api::EventType;
@@ -102,13 +103,14 @@ section! {
         /// For mode socket: how many questions may wait for their answers; requests beyond get code 8.
         questions: usize = "100000", count(1..=10_000_000);
         /// The event types whose id is that of a dataset, which the user has to have access to.
-        dataset_events: Vec<EventType> = "datasetUpdate, uploadFile, downloadFile", choice(&[
-            ("issueUpdate", EventType::IssueUpdate),
-            ("datasetUpdate", EventType::DatasetUpdate),
-            ("uploadFile", EventType::UploadFile),
-            ("downloadFile", EventType::DownloadFile),
-        ]).list();
+        dataset_events: Vec<EventType> = dataset_types(), object_type().list();
     }
+}
+
+/// The default of `[access] datasetEvents`.
+fn dataset_types() -> &'static str {
+    static NAMES: LazyLock<String> = LazyLock::new(|| EventType::names(EventType::dataset_by_default));
+    &NAMES
 }
 
 /// The word in `[access] mode`.

@@ -43,7 +43,7 @@ macro_rules! section {
     (
         $(#[doc = $doc:literal])*
         $visibility:vis struct $Section:ident = $section:literal {
-            $($(#[doc = $about:literal])* $field:ident: $Type:ty = $default:literal, $kind:expr;)*
+            $($(#[doc = $about:literal])* $field:ident: $Type:ty = $default:expr, $kind:expr;)*
         }
     ) => {
         $(#[doc = $doc])*

@@ -5,7 +5,7 @@
 //! queue and one write, however many events it has.
 
 use super::{Hub, HubCounters};
-use crate::api::{Audience, Event, EventType, encode_taken};
+use crate::api::{Audience, Event, encode_taken};
 use crate::peers::{Lane, Peers, Shared};
 use crate::subscriptions::{Subscriptions, Topic};
 use crate::time::{Monotonic, Now};
@@ -99,7 +99,7 @@ impl Hub {
         now: Now,
     ) -> usize {
         self.batch.queue(&self.subscriptions, peers, &mut self.counters, now.monotonic);
-        let mut slots: Vec<usize> = self.subscriptions.notified(users, id).collect();
+        let mut slots: Vec<usize> = self.subscriptions.notified(event.subject.kind, users, id).collect();
         slots.sort_unstable();
         slots.dedup();
         if !slots.is_empty() {
@@ -108,7 +108,7 @@ impl Hub {
             let lane = lane(slots.len());
             let queued =
                 slots.iter().filter(|&&slot| peers.deliver(slot, &mut messages, lane, now.monotonic)).count();
-            self.counters.deliveries[EventType::Notification as usize] += queued as u64;
+            self.counters.deliveries[event.subject.kind as usize] += queued as u64;
         }
         slots.len()
     }

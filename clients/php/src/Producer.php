@@ -308,7 +308,7 @@ final class Producer
 final class Event
 {
     /**
-     * @param string $type issueUpdate, notification, datasetUpdate, uploadFile or downloadFile
+     * @param string $type what happened, such as issueUpdate
      * @param string|null $id the object it is about: 24 hex digits. Only a notification may go without
      * @param mixed $data anything that json_encode() takes
      * @param list<string>|string|null $users whom a notification is for: user ids, or "*" for everyone. Without, the user

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::commands::Commands;
 use super::{DATA, ISSUE, USER};
+use crate::api::EventType;
 
 /// The whole response. The page may run its own script, wear its own style, connect to a WebSocket, and ask for itself
 /// again, which brings a fresh token: nothing else.
@@ -39,9 +40,18 @@ pub(super) fn response(token: &str, commands: &Commands) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The page with the browser client in its script.
+/// The page with the browser client in its script and the event types to choose from.
 fn page() -> String {
-    PAGE.replacen("{{client}}", CLIENT, 1)
+    PAGE.replacen("{{client}}", CLIENT, 1).replacen("{{types}}", &type_options(), 1)
+}
+
+/// An option of the page's form for each event type; a personal one is marked.
+fn type_options() -> String {
+    let option = |kind: EventType| {
+        let mark = if kind.is_personal() { " data-personal" } else { "" };
+        format!("<option{mark}>{kind}")
+    };
+    EventType::ALL.into_iter().map(option).collect()
 }
 
 /// What is between the tags of the page's one element of this name.

@@ -27,7 +27,7 @@ class Event:
     """An event to publish."""
 
     type: str
-    """issueUpdate, notification, datasetUpdate, uploadFile or downloadFile."""
+    """What happened, such as issueUpdate."""
     id: Optional[str] = None
     """The object it is about: 24 hex digits. Only a notification may go without."""
     data: Any = ()
