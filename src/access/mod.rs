@@ -51,7 +51,7 @@ impl Access {
                 Decision::Now(file.decide(user, dataset.and_then(|subject| subject.id)))
             }
             Self::Service(service) => {
-                let subject = subject.filter(|subject| subject.kind != EventType::Notification);
+                let subject = subject.filter(|subject| !subject.kind.is_personal());
                 service.decide(user, subject, now)
             }
         }

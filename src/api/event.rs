@@ -77,11 +77,11 @@ impl Audience {
 
 #[cfg(test)]
 mod tests {
-    use super::super::id::EventType;
+    use super::super::event_type::EventType;
     use super::*;
 
     fn event(kind: EventType, audience: Audience, data: &str) -> Event<'_> {
-        let id = (kind != EventType::Notification).then(|| "610217e481f6fc54736209e0".parse().unwrap());
+        let id = (!kind.is_personal()).then(|| "610217e481f6fc54736209e0".parse().unwrap());
         Event {
             subject: Subject { kind, id },
             data: serde_json::from_str(data).unwrap(),

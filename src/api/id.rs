@@ -1,8 +1,10 @@
-//! The names things go by on the wire: object ids, event types, and what an event is about.
+//! Ids of objects and users, and the subject of an event, which is a type and an id.
 
 use std::fmt::{self, Write as _};
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
+
+use super::event_type::EventType;
 
 /// The id of an object: 12 bytes, on the wire 24 hex digits, written in lower case and read in either.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,22 +18,6 @@ pub struct UserId(pub ObjectId);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an id is 24 hexadecimal digits")]
 pub struct ObjectIdError;
-
-/// What can happen to an object: `event.type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum EventType {
-    /// An issue (task) was updated; the id is the issue's.
-    IssueUpdate,
-    /// A user has a notification; the id is optional.
-    Notification,
-    /// A dataset was updated; the id is the dataset's.
-    DatasetUpdate,
-    /// An upload into a dataset has finished; the id is the dataset's.
-    UploadFile,
-    /// A download of objects or of a report has finished; the id is that of what was downloaded.
-    DownloadFile,
-}
 
 /// What an event is about, as the wire names it: `{"type": …, "id": …}`. Only a notification may lack the id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -124,36 +110,6 @@ impl fmt::Display for UserId {
     }
 }
 
-impl EventType {
-    /// Every type, in the order of the wire contract.
-    pub const ALL: [Self; 5] =
-        [Self::IssueUpdate, Self::Notification, Self::DatasetUpdate, Self::UploadFile, Self::DownloadFile];
-
-    /// The type's name on the wire.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::IssueUpdate => "issueUpdate",
-            Self::Notification => "notification",
-            Self::DatasetUpdate => "datasetUpdate",
-            Self::UploadFile => "uploadFile",
-            Self::DownloadFile => "downloadFile",
-        }
-    }
-
-    /// The type of this name, if there is one; names are exact, case included.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
-    }
-}
-
-impl fmt::Display for EventType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,16 +127,6 @@ mod tests {
             " 10217e481f6fc54736209e0",
         ] {
             assert_eq!(wrong.parse::<ObjectId>(), Err(ObjectIdError), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn event_types_have_their_wire_names_and_no_others() {
-        for kind in EventType::ALL {
-            assert_eq!(EventType::from_name(kind.as_str()), Some(kind));
-        }
-        for wrong in ["", "IssueUpdate", "issueupdate", "issueUpdate ", "notifications"] {
-            assert_eq!(EventType::from_name(wrong), None, "{wrong:?}");
         }
     }
 }

@@ -5,10 +5,12 @@ use std::fmt;
 use serde_json::value::RawValue;
 
 use super::event::{Audience, Event};
-use super::id::{EventType, Subject, UserId};
+use super::event_type::EventType;
+use super::id::{Subject, UserId};
 use super::subject::read_user;
-use crate::json::object::{self, Member, Value};
-use crate::json::problem::{Problem, What, place_in};
+use crate::json::object::{self, Member};
+use crate::json::problem::{Problem, What, offset_in};
+use crate::json::value::Value;
 
 /// What a producer's line says.
 #[derive(Clone, Debug)]
@@ -58,14 +60,16 @@ impl<'a> Line<'a> {
 impl<'a> LineError<'a> {
     /// That a line is longer than `limit` bytes.
     #[must_use]
-    pub const fn too_long(limit: usize) -> Self {
-        Self { what: What::TooLong { limit }, column: limit + 1, ack: None }
+    pub fn too_long(limit: usize) -> Self {
+        Self { what: What::Rule(format!("longer than lineBytes = {limit}")), column: limit + 1, ack: None }
     }
 
     /// That a line is unfinished and there is no room for it: producers' unfinished lines hold `limit` bytes.
     #[must_use]
-    pub const fn no_room(limit: usize) -> Self {
-        Self { what: What::NoRoom { limit }, column: 1, ack: None }
+    pub fn no_room(limit: usize) -> Self {
+        let what =
+            format!("no room: producers' unfinished lines exceed producerBytes = {limit}; write it again");
+        Self { what: What::Rule(what), column: 1, ack: None }
     }
 
     /// The line's `ack`, if it has one that could be read; exactly as it was written.
@@ -76,7 +80,7 @@ impl<'a> LineError<'a> {
 
     /// A problem of this line, which has no `ack`.
     pub(super) fn of(problem: Problem<'a>, line: &[u8]) -> Self {
-        Self { what: problem.what, column: place_in(line, problem.at) + 1, ack: None }
+        Self { what: problem.what, column: offset_in(line, problem.at) + 1, ack: None }
     }
 }
 
@@ -109,14 +113,18 @@ fn read_event<'a>(
         Some(data) => data.raw(),
         None => no_data(),
     };
-    let audience = match (subject.kind, users.optional("users")?) {
-        (EventType::Notification, Some(users)) => read_users(users)?,
-        (EventType::Notification, None) => {
-            let user = subject.id.ok_or(Problem { what: What::NoAudience, at: line.as_bytes() })?;
+    let audience = match (subject.kind.is_personal(), users.optional("users")?) {
+        (true, Some(users)) => read_users(users)?,
+        (true, None) => {
+            let missing = || What::Rule(format!("a {} needs users or id", subject.kind));
+            let user = subject.id.ok_or_else(|| Problem { what: missing(), at: line.as_bytes() })?;
             Audience::Users(vec![UserId(user)])
         }
-        (_, Some(users)) => return Err(users.problem(What::UsersMisplaced)),
-        (_, None) => Audience::Attached,
+        (false, Some(users)) => {
+            let personal = EventType::names(EventType::is_personal);
+            return Err(users.problem(What::Rule(format!("users is for {personal} only"))));
+        }
+        (false, None) => Audience::Attached,
     };
     Ok(Event { subject, data, audience, ack })
 }
@@ -169,7 +177,7 @@ fn read_ack(ack: Member<'_>) -> Result<Option<&str>, Problem<'_>> {
 fn salvage_ack<'a>(line: &'a str, ack: Member<'a>) -> Option<&'a str> {
     let ack = read_ack(ack).ok().flatten()?;
     // A number that something else follows may be the beginning of another one.
-    let rest = &line[place_in(line.as_bytes(), ack.as_bytes()) + ack.len()..];
+    let rest = &line[offset_in(line.as_bytes(), ack.as_bytes()) + ack.len()..];
     (ack.starts_with('"') || rest.starts_with([',', '}', ' ', '\t', '\r'])).then_some(ack)
 }
 
@@ -298,13 +306,13 @@ mod tests {
 
     #[test]
     fn an_error_says_what_is_wrong_and_where() {
-        const TYPES: &str = "not one of issueUpdate, notification, datasetUpdate, uploadFile, downloadFile";
+        let types = format!("not one of {}", EventType::names(|_| true));
         const HEX: &str = "not a string of 24 hexadecimal digits";
         const USERS: &str = "not an array of user ids or \"*\"";
         for (line, expected) in [
             (r#"{}"#, "type is missing, column 1"),
-            (r#"{"type":"issueupdate"}"#, &format!("type is \"issueupdate\", {TYPES}, column 9")),
-            (r#"{"type":null}"#, &format!("type is null, {TYPES}, column 9")),
+            (r#"{"type":"issueupdate"}"#, &format!("type is \"issueupdate\", {types}, column 9")),
+            (r#"{"type":null}"#, &format!("type is null, {types}, column 9")),
             (r#"{"type":"notification","type":"notification"}"#, "type is given twice, column 31"),
             (r#"{"type":"issueUpdate"}"#, "id is missing, column 1"),
             (r#"{"type":"issueUpdate","id":null}"#, &format!("id is null, {HEX}, column 28")),
@@ -409,7 +417,7 @@ mod tests {
         for (bad, expected) in [
             (&b"\0"[..], "not a JSON object, column 1"),
             (b"\xff", "not UTF-8, column 1"),
-            (b"\xef\xbb\xbf{}", "a byte order mark stands before the object, column 1"),
+            (b"\xef\xbb\xbf{}", "a byte order mark precedes the object, column 1"),
             (b"{\"type\":\"\xd0\xb6\xed\xa0\x80\"}", "not UTF-8, column 12"),
             (b"{\"type\":\"\xd0", "not UTF-8, column 10"),
             (b" ", "not a JSON object, column 2"),
@@ -451,7 +459,7 @@ mod tests {
             ack in prop::option::of(r#"-?[1-9][0-9]{0,20}|"[a-z]*""#),
             data in r#"null|"[^"\\\p{Cc}]*"|\[ ?\]|[0-9]\.[0-9]{1,3}|\{"a" ?: ?\[[1-9], ?"x"\]\}"#,
         ) {
-            let personal = kind == EventType::Notification;
+            let personal = kind.is_personal();
             let id = (!(personal && lacks_id)).then(|| ObjectId::from_bytes(id));
             let audience = match users {
                 _ if !personal => Audience::Attached,

@@ -5,6 +5,7 @@
 
 mod answer;
 mod event;
+mod event_type;
 mod id;
 mod line;
 mod question;
@@ -14,7 +15,8 @@ mod subject;
 
 pub use answer::{encode_refused, encode_taken};
 pub use event::{Audience, Event};
-pub use id::{EventType, ObjectId, ObjectIdError, Subject, UserId};
+pub use event_type::EventType;
+pub use id::{ObjectId, ObjectIdError, Subject, UserId};
 pub use line::{Line, LineError};
 pub use question::{Answer, Question};
 pub use reply::{Code, encode_loss};

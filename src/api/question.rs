@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use super::id::{EventType, Subject, UserId};
+use super::id::{Subject, UserId};
 use super::line::{LineError, utf8_prefix};
 use super::reply::Code;
 use crate::json::object::{self, Member};
@@ -36,7 +36,7 @@ impl Question {
         write!(out, r#"{{"ref":{},"user":"{}","event":{{"#, self.reference, self.user)
             .expect("memory takes every byte");
         match self.subject {
-            Some(subject) if subject.kind != EventType::Notification => subject.write_members(out),
+            Some(subject) if !subject.kind.is_personal() => subject.write_members(out),
             _ => out.extend_from_slice(br#""type":"notification""#),
         }
         out.extend_from_slice(b"}}\n");
@@ -76,6 +76,7 @@ impl Answer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::event_type::EventType;
     use super::*;
 
     #[test]

@@ -109,7 +109,7 @@ pub fn encode_loss(code: Code, subject: Subject, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::id::EventType;
+    use super::super::event_type::EventType;
     use super::*;
 
     #[test]

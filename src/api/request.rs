@@ -87,7 +87,8 @@ impl Action {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::id::{EventType, ObjectId};
+    use super::super::event_type::EventType;
+    use super::super::id::ObjectId;
     use super::*;
 
     const ID: &str = "610217e481f6fc54736209e0";
@@ -119,7 +120,7 @@ mod tests {
     fn each_type_wants_its_id() {
         for kind in EventType::ALL {
             let name = kind.as_str();
-            let optional = kind == EventType::Notification;
+            let optional = kind.id_optional();
             let without = if optional { Ok(subject(kind, None)) } else { Err(Code::InvalidRequest) };
             for (event, expected) in [
                 (format!(r#"{{"type":"{name}","id":"{ID}"}}"#), Ok(subject(kind, Some(ID)))),
@@ -244,7 +245,7 @@ mod tests {
             id: [u8; 12],
             lacks_id: bool,
         ) {
-            let id = (!(lacks_id && kind == EventType::Notification)).then(|| ObjectId::from_bytes(id));
+            let id = (!(lacks_id && kind.id_optional())).then(|| ObjectId::from_bytes(id));
             let request = Request { auth: auth.into(), action, subject: Subject { kind, id } };
             let mut text = Vec::new();
             request.encode(&mut text);

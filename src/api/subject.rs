@@ -1,10 +1,11 @@
 //! What an event is about, read from and written as JSON.
 
-use super::id::{EventType, ObjectId, Subject, UserId};
-use crate::json::object::{self, Member, Value};
+use super::event_type::EventType;
+use super::id::{ObjectId, Subject, UserId};
+use crate::json::object::{self, Member};
 use crate::json::problem::Problem;
+use crate::json::value::Value;
 
-const TYPES: &str = "one of issueUpdate, notification, datasetUpdate, uploadFile, downloadFile";
 const ID: &str = "a string of 24 hexadecimal digits";
 
 impl Subject {
@@ -34,10 +35,11 @@ impl Subject {
     ) -> Result<Self, Problem<'a>> {
         let name = kind.required(kind_path, object)?;
         let kind = name.string().and_then(|name| EventType::from_name(&name));
-        let kind = kind.ok_or_else(|| name.unfit(kind_path, TYPES))?;
+        let kind =
+            kind.ok_or_else(|| name.unfit(kind_path, format!("one of {}", EventType::names(|_| true))))?;
         let id = match id.optional(id_path)? {
-            Some(id) if kind == EventType::Notification && is_none(id) => None,
-            None if kind == EventType::Notification => None,
+            Some(id) if kind.id_optional() && is_none(id) => None,
+            None if kind.id_optional() => None,
             _ => Some(read_id(id.required(id_path, object)?, id_path)?),
         };
         Ok(Self { kind, id })

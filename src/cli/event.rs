@@ -7,10 +7,7 @@ use crate::api::{EventType, ObjectId, Subject};
 /// # Errors
 /// A clause that lists the event types.
 pub(super) fn parse_type(name: &str) -> Result<EventType, String> {
-    EventType::from_name(name).ok_or_else(|| {
-        let names = EventType::ALL.map(EventType::as_str).join(", ");
-        format!("event types are {names}")
-    })
+    EventType::from_name(name).ok_or_else(|| format!("event types are {}", EventType::names(|_| true)))
 }
 
 /// Parses `TYPE [ID] [TYPE [ID]]…`: a word that is not an id starts a new subject.

@@ -13,7 +13,7 @@ use super::random::random;
 use super::settings::Settings;
 use super::token::read_token;
 use super::url::Url;
-use crate::api::Subject;
+use crate::api::{EventType, Subject};
 use crate::config::WebSocketEvents;
 use crate::websocket::connection::{Connection, Ended, Step};
 use crate::websocket::deflate::Codec;
@@ -38,15 +38,22 @@ pub(super) struct Arguments {
     /// The access token; - reads it from standard input
     #[arg(long, value_name = "TOKEN")]
     auth: String,
-    /// What to attach to: event types (issueUpdate, notification, datasetUpdate, uploadFile, downloadFile), each followed
-    /// by the id of its object; for notification the id is optional
-    #[arg(value_name = "TYPE [ID]", required = true)]
+    #[arg(value_name = "TYPE [ID]", required = true, help = subjects_help())]
     subjects: Vec<String>,
     /// The server's URL [default: this machine, with port and path from the configuration]
     #[arg(long, value_name = "ws://HOST:PORT/PATH")]
     url: Option<Url>,
     #[command(flatten)]
     settings: Settings,
+}
+
+/// The help of `TYPE [ID]`.
+fn subjects_help() -> String {
+    format!(
+        "What to attach to: event types ({}), each followed by the id of its object; {} needs none",
+        EventType::names(|_| true),
+        EventType::names(EventType::id_optional)
+    )
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {

@@ -33,9 +33,7 @@ Examples:
 
 Exit codes: 3 if the server refused an event, 4 if no server listens on the socket.")]
 pub(super) struct Arguments {
-    /// The event's type: issueUpdate, notification, datasetUpdate, uploadFile or downloadFile; or - to read lines from
-    /// standard input, one JSON object each, as the events socket takes them
-    #[arg(value_name = "TYPE", value_parser = parse_target)]
+    #[arg(value_name = "TYPE", value_parser = parse_target, help = target_help())]
     target: Target,
     /// The id of the event's object: 24 hexadecimal digits
     id: Option<ObjectId>,
@@ -54,6 +52,15 @@ pub(super) struct Arguments {
     socket: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings,
+}
+
+/// The help of `TYPE`.
+fn target_help() -> String {
+    format!(
+        "The event's type, one of {}; or - to read events from standard input, one JSON object a line, as the events \
+         socket takes them",
+        EventType::names(|_| true)
+    )
 }
 
 /// What to publish.

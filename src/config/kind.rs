@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::accounts;
+use crate::api::EventType;
 use crate::forwarded::TrustedProxies;
 use crate::origins::Origins;
 
@@ -68,6 +69,16 @@ impl<T: 'static> Kind<T> {
 pub(super) fn choice<T: Copy + 'static>(words: &'static [(&'static str, T)]) -> Kind<T> {
     let names: Vec<_> = words.iter().map(|&(word, _)| word).collect();
     Kind::new(names.join(", "), |text| words.iter().find(|(word, _)| *word == text).map(|&(_, value)| value))
+}
+
+/// An event type whose id is that of an object: every type that is not personal.
+pub(super) fn object_type() -> Kind<EventType> {
+    const fn has_object(kind: &EventType) -> bool {
+        !kind.is_personal()
+    }
+    Kind::new(EventType::names(|kind| has_object(&kind)), |name| {
+        EventType::from_name(name).filter(has_object)
+    })
 }
 
 /// `on`/`true` or `off`/`false`.

@@ -5,12 +5,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::key::{Key, camel_case};
 use super::kind::{
-    bytes, choice, count, file_mode, group, ip, ip_and_port, millis, origins, path, port, proxies, seconds,
-    switch, text, url_path, user,
+    bytes, choice, count, file_mode, group, ip, ip_and_port, millis, object_type, origins, path, port,
+    proxies, seconds, switch, text, url_path, user,
 };
 use super::source::Source;
 use crate::api::EventType;
@@ -24,7 +25,7 @@ macro_rules! section {
     (
         $(#[doc = $doc:literal])*
         $visibility:vis struct $Section:ident = $section:literal {
-            $($(#[doc = $about:literal])* $field:ident: $Type:ty = $default:literal, $kind:expr;)*
+            $($(#[doc = $about:literal])* $field:ident: $Type:ty = $default:expr, $kind:expr;)*
         }
     ) => {
         $(#[doc = $doc])*
@@ -151,13 +152,14 @@ section! {
         /// For mode socket: how many questions may be unanswered at once; a request beyond that gets code 8.
         questions: usize = "100000", count(1..=10_000_000);
         /// The event types whose id is a dataset's; the user needs access to that dataset.
-        dataset_events: Vec<EventType> = "datasetUpdate, uploadFile, downloadFile", choice(&[
-            ("issueUpdate", EventType::IssueUpdate),
-            ("datasetUpdate", EventType::DatasetUpdate),
-            ("uploadFile", EventType::UploadFile),
-            ("downloadFile", EventType::DownloadFile),
-        ]).list();
+        dataset_events: Vec<EventType> = dataset_types(), object_type().list();
     }
+}
+
+/// The default of `[access] datasetEvents`.
+fn dataset_types() -> &'static str {
+    static NAMES: LazyLock<String> = LazyLock::new(|| EventType::names(EventType::dataset_by_default));
+    &NAMES
 }
 
 /// `[access]`: what decides which users exist and what they may see.

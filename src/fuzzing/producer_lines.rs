@@ -135,14 +135,14 @@ fn event<'a>(object: &Json<'a>, ack: Option<&'a str>) -> Result<Option<Said<'a>>
     let ([] | [_], [] | [_]) = (&datas[..], &users[..]) else { return Ok(None) };
     let Some(subject) = subject(object)? else { return Ok(None) };
     let data = datas.first().map_or("[]", |data| data.text);
-    let is_notification = subject.kind == crate::api::EventType::Notification;
+    let is_personal = subject.kind.is_personal();
     let audience = match users.first() {
-        None if !is_notification => Audience::Attached,
+        None if !is_personal => Audience::Attached,
         None => match subject.id {
             Some(id) => Audience::Users(vec![UserId(id)]),
             None => return Ok(None),
         },
-        Some(_) if !is_notification => return Ok(None),
+        Some(_) if !is_personal => return Ok(None),
         Some(users) => match &users.content {
             Content::String(Some(text)) if text == "*" => Audience::Everyone,
             Content::Array(users) => {

@@ -10,7 +10,7 @@ pub(super) fn subject(object: &Json<'_>) -> Result<Option<Subject>, NotJson> {
     let kind = EventType::ALL.into_iter().find(|known| kind.string() == Some(known.as_str()));
     let Some(kind) = kind else { return Ok(None) };
     let is_none = ids.first().is_none_or(|id| id.is_null() || id.string() == Some(""));
-    if kind == EventType::Notification && is_none {
+    if kind.id_optional() && is_none {
         return Ok(Some(Subject { kind, id: None }));
     }
     Ok(ids.first().and_then(|id| object_id(id)).map(|id| Subject { kind, id: Some(id) }))

@@ -5,7 +5,7 @@
 //! before anything changes who is subscribed.
 
 use super::{Hub, HubCounters};
-use crate::api::{Audience, Event, EventType, ObjectId, UserId, encode_taken};
+use crate::api::{Audience, Event, EventType, ObjectId, Subject, UserId, encode_taken};
 use crate::peers::{Lane, Peers, Texts};
 use crate::server::Service as _;
 use crate::subscriptions::{Subscriptions, Topic};
@@ -34,8 +34,8 @@ pub(super) struct Batch {
 enum Recipients {
     /// The topic's subscribers.
     Topic(Topic),
-    /// The notification subscribers of these users (`None`: of all) that want this id.
-    Notified(Option<Box<[UserId]>>, Option<ObjectId>),
+    /// The subscribers to this personal type among these users (`None`: among all) that want this id.
+    Personal(EventType, Option<Box<[UserId]>>, Option<ObjectId>),
 }
 
 impl Batch {
@@ -55,18 +55,19 @@ impl Batch {
                 let slots = subscribers.iter().map(|subscriber| subscriber.slot());
                 (peers.fan_out(slots, &mut messages, lane(subscribers.len()), now), topic.subject().kind)
             }
-            Recipients::Notified(..) => {
+            Recipients::Personal(kind, ..) => {
                 let lane = lane(self.slots.len());
-                (peers.fan_out(self.slots.drain(..), &mut messages, lane, now), EventType::Notification)
+                (peers.fan_out(self.slots.drain(..), &mut messages, lane, now), kind)
             }
         };
         counters.deliveries[kind as usize] += queued as u64 * std::mem::take(&mut self.events);
     }
 
-    /// Whether an event for these users can be added.
-    fn continues(&self, users: Option<&[UserId]>, id: Option<ObjectId>) -> bool {
-        let Some(Recipients::Notified(of_batch, id_of_batch)) = &self.recipients else { return false };
-        self.texts.len() < BATCH_BYTES && *id_of_batch == id && of_batch.as_deref() == users
+    /// Whether an event of this subject for these users can be added.
+    fn continues(&self, subject: Subject, users: Option<&[UserId]>) -> bool {
+        let Some(Recipients::Personal(kind, of_batch, id)) = &self.recipients else { return false };
+        let is_same = (*kind, *id) == (subject.kind, subject.id) && of_batch.as_deref() == users;
+        is_same && self.texts.len() < BATCH_BYTES
     }
 
     /// Adds an event.
@@ -83,8 +84,8 @@ impl Hub {
             (Audience::Attached, Some(id)) => {
                 self.publish_to_topic(peers, Topic::Object(event.subject.kind, id), event, now)
             }
-            (Audience::Users(users), id) => self.notify(peers, Some(users), id, event, now),
-            (Audience::Everyone | Audience::Attached, id) => self.notify(peers, None, id, event, now),
+            (Audience::Users(users), _) => self.notify(peers, Some(users), event, now),
+            (Audience::Everyone | Audience::Attached, _) => self.notify(peers, None, event, now),
         };
         self.counters.events[event.subject.kind as usize] += 1;
         acknowledge(event.ack, subscribers, answers);
@@ -103,26 +104,20 @@ impl Hub {
         subscribers
     }
 
-    /// Adds a notification for these users (`None`: for everyone) to their batch, once for each peer. Returns how many peers
-    /// it is for.
-    fn notify(
-        &mut self,
-        peers: &mut Peers,
-        users: Option<&[UserId]>,
-        id: Option<ObjectId>,
-        event: &Event<'_>,
-        now: Now,
-    ) -> usize {
-        if !self.batch.continues(users, id) {
+    /// Adds a personal event for these users (`None`: for everyone) to their batch, once for each peer. Returns how many
+    /// peers it is for.
+    fn notify(&mut self, peers: &mut Peers, users: Option<&[UserId]>, event: &Event<'_>, now: Now) -> usize {
+        let Subject { kind, id } = event.subject;
+        if !self.batch.continues(event.subject, users) {
             self.flush_batch(peers, now);
             self.batch.slots.clear();
-            self.batch.slots.extend(self.subscriptions.notified(users, id));
+            self.batch.slots.extend(self.subscriptions.notified(kind, users, id));
             self.batch.slots.sort_unstable();
             self.batch.slots.dedup();
         }
         if !self.batch.slots.is_empty() {
             if self.batch.recipients.is_none() {
-                self.batch.recipients = Some(Recipients::Notified(users.map(Box::from), id));
+                self.batch.recipients = Some(Recipients::Personal(kind, users.map(Box::from), id));
             }
             self.batch.push(event);
         }

@@ -1,6 +1,7 @@
-//! JSON text → members and values, and what is wrong with it in words its writer can act on.
+//! Reads JSON text into members and values, and describes its mistakes in words its writer can act on.
 //!
-//! Knows nothing of what the members mean.
+//! Knows the syntax of JSON and nothing of what a member means.
 
 pub(crate) mod object;
 pub(crate) mod problem;
+pub(crate) mod value;

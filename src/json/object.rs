@@ -1,37 +1,33 @@
-//! The text of a JSON object → its known members, each as the text of its value.
+//! Reads the text of a JSON object into its known members, each as the text of its value.
 //!
-//! One pass finds every member and checks the syntax of the whole text, whatever unknown members hold. What a
-//! member must be is for the caller to know.
+//! One pass finds every member and checks the syntax of the whole text, unknown members included. What a member
+//! must be is the caller's to check.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 
 use super::problem::{Problem, What};
+use super::value::Value;
 
 /// How deep arrays and objects may nest; the outermost object is the first level.
-pub(crate) const MAX_DEPTH: usize = 128;
+const MAX_DEPTH: usize = 128;
 
 /// A known member of an object.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Member<'a> {
     Absent,
     Once(Value<'a>),
-    /// More than once; the value is the last.
+    /// More than once, with the last value.
     Twice(Value<'a>),
 }
 
-/// One JSON value as it is written, without the white space around it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Value<'a>(&'a RawValue);
-
-/// The members of these names in the object that `text` is.
+/// Reads the object `text` and returns its members with these names, in the order of `names`.
 ///
-/// A text that is no JSON object, or nests deeper than [`MAX_DEPTH`], is a [`Problem`], the one that comes first in
-/// the text; the members are then those that stand before the problem. A member's name that no Unicode text can hold
-/// (an escaped surrogate without its other half, RFC 8259 §8.2) counts as bad JSON.
+/// # Errors
+///
+/// The first [`Problem`] in the text, if it is not a JSON object or nests deeper than [`MAX_DEPTH`]. The members
+/// before the problem are returned with it. A member name with an escaped lone surrogate (RFC 8259 §8.2) is bad JSON.
 pub(crate) fn read<'a, const N: usize>(
     text: &'a str,
     names: [&str; N],
@@ -49,13 +45,13 @@ pub(crate) fn read<'a, const N: usize>(
         .map_err(|error| (offset(text, &error), What::Syntax(error)));
     let well_formed = outcome.as_ref().err().map_or(text.len(), |(offset, _)| *offset);
     let outcome = match first_too_deep(&text.as_bytes()[..well_formed]) {
-        Some(offset) => Err((offset, What::TooDeep)),
+        Some(offset) => Err((offset, What::TooDeep { limit: MAX_DEPTH })),
         None => outcome,
     };
     (members, outcome.map_err(|(offset, what)| Problem { what, at: &text.as_bytes()[offset..] }))
 }
 
-/// Takes the members of known names out of an object.
+/// Collects the members with known names.
 struct Members<'m, 'a, const N: usize> {
     names: &'m [&'m str],
     members: &'m mut [Member<'a>; N],
@@ -70,7 +66,7 @@ impl<'a, const N: usize> Visitor<'a> for Members<'_, 'a, N> {
 
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(place) = map.next_key_seed(Place(self.names))? {
-            let value = Value(map.next_value()?);
+            let value = Value::new(map.next_value()?);
             let Some(place) = place else { continue };
             let member = &mut self.members[place];
             *member = match member {
@@ -82,7 +78,7 @@ impl<'a, const N: usize> Visitor<'a> for Members<'_, 'a, N> {
     }
 }
 
-/// Looks a member's name up among those that are known.
+/// Finds a member's name among the known ones.
 struct Place<'n>(&'n [&'n str]);
 
 impl<'a> DeserializeSeed<'a> for Place<'_> {
@@ -105,31 +101,21 @@ impl Visitor<'_> for Place<'_> {
     }
 }
 
-/// Hands over each element of an array.
-struct Elements<F>(F);
-
-impl<'a, F: FnMut(Value<'a>)> Visitor<'a> for Elements<F> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'a>>(mut self, mut array: A) -> Result<(), A::Error> {
-        while let Some(element) = array.next_element()? {
-            (self.0)(Value(element));
-        }
-        Ok(())
-    }
-}
-
 impl<'a> Member<'a> {
-    /// The value of a member that must be there; `object` is the text of the object it is looked for in.
+    /// The value of a member that must be present; `object` is the text of the object it belongs to.
+    ///
+    /// # Errors
+    ///
+    /// The member is absent or given twice.
     pub(crate) fn required(self, member: &'static str, object: &'a str) -> Result<Value<'a>, Problem<'a>> {
         self.optional(member)?.ok_or(Problem { what: What::Missing { member }, at: object.as_bytes() })
     }
 
     /// The value of a member that may be absent.
+    ///
+    /// # Errors
+    ///
+    /// The member is given twice.
     pub(crate) fn optional(self, member: &'static str) -> Result<Option<Value<'a>>, Problem<'a>> {
         match self {
             Self::Absent => Ok(None),
@@ -139,62 +125,16 @@ impl<'a> Member<'a> {
     }
 }
 
-impl<'a> Value<'a> {
-    /// The value as it is written.
-    pub(crate) fn text(self) -> &'a str {
-        self.0.get()
-    }
-
-    /// The value as JSON that needs no further check.
-    pub(crate) const fn raw(self) -> &'a RawValue {
-        self.0
-    }
-
-    pub(crate) fn is_null(self) -> bool {
-        self.text() == "null"
-    }
-
-    /// Whether it is a string or a number.
-    pub(crate) fn is_string_or_number(self) -> bool {
-        self.text().starts_with(|first: char| matches!(first, '"' | '-' | '0'..='9'))
-    }
-
-    /// The value of a string; `None` for any other type, and for a string no Unicode text can hold (an escaped
-    /// surrogate without its other half).
-    pub(crate) fn string(self) -> Option<Cow<'a, str>> {
-        let quoted = self.text().strip_prefix('"')?.strip_suffix('"')?;
-        match memchr::memchr(b'\\', quoted.as_bytes()) {
-            None => Some(Cow::Borrowed(quoted)),
-            Some(_) => serde_json::from_str(self.text()).ok().map(Cow::Owned),
-        }
-    }
-
-    /// Hands each element of an array to `take`; false for any other type.
-    pub(crate) fn for_each_element(self, take: impl FnMut(Self)) -> bool {
-        serde_json::Deserializer::from_str(self.text()).deserialize_seq(Elements(take)).is_ok()
-    }
-
-    /// That this value is wrong.
-    pub(crate) fn problem(self, what: What<'a>) -> Problem<'a> {
-        Problem { what, at: self.text().as_bytes() }
-    }
-
-    /// That this value of `member` is not what is `wanted`.
-    pub(crate) fn unfit(self, member: &'static str, wanted: &'static str) -> Problem<'a> {
-        self.problem(What::Unfit { member, value: self, wanted })
-    }
-}
-
-/// The place in `text` that the error names.
+/// The offset in `text` of the error's position.
 fn offset(text: &str, error: &serde_json::Error) -> usize {
     let lines_before = text.split_inclusive('\n').take(error.line().saturating_sub(1));
     lines_before.map(str::len).sum::<usize>() + error.column().saturating_sub(1)
 }
 
-/// The place of the first bracket that nests deeper than [`MAX_DEPTH`] in well-formed JSON, or in the beginning of
-/// such. (The parser skips values without recursion and without a limit.)
+/// The offset of the first bracket nested deeper than [`MAX_DEPTH`] in `json`, which is well-formed JSON or a prefix
+/// of it. (The parser skips values without recursion and without a limit.)
 fn first_too_deep(json: &[u8]) -> Option<usize> {
-    // So few opening brackets, wherever they stand, cannot nest too deep: the usual case, at memory speed.
+    // The usual case, at memory speed: too few opening brackets to nest too deep, in strings or not.
     memchr::memchr2_iter(b'[', b'{', json).nth(MAX_DEPTH)?;
     let (mut depth, mut in_string) = (0, false);
     let mut bytes = json.iter().enumerate();
@@ -242,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_unknown_members_hold_must_be_json_and_may_be_any() {
+    fn unknown_members_may_hold_any_json() {
         for value in [
             "null",
             "true",
@@ -298,7 +238,7 @@ mod tests {
             ("  ", "not a JSON object", 2),
             ("[{}]", "not a JSON object", 0),
             (" 5", "not a JSON object", 1),
-            ("\u{feff}{}", "a byte order mark stands before the object", 0),
+            ("\u{feff}{}", "a byte order mark precedes the object", 0),
             ("{} {}", "trailing characters", 3),
             ("{}\0", "trailing characters", 2),
             ("{", "EOF while parsing an object", 0),
@@ -321,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_problems_the_first_in_the_text_is_told() {
+    fn of_two_problems_the_first_in_the_text_is_reported() {
         let deep = nested(200);
         for (text, wrong, at) in [
             (format!(r#"{{"x":{deep},"y":?}}"#), "nested deeper than 128 levels", 5 + 127),
@@ -352,17 +292,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_strings_value_is_its_text() {
-        let string = |text| Value(serde_json::from_str(text).unwrap()).string();
-        assert!(matches!(string(r#""plain""#), Some(Cow::Borrowed("plain"))));
-        assert_eq!(string(r#""""#).as_deref(), Some(""));
-        assert_eq!(string(r#""\u0061\"\\\ud83d\ude00""#).as_deref(), Some("a\"\\😀"));
-        for other in [r#""\ud800""#, r#""\ude00\ud83d""#, "1", "null", r#"["a"]"#] {
-            assert_eq!(string(other), None, "{other}");
-        }
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(512))]
 
@@ -374,7 +303,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_is_beyond_it(text in ".*") {
+        fn no_text_panics(text in ".*") {
             for text in [text.clone(), format!("{{{text}"), object_with(&text)] {
                 let _ = read(&text, ["known", "x"]);
             }

@@ -56,8 +56,8 @@ pub struct Subscriptions {
     topic_index: HashTable<Key>,
     hasher: RandomState,
     leases: Leases,
-    /// The topics of kind [`Topic::Notification`], in no order: whom a notification for everyone reaches.
-    notification_topics: Vec<Key>,
+    /// The topics that are [`Topic::Personal`], in no order: whom a personal event for everyone reaches.
+    personal_topics: Vec<Key>,
     /// How many there are, by event type.
     counters: [usize; EventType::ALL.len()],
 }
@@ -73,7 +73,7 @@ struct Peer {
 struct TopicEntry {
     topic: Topic,
     subscribers: Subscribers,
-    /// The topic's position in `notification_topics`, if it is one of them.
+    /// The topic's position in `personal_topics`, if it is one of them.
     position: u32,
 }
 
@@ -190,17 +190,22 @@ impl Subscriptions {
         self.find_topic(topic).map_or(&[], |key| self.lists.get(&self.topics[key.index()].subscribers))
     }
 
-    /// The slots of the peers that a notification with this id for these users (`None`: for everyone) reaches. A peer
-    /// subscribed in several ways comes several times.
-    pub fn notified(&self, users: Option<&[UserId]>, id: Option<ObjectId>) -> impl Iterator<Item = usize> {
+    /// The slots of the peers that a personal event of this type and id for these users (`None`: for everyone) reaches.
+    /// A peer subscribed in several ways comes several times.
+    pub fn notified(
+        &self,
+        kind: EventType,
+        users: Option<&[UserId]>,
+        id: Option<ObjectId>,
+    ) -> impl Iterator<Item = usize> {
         let with_id = id.is_some().then_some(id);
         let topics_of =
-            move |&user| [None].into_iter().chain(with_id).map(move |id| Topic::Notification(user, id));
+            move |&user| [None].into_iter().chain(with_id).map(move |id| Topic::Personal(kind, user, id));
         let named =
             users.into_iter().flatten().flat_map(topics_of).flat_map(|topic| self.subscribers(&topic));
-        let all = if users.is_none() { self.notification_topics.as_slice() } else { &[] };
+        let all = if users.is_none() { self.personal_topics.as_slice() } else { &[] };
         let everyone = all.iter().map(|key| &self.topics[key.index()]).filter(
-            move |entry| matches!(entry.topic, Topic::Notification(_, wanted) if wanted.is_none() || wanted == id),
+            move |entry| matches!(entry.topic, Topic::Personal(of, _, wanted) if of == kind && (wanted.is_none() || wanted == id)),
         );
         named
             .chain(everyone.flat_map(|entry| self.lists.get(&entry.subscribers)))
@@ -298,13 +303,13 @@ impl Subscriptions {
     /// Makes a topic of its first subscriber.
     fn begin_topic(&mut self, topic: Topic, hash: u64, first: Subscriber) -> Key {
         let position = match topic {
-            Topic::Notification(..) => narrow(self.notification_topics.len()),
+            Topic::Personal(..) => narrow(self.personal_topics.len()),
             Topic::Object(..) => 0,
         };
         let entry = TopicEntry { topic, subscribers: Subscribers::One(first), position };
         let key = Key::new(self.topics.insert(entry));
-        if let Topic::Notification(..) = topic {
-            self.notification_topics.push(key);
+        if let Topic::Personal(..) = topic {
+            self.personal_topics.push(key);
         }
         let Self { topic_index, topics, hasher, .. } = self;
         topic_index.insert_unique(hash, key, |key| hasher.hash_one(topics[key.index()].topic));
@@ -328,9 +333,9 @@ impl Subscriptions {
                     entry.remove();
                 }
                 let TopicEntry { topic: name, position, .. } = self.topics.remove(topic.index());
-                if let Topic::Notification(..) = name {
-                    self.notification_topics.swap_remove(position as usize);
-                    if let Some(moved) = self.notification_topics.get(position as usize) {
+                if let Topic::Personal(..) = name {
+                    self.personal_topics.swap_remove(position as usize);
+                    if let Some(moved) = self.personal_topics.get(position as usize) {
                         self.topics[moved.index()].position = position;
                     }
                 }

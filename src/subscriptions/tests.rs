@@ -45,8 +45,8 @@ fn topic(number: u8, owner: UserId) -> Topic {
             [EventType::IssueUpdate, EventType::DatasetUpdate][usize::from(number % 2)],
             object(number / 2),
         ),
-        6 => Topic::Notification(owner, None),
-        _ => Topic::Notification(owner, Some(object(number))),
+        6 => Topic::Personal(EventType::Notification, owner, None),
+        _ => Topic::Personal(EventType::Notification, owner, Some(object(number))),
     }
 }
 
@@ -104,10 +104,11 @@ fn agrees(real: &Subscriptions, model: &Model) {
     }
     for id in [None, Some(object(7))] {
         for users in [None, Some(vec![user(1), user(3)])] {
-            let mut reached: Vec<usize> = real.notified(users.as_deref(), id).collect();
+            let mut reached: Vec<usize> =
+                real.notified(EventType::Notification, users.as_deref(), id).collect();
             reached.sort_unstable();
             let is_meant = |it: &&Subscription| match it.topic {
-                Topic::Notification(owner, wanted) => {
+                Topic::Personal(_, owner, wanted) => {
                     users.as_ref().is_none_or(|users| users.contains(&owner))
                         && (wanted.is_none() || wanted == id)
                 }
@@ -130,7 +131,7 @@ fn agrees(real: &Subscriptions, model: &Model) {
                 && real.sessions.is_empty()
                 && real.leases.is_empty()
         );
-        assert!(real.notification_topics.is_empty());
+        assert!(real.personal_topics.is_empty());
     }
 }
 

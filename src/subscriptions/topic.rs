@@ -5,22 +5,24 @@ use crate::api::{EventType, ObjectId, Subject, UserId};
 use slab::Slab;
 use std::hash::{Hash, Hasher};
 
-/// What a subscription is to. Notifications are personal, so their topic is the user's own.
+/// What a subscription is to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topic {
     /// The events of this type about this object.
     Object(EventType, ObjectId),
-    /// The notifications of this user: all of them, or those whose event carries this id.
-    Notification(UserId, Option<ObjectId>),
+    /// The events of a personal type for this user: all of them, or those with this id.
+    Personal(EventType, UserId, Option<ObjectId>),
 }
 
 impl Topic {
-    /// The topic that `user` means by `subject`; `None` when an id is missing that only a notification may lack.
+    /// The topic that `user` means by `subject`; `None` if a required id is missing.
     #[must_use]
     pub fn new(user: UserId, subject: Subject) -> Option<Self> {
-        match subject {
-            Subject { kind: EventType::Notification, id } => Some(Self::Notification(user, id)),
-            Subject { kind, id } => id.map(|id| Self::Object(kind, id)),
+        let Subject { kind, id } = subject;
+        if kind.is_personal() {
+            Some(Self::Personal(kind, user, id))
+        } else {
+            id.map(|id| Self::Object(kind, id))
         }
     }
 
@@ -28,8 +30,7 @@ impl Topic {
     #[must_use]
     pub const fn kind(self) -> EventType {
         match self {
-            Self::Object(kind, _) => kind,
-            Self::Notification(..) => EventType::Notification,
+            Self::Object(kind, _) | Self::Personal(kind, _, _) => kind,
         }
     }
 
@@ -38,7 +39,7 @@ impl Topic {
     pub const fn subject(self) -> Subject {
         match self {
             Self::Object(kind, id) => Subject { kind, id: Some(id) },
-            Self::Notification(_, id) => Subject { kind: EventType::Notification, id },
+            Self::Personal(kind, _, id) => Subject { kind, id },
         }
     }
 }
@@ -48,7 +49,7 @@ impl Hash for Topic {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let (first, second) = match *self {
             Self::Object(_, id) => (id, None),
-            Self::Notification(UserId(user), id) => (user, id),
+            Self::Personal(_, UserId(user), id) => (user, id),
         };
         let mut bytes = [0; 25];
         bytes[0] = self.kind() as u8;

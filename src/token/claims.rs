@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::api::UserId;
-use crate::json::object::Value;
+use crate::json::value::Value;
 use crate::time::Wall;
 
 use super::TokenError;

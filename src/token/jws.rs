@@ -6,8 +6,9 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::json::object::{self, Member, Value};
+use crate::json::object::{self, Member};
 use crate::json::problem::What;
+use crate::json::value::Value;
 
 use super::TokenError;
 
@@ -86,7 +87,7 @@ pub(super) fn read_members<'j, const N: usize>(
     let (members, outcome) = object::read(json, names);
     match outcome.map_err(|problem| problem.what) {
         Ok(()) => {}
-        Err(What::TooDeep) => return Err(TokenError::TooDeep(part)),
+        Err(What::TooDeep { .. }) => return Err(TokenError::TooDeep(part)),
         Err(_) => return Err(TokenError::NotAnObject(part)),
     }
     let mut values = [None; N];

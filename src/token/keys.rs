@@ -9,7 +9,8 @@ use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPubli
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::json::object::{self, Member, Value};
+use crate::json::object::{self, Member};
+use crate::json::value::Value;
 
 use super::jws::Kid;
 use super::rsa::{PemError, RsaNumbers};

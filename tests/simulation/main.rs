@@ -3,6 +3,8 @@
 //! What is simulated, what the oracle knows, and how a seed is replayed: `README.md` beside this file.
 
 mod clients;
+#[path = "../support/event_types.rs"]
+mod event_types;
 mod faults;
 mod frames;
 mod ledger;

@@ -4,12 +4,11 @@ use std::sync::LazyLock;
 
 pub(crate) const USERS: usize = 64;
 pub(crate) const OBJECTS: usize = 12;
-/// The event types of the contract; [`NOTIFICATION`] is the personal one.
-pub(crate) const KINDS: [&str; 5] =
-    ["issueUpdate", "notification", "datasetUpdate", "uploadFile", "downloadFile"];
-pub(crate) const NOTIFICATION: usize = 1;
-/// Those that an access file decides by the object.
-pub(crate) const DATASET_KINDS: [usize; 3] = [2, 3, 4];
+/// The event types of the contract; [`NOTIFICATION`] is the personal one, and an access file decides [`DATASET_KINDS`]
+/// by the object.
+pub(crate) use crate::event_types::{
+    EVENT_TYPES as KINDS, OF_DATASETS as DATASET_KINDS, PERSONAL as NOTIFICATION,
+};
 pub(crate) const TOPICS: usize = KINDS.len() * OBJECTS + USERS * (OBJECTS + 1);
 
 /// What stands before a user's id where only that user may read it.

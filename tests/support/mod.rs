@@ -15,6 +15,7 @@
 pub mod access_service;
 pub mod client;
 pub mod deflate;
+pub(crate) mod event_types;
 pub mod forged;
 pub mod http;
 pub mod metrics;
@@ -26,6 +27,7 @@ pub mod token;
 pub use access_service::{AccessService, Consultation};
 pub use client::Client;
 pub use deflate::DeflateClient;
+pub(crate) use event_types::EVENT_TYPES;
 pub use metrics::Metrics;
 pub use producer::Producer;
 pub use server::{Server, Setup};
@@ -50,10 +52,6 @@ pub const DATASET: &str = "610217e481f6fc54736209e1";
 pub const OTHER_DATASET: &str = "610217e481f6fc54736209e2";
 /// Any other object.
 pub const OBJECT: &str = "610217e481f6fc54736209ef";
-
-/// The five event types, in the contract's order.
-pub const EVENT_TYPES: [&str; 5] =
-    ["issueUpdate", "notification", "datasetUpdate", "uploadFile", "downloadFile"];
 
 /// The reply of this code, word for word.
 #[track_caller]

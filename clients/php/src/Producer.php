@@ -309,7 +309,7 @@ final class Producer
 final class Event
 {
     /**
-     * @param string $type issueUpdate, notification, datasetUpdate, uploadFile or downloadFile
+     * @param string $type what happened, such as issueUpdate
      * @param string|null $id the event's object: 24 hex digits. Optional only for a notification
      * @param mixed $data anything that json_encode() accepts
      * @param list<string>|string|null $users the users a notification is for: user ids, or "*" for everyone. If not

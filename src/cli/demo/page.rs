@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::commands::Commands;
 use super::{DATA, ISSUE, USER};
+use crate::api::EventType;
 
 /// The page, with placeholders such as `{{token}}`.
 const PAGE: &str = include_str!("page.html");
@@ -45,9 +46,18 @@ pub(super) fn response(token: &str, commands: &Commands) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The page with the browser client inserted into its script.
+/// The page with the browser client in its script and the event types to choose from.
 fn page() -> String {
-    PAGE.replacen("{{client}}", CLIENT, 1)
+    PAGE.replacen("{{client}}", CLIENT, 1).replacen("{{types}}", &type_options(), 1)
+}
+
+/// An option of the page's form for each event type; a personal one is marked.
+fn type_options() -> String {
+    let option = |kind: EventType| {
+        let mark = if kind.is_personal() { " data-personal" } else { "" };
+        format!("<option{mark}>{kind}")
+    };
+    EventType::ALL.into_iter().map(option).collect()
 }
 
 /// The content of the page's only element with this name.

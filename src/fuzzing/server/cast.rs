@@ -16,7 +16,7 @@ pub(super) fn topic(auth: &str, subject: Subject) -> Topic {
 /// What an event is for, as the users there are may have subscribed to it.
 pub(super) fn topics(event: &Event<'_>) -> Vec<Topic> {
     let Subject { kind, id } = event.subject;
-    if kind != EventType::Notification {
+    if !kind.is_personal() {
         return vec![Topic::Object(kind, id.expect("an object has an id"))];
     }
     let users = USERS.map(|user| user.parse::<UserId>().expect("an id"));
@@ -25,7 +25,7 @@ pub(super) fn topics(event: &Event<'_>) -> Vec<Topic> {
         Audience::Everyone | Audience::Attached => true,
     };
     let with_id = id.map(Some);
-    let topics_of = |user| [None].into_iter().chain(with_id).map(move |id| Topic::Notification(user, id));
+    let topics_of = |user| [None].into_iter().chain(with_id).map(move |id| Topic::Personal(kind, user, id));
     users.into_iter().filter(is_for).flat_map(topics_of).collect()
 }
 

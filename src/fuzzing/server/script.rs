@@ -4,7 +4,7 @@ use arbitrary::{Result, Unstructured};
 
 use super::cast::{SUBJECTS, USERS, tokens};
 use super::world::{World, frame};
-use crate::api::{Action, Code, EventType, Request, Subject};
+use crate::api::{Action, Code, Request, Subject};
 use crate::peers::PeerId;
 use crate::websocket::frame::OpCode;
 
@@ -122,7 +122,7 @@ fn some_bytes(most: usize, script: &mut Unstructured<'_>) -> Result<Vec<u8>> {
 fn event_line(number: usize, script: &mut Unstructured<'_>) -> Result<String> {
     let subject = *script.choose(&SUBJECTS)?;
     let mut users = String::new();
-    if subject.kind == EventType::Notification {
+    if subject.kind.is_personal() {
         users = match script.int_in_range(0..=2)? {
             0 => ",\"users\":\"*\"".to_owned(),
             user => format!(",\"users\":[\"{}\"]", USERS[user - 1]),
@@ -137,7 +137,7 @@ fn event_line(number: usize, script: &mut Unstructured<'_>) -> Result<String> {
 fn request(script: &mut Unstructured<'_>, own: usize) -> Result<Vec<u8>> {
     let mut subject = *script.choose(&SUBJECTS)?;
     let token = script.int_in_range(0..=3)?;
-    if subject.kind == EventType::Notification && token % 2 != own {
+    if subject.kind.is_personal() && token % 2 != own {
         // The message of a loss does not say whose notifications.
         subject = SUBJECTS[0];
     }

@@ -3,7 +3,7 @@
 use super::Plan;
 use crate::faults::Fault;
 use crate::ledger::{AccessTable, Epoch, KEEP, Ledger, TIMEOUT, access_file};
-use crate::names::{OBJECTS, USERS};
+use crate::names::{DATASET_KINDS, KINDS, OBJECTS, USERS};
 use crate::producers::{ANSWERS, LINE};
 use crate::random::Random;
 use crate::rate::{BURST, PER_SECOND};
@@ -122,7 +122,7 @@ pub(super) fn datasets(random: &mut Random) -> u32 {
 pub(super) fn access(table: &AccessTable) -> Access {
     let Some(table) = table else { return Access::Token };
     let file = AccessFile::parse(access_file(table).as_bytes()).unwrap_or_else(|error| panic!("{error}"));
-    let dataset_events = vec![EventType::DatasetUpdate, EventType::UploadFile, EventType::DownloadFile];
+    let dataset_events = DATASET_KINDS.map(|kind| EventType::from_name(KINDS[kind]).expect("a type")).into();
     Access::File { dataset_events, file }
 }
 

@@ -29,7 +29,7 @@ class Event:
     """An event to publish."""
 
     type: str
-    """issueUpdate, notification, datasetUpdate, uploadFile or downloadFile."""
+    """What happened, such as issueUpdate."""
     id: Optional[str] = None
     """The event's object: 24 hex digits. Optional only for a notification."""
     data: Any = ()
