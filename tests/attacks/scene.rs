@@ -94,7 +94,7 @@ impl Scene {
         Self::with_events(setup, 0)
     }
 
-    /// The same, with events that are longer by so many bytes.
+    /// The same, with events that are `padding` bytes longer.
     #[track_caller]
     pub(crate) fn with_events(setup: Setup, padding: usize) -> Self {
         let server = setup.start();
@@ -426,7 +426,7 @@ pub(crate) fn cpu(pid: u32) -> Duration {
 struct Turns {
     /// The longest since the start in seconds, of a server that says so.
     longest: Option<f64>,
-    /// How many were no longer than so many seconds.
+    /// Bounds in seconds, and how many turns were no longer than each.
     counts: Vec<(f64, f64)>,
 }
 
