@@ -13,7 +13,7 @@ const BURST: u64 = 256;
 const RATE: f64 = 20.0;
 
 /// Asserts that each of these floods was ended with 1008, after no more replies than the rate and 1,000 messages over it allow
-/// in so many seconds.
+/// in `seconds`.
 #[track_caller]
 pub(crate) fn expect_floods_ended(crowd: &Crowd, who: Range<usize>, seconds: f64) {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number")]

@@ -1,4 +1,4 @@
-//! Strangers that each send nearly all of a head, or of a message, and no more.
+//! Strangers that each send nearly all of a head, or of a message, and then nothing.
 
 use crate::crowd::{Crowd, Manner, head};
 use crate::frames::{TEXT, frame};

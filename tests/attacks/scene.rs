@@ -91,8 +91,14 @@ impl Scene {
     /// Starts a server of this setup, and its healthy subscriber.
     #[track_caller]
     pub(crate) fn new(setup: Setup) -> Self {
+        Self::with_events(setup, 0)
+    }
+
+    /// The same, with events that are `padding` bytes longer.
+    #[track_caller]
+    pub(crate) fn with_events(setup: Setup, padding: usize) -> Self {
         let server = setup.start();
-        let probe = Probe::start(&server);
+        let probe = Probe::start(&server, padding);
         Self { server, probe, quiet: None, attack: None }
     }
 
@@ -280,13 +286,13 @@ struct Seen {
 }
 
 impl Probe {
-    fn start(server: &Server) -> Self {
+    fn start(server: &Server, padding: usize) -> Self {
         let mut client = Client::connect(server);
         client.attach(&good_token(HEALTHY), "issueUpdate", TOPIC);
         let stream = UnixStream::connect(server.socket()).expect("the server accepts producers");
         let (shared, start) = (Arc::new(Shared::default()), Instant::now());
         let (writing, reading, client) = (shared.clone(), shared.clone(), client.into_stream());
-        let producer = thread::spawn(move || writing.produce(stream, start));
+        let producer = thread::spawn(move || writing.produce(stream, start, padding));
         let subscriber = thread::spawn(move || reading.subscribe(client, start));
         Self { start, shared, producer, subscriber }
     }
@@ -309,14 +315,16 @@ impl Probe {
 }
 
 impl Shared {
-    fn produce(&self, mut stream: UnixStream, start: Instant) {
+    fn produce(&self, mut stream: UnixStream, start: Instant, padding: usize) {
+        let padding = "x".repeat(padding);
         let mut due = start;
         while !self.is_over.load(Ordering::SeqCst) {
             thread::sleep(due.saturating_duration_since(Instant::now()));
             let moment = (due - start).as_nanos();
             let number = self.written.load(Ordering::SeqCst);
-            let line =
-                format!("{{\"type\":\"issueUpdate\",\"id\":\"{TOPIC}\",\"data\":[{number},{moment}]}}\n");
+            let line = format!(
+                "{{\"type\":\"issueUpdate\",\"id\":\"{TOPIC}\",\"data\":[{number},{moment},\"{padding}\"]}}\n"
+            );
             stream.write_all(line.as_bytes()).expect("the server reads on");
             self.written.fetch_add(1, Ordering::SeqCst);
             due += INTERVAL;
@@ -370,7 +378,8 @@ impl Shared {
         let text = std::str::from_utf8(frame.begin).expect("a text");
         let (_, data) =
             text.split_once(r#""data":["#).unwrap_or_else(|| panic!("no event of the probe: {text}"));
-        let (number, due) = data.trim_end_matches("]}").split_once(',').expect("two numbers");
+        let mut numbers = data.split(',');
+        let [number, due] = [numbers.next(), numbers.next()].map(|number| number.expect("two numbers"));
         let mut seen = self.seen.lock().expect("no reader panics");
         assert_eq!(number.parse(), Ok(seen.len()), "an event is lost, doubled or out of order");
         let due = due.parse().expect("a number");
@@ -417,7 +426,7 @@ pub(crate) fn cpu(pid: u32) -> Duration {
 struct Turns {
     /// The longest since the start in seconds, of a server that says so.
     longest: Option<f64>,
-    /// How many were no longer than so many seconds.
+    /// Bounds in seconds, and how many turns were no longer than each.
     counts: Vec<(f64, f64)>,
 }
 

@@ -37,7 +37,8 @@ fn attack_all(name: &str, pace: Pace) {
 }
 
 fn attack(name: &str, strangers: usize, pace: Pace, share: u32) {
-    let mut scene = Scene::new(setup());
+    // What producers write adds up to their limit within a second, as long as nothing of it is forgotten.
+    let mut scene = Scene::with_events(setup(), 4000);
     let mut crowd = Crowd::new(&scene.server);
     let who = crowd.join(strangers, &Manner::default(), |_| head());
     let message = text(&format!(r#"{{"a":[{}0]}}"#, "0,".repeat(4090)));
