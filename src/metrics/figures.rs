@@ -42,6 +42,7 @@ pub struct Histogram {
     /// By bucket of [`Histogram::BOUNDS`]; the last counts durations above all bounds.
     counts: [u64; Self::BOUNDS.len() + 1],
     sum: Duration,
+    longest: Duration,
 }
 
 impl Histogram {
@@ -55,6 +56,7 @@ impl Histogram {
         let bucket = Self::BOUNDS.iter().position(|&bound| seconds <= bound).unwrap_or(Self::BOUNDS.len());
         self.counts[bucket] += 1;
         self.sum += duration;
+        self.longest = self.longest.max(duration);
     }
 
     /// Each bound, in seconds, with the number of durations up to it.
@@ -70,6 +72,12 @@ impl Histogram {
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
+    }
+
+    /// The longest duration.
+    #[must_use]
+    pub const fn longest(&self) -> Duration {
+        self.longest
     }
 
     /// The sum of all durations.

@@ -217,6 +217,9 @@ table! {
     Histogram "airlay_loop_turn_seconds" []
         "Duration of a turn of the event loop, without its wait for readiness.",
         |facts| durations(&facts.figures.turns);
+    Gauge "airlay_loop_turn_max_seconds" []
+        "The longest turn of the event loop since the server started.",
+        |facts| one_f64(facts.figures.turns.longest().as_secs_f64());
     Histogram "airlay_fan_out_seconds" []
         "Time from reading producers' lines to offering the events to every subscriber's socket.",
         |facts| durations(&facts.figures.fan_outs);
