@@ -77,6 +77,8 @@ pub struct Producer {
     answers: Answers,
     /// Bytes read since there was no backlog.
     backlog: usize,
+    /// Batches queued for a subscriber since then, one for each subscriber.
+    deliveries: u64,
     /// What it had in [`Producers::held`] last.
     held: usize,
 }
@@ -109,6 +111,7 @@ impl Producers {
             taken: 0,
             answers: Answers::default(),
             backlog: 0,
+            deliveries: 0,
             held: 0,
         }))
     }
@@ -219,9 +222,25 @@ impl Producers {
         self.slots.get(id).map_or(0, |producer| producer.backlog)
     }
 
+    /// Batches queued for a subscriber by lines of this producer since [`Producers::clear_backlog`].
+    #[must_use]
+    pub fn deliveries(&self, id: ProducerId) -> u64 {
+        self.slots.get(id).map_or(0, |producer| producer.deliveries)
+    }
+
+    /// Notes that lines of this producer were queued for so many subscribers more.
+    pub fn add_deliveries(&mut self, id: ProducerId, deliveries: u64) {
+        if let Some(producer) = self.slots.get_mut(id) {
+            producer.deliveries += deliveries;
+        }
+    }
+
     /// Everything that was read has been offered to whom it concerns: all may be read again.
     pub fn clear_backlog(&mut self) {
-        self.slots.values_mut().for_each(|producer| producer.backlog = 0);
+        for producer in self.slots.values_mut() {
+            producer.backlog = 0;
+            producer.deliveries = 0;
+        }
     }
 
     /// The counters since the start.

@@ -57,7 +57,7 @@ struct Backlog {
     one: usize,
     /// Most bytes of all producers.
     all: usize,
-    /// Most batches queued for a subscriber, one for each subscriber.
+    /// Most batches queued for a subscriber, one for each subscriber; half of them of one producer.
     deliveries: u64,
     bytes: usize,
     /// [`Peers::fanned_out`] when there was no backlog.
@@ -153,30 +153,34 @@ impl<S: Service> Server<S> {
     /// Bytes have come from a producer. What `budget` does not suffice for is kept.
     pub fn receive_lines(&mut self, producer: ProducerId, input: &[u8], now: Now, budget: &mut Budget) {
         self.backlog.bytes += input.len();
-        self.take_lines(now, budget, |producers, take| producers.receive(producer, input, take));
+        self.take_lines(producer, now, budget, |producers, take| producers.receive(producer, input, take));
     }
 
     /// Goes on with a producer's bytes that were kept; only with [`Server::has_leftover_lines`].
     pub fn receive_leftover_lines(&mut self, producer: ProducerId, now: Now, budget: &mut Budget) {
-        self.take_lines(now, budget, |producers, take| producers.receive_leftover(producer, take));
+        self.take_lines(producer, now, budget, |producers, take| producers.receive_leftover(producer, take));
     }
 
     /// Gives the lines that `read` finds to the service, as far as the budget and the backlog have room.
     fn take_lines(
         &mut self,
+        producer: ProducerId,
         now: Now,
         budget: &mut Budget,
         read: impl FnOnce(&mut Producers, &mut dyn FnMut(u64, Line<'_>, &mut Vec<u8>) -> bool),
     ) {
         let Self { peers, producers, service, backlog, .. } = self;
+        let start = peers.fanned_out();
+        let most = backlog.deliveries_left(peers, producers.deliveries(producer));
         read(producers, &mut |number, line, answers| {
             let before = peers.fanned_out();
             budget.charge(cost::LINE);
             budget.charge_each(cost::LINE_BYTE, line.map_or(0, <[u8]>::len));
             service.line(peers, number, line, answers, now);
             budget.charge(cost::DELIVERY.saturating_mul(peers.fanned_out() - before));
-            !budget.is_spent() && backlog.has_room_for_deliveries(peers)
+            !budget.is_spent() && peers.fanned_out() - start < most
         });
+        producers.add_deliveries(producer, peers.fanned_out() - start);
         self.peers.settle(&mut self.service);
     }
 
@@ -191,10 +195,10 @@ impl<S: Service> Server<S> {
     /// Whether the driver should read from this producer's socket, or go on with what was kept.
     #[must_use]
     pub fn wants_lines(&self, producer: ProducerId) -> bool {
-        self.backlog.has_room_for_deliveries(&self.peers)
+        let Self { backlog, producers, .. } = self;
+        backlog.deliveries_left(&self.peers, producers.deliveries(producer)) > 0
             && (self.has_leftover_lines(producer)
-                || self.backlog.bytes < self.backlog.all
-                    && self.producers.backlog(producer) < self.backlog.one)
+                || backlog.bytes < backlog.all && producers.backlog(producer) < backlog.one)
     }
 
     /// Whether bytes of this producer were read and kept.
@@ -297,7 +301,9 @@ impl<S: Service> Server<S> {
 }
 
 impl Backlog {
-    fn has_room_for_deliveries(&self, peers: &Peers) -> bool {
-        peers.fanned_out() - self.fanned_out < self.deliveries
+    /// How many deliveries more a producer may cause that has caused `own`.
+    fn deliveries_left(&self, peers: &Peers, own: u64) -> u64 {
+        let all = self.deliveries.saturating_sub(peers.fanned_out() - self.fanned_out);
+        all.min((self.deliveries / 2).saturating_sub(own))
     }
 }

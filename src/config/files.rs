@@ -1,7 +1,11 @@
 //! The files that values name: public keys and the access file, read at the start and at each reload.
 
-use std::fs;
+use std::fs::OpenOptions;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+
+use rustix::fs::OFlags;
 
 use super::mistake::FileError;
 use super::sections::{AccessSection, Limits, Token};
@@ -47,13 +51,27 @@ pub fn read_access_file(path: &Path) -> Result<AccessFile, FileError> {
     read(AccessSection::SECTION, "file", path, AccessFile::parse)
 }
 
+/// Reads a regular file. A FIFO would stop the event loop until it is written to, a device for ever.
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let kind = file.metadata()?.file_type();
+    // Reading a directory fails with words of its own.
+    if !kind.is_file() && !kind.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 fn read<T, E: ToString>(
     section: &'static str,
     key: &'static str,
     path: &Path,
     parse: impl FnOnce(&[u8]) -> Result<T, E>,
 ) -> Result<T, FileError> {
-    fs::read(path)
+    read_regular(path)
         .map_err(|error| format!("cannot be read: {error}"))
         .and_then(|file| parse(&file).map_err(|error| error.to_string()))
         .map_err(|what| FileError { section, key, path: path.to_owned(), what })

@@ -166,6 +166,14 @@ impl MetricsHttp {
     }
 
     fn register(&mut self, stream: TcpStream, registry: &Registry, now: Monotonic) {
+        if self.scrapers.len() >= self.limits.connections {
+            // Whoever has not sent a request yet makes room: half-open connections keep no scraper out.
+            let is_reading = |(_, scraper): &(_, &Scraper)| matches!(scraper.stage, Stage::Reading(_));
+            let oldest = self.scrapers.iter().filter(is_reading).min_by_key(|(_, scraper)| scraper.due);
+            if let Some(oldest) = oldest.map(|(id, _)| id) {
+                self.scrapers.remove(oldest);
+            }
+        }
         let stage = match self.scrapers.len() / self.limits.connections {
             0 => Stage::Reading(RequestReader::new(self.limits.head_bytes)),
             1 => Stage::Writing { bytes: Answer::Refused(503).encode(false), sent: 0 },
