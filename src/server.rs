@@ -237,10 +237,15 @@ impl<S: Service> Server<S> {
     pub fn flush(&mut self, sockets: &mut impl Sockets, now: Now) {
         let shares = self.shares;
         self.act(now, |_, peers| peers.flush(sockets, shares, now.monotonic));
-        if self.backlog.bytes > 0 && !self.peers.owes_deliveries() {
-            self.backlog.bytes = 0;
-            self.backlog.fanned_out = self.peers.fanned_out();
-            self.producers.clear_backlog();
+        if !self.peers.owes_deliveries() {
+            // Also after lines that had been kept, of which no bytes are counted any longer.
+            let fanned_out = self.peers.fanned_out();
+            let is_clear = self.backlog.bytes == 0 && self.backlog.fanned_out == fanned_out;
+            if !is_clear {
+                self.backlog.bytes = 0;
+                self.backlog.fanned_out = fanned_out;
+                self.producers.clear_backlog();
+            }
         }
     }
 
