@@ -228,7 +228,7 @@ impl Producers {
         self.slots.get(id).map_or(0, |producer| producer.deliveries)
     }
 
-    /// Notes that lines of this producer were queued for so many subscribers more.
+    /// Adds the deliveries that lines of this producer caused.
     pub fn add_deliveries(&mut self, id: ProducerId, deliveries: u64) {
         if let Some(producer) = self.slots.get_mut(id) {
             producer.deliveries += deliveries;

@@ -1,6 +1,6 @@
 //! The sans-I/O server: peers, producers, and the service between them.
 //!
-//! It is the one door into the core. Whoever drives it (`driver/`, a simulation, a fuzz target) calls, in each turn:
+//! It is the one door into the core. Its driver (`driver/`, or a fuzz target) calls, in each turn:
 //!
 //! 1. [`Server::connect`], [`Server::receive`], [`Server::receive_lines`] … for what came,
 //! 2. [`Server::advance`] for what is due and what waits,

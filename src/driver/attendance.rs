@@ -1,4 +1,4 @@
-//! The time that counts for peers: while the process was stopped, nobody is judged by the clock.
+//! The time that counts for peers: time in which the process was stopped does not.
 //!
 //! After SIGSTOP and SIGCONT, a suspended machine or a very long turn, everything that came meanwhile waits in the kernel:
 //! pongs, heads, reads. Time-outs must not strike before that was read, so the clock of the turns stands still from the
@@ -54,7 +54,7 @@ impl Attendance {
         Now { monotonic: Monotonic(real.monotonic.0.saturating_sub(millis(self.lost))), ..real }
     }
 
-    /// So many peers are readable, of those that readiness was reported of.
+    /// This many peers are readable, as far as readiness was reported.
     pub(super) const fn reports(&mut self, readable: usize) {
         if let Some(catch_up) = &mut self.catch_up
             && catch_up.is_all_reported
@@ -64,7 +64,7 @@ impl Attendance {
         }
     }
 
-    /// So many peers have been read, those that were readable first before others.
+    /// This many peers have been read, in the order in which they became readable.
     pub(super) fn has_read(&mut self, count: usize) {
         if let Some(CatchUp { unread: Some(unread), .. }) = &mut self.catch_up {
             *unread = unread.saturating_sub(count);

@@ -266,7 +266,7 @@ impl<S: Service> Driver<S> {
 #[derive(Debug)]
 struct Exhausted;
 
-/// Accepts until nobody waits, the budget is spent, or `one` says otherwise.
+/// Accepts until no one waits, the budget is spent, or `one` says otherwise.
 fn accept_some(
     is_waiting: &mut bool,
     budget: &mut cost::Budget,

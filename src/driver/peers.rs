@@ -1,4 +1,4 @@
-//! Which peers are to be accepted and read: the readiness of their sockets and of their listener.
+//! Which peers to accept and read next: the readiness of their sockets and of their listener.
 
 use super::{Exhausted, Transport, accept_some};
 use crate::cost::{self, Budget};
@@ -100,8 +100,8 @@ impl PeerInput {
         self.readable.len()
     }
 
-    /// Reads each peer that may have something once, within the turn's share, in the order of their readiness: whoever is
-    /// not done comes last. Returns how many were read.
+    /// Reads each peer that may have something once, within the turn's share, in the order of their readiness; a peer
+    /// that is not done is read again after the others. Returns how many were read.
     pub(super) fn read<S: Service>(
         &mut self,
         server: &mut Server<S>,

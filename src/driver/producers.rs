@@ -1,4 +1,4 @@
-//! Which producers are to be accepted, read and answered, and what they are owed at a stop.
+//! Which producers to accept, read and answer next, and what is left to read of them at a stop.
 
 use super::{Exhausted, NotAccepted, Transport, accept_some};
 use crate::cost::{self, Budget};

@@ -6,10 +6,10 @@ use crate::time::Wall;
 use std::io::{self, Write};
 use std::net::IpAddr;
 
-/// Why nobody was accepted.
+/// Why no connection was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotAccepted {
-    /// Nobody waits. Readiness will tell when somebody does.
+    /// None waits. Readiness tells when one does.
     NoneWaiting,
     /// That one was gone before, or may not connect: others may wait.
     Lost,

@@ -18,7 +18,7 @@ pub trait Sockets {
     /// The peer's socket.
     fn socket(&mut self, peer: PeerId) -> &mut Self::Socket;
 
-    /// The peer's socket has refused bytes: once it takes some again, [`Peers::writable`] is to be called.
+    /// The peer's socket has refused bytes. Call [`Peers::writable`] once it takes some again.
     ///
     /// # Errors
     /// The system cannot watch the socket.
@@ -216,7 +216,7 @@ impl Peers {
         self.delivery.dirty.iter().any(|lane| !lane.is_empty())
     }
 
-    /// Whether so many peers wait for their replies that reading more requests would only add to them.
+    /// Whether too many peers wait for replies for more requests to be read.
     #[must_use]
     pub fn has_many_unflushed_replies(&self) -> bool {
         self.delivery.dirty[Lane::Reply as usize].len() > UNFLUSHED_REPLIES

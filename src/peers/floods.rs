@@ -14,7 +14,7 @@ pub(super) struct FrameCount {
     count: u16,
 }
 
-/// Ignored input costs as a frame each time, and for each of so many bytes.
+/// A read of ignored input counts as a frame, and again for each of these many bytes.
 const IGNORED_BYTES: usize = 256;
 
 impl FrameCount {

@@ -21,10 +21,10 @@ pub(super) struct Memory {
 /// A sum is taken when this part of the budget was added.
 const OVERSHOOT: usize = 16;
 
-/// Rest of a frame that is kept for a peer that is closed for want of memory; with more, it gets no Close.
+/// The largest rest of a frame that is kept for a peer closed over the memory budget; with more, it gets no Close.
 const KEPT_FOR_CLOSE: usize = 16 << 10;
 
-/// Seconds after which a client that was turned away for want of memory should try again.
+/// Seconds after which a client refused over the memory budget should try again.
 const RETRY_AFTER: u32 = 5;
 
 impl Memory {
@@ -132,7 +132,7 @@ impl Peers {
                 self.disconnect(id);
             }
         } else if peer.stage != Stage::Gone {
-            log::debug!(reason:? = CloseReason::SlowConsumer; "connection dropped amid its closing, for want of memory");
+            log::debug!(reason:? = CloseReason::SlowConsumer; "connection dropped during its closing: the memory budget is exceeded");
             self.disconnect(id);
         }
     }

@@ -71,7 +71,7 @@ pub struct Peers {
     delivery: Delivery,
     timers: Timers,
     memory: Memory,
-    /// By slot: input that was read and not taken yet, for want of budget or room for its replies.
+    /// By slot: input that was read and not taken yet, because the budget was spent or its replies had no room.
     leftovers: BTreeMap<usize, Leftover>,
     /// The closings to come, once the server is stopping.
     drain: Option<Drain>,

@@ -64,7 +64,7 @@ fn who_does_not_answer_a_ping_is_gone_in_time_and_who_does_stays() {
 }
 
 #[test]
-fn s25_the_deadline_of_a_ping_that_was_answered_drops_nobody_though_it_is_looked_at_late() {
+fn s25_the_deadline_of_an_answered_ping_drops_no_peer_even_when_it_fires_late() {
     let mut world = World::new(limits());
     let id = world.open();
     world.until(26_000);
@@ -153,7 +153,7 @@ fn s14_a_flood_of_frames_without_a_message_is_closed_with_1008() {
         world.until(1_000);
         world.receive(flooding, &frame.repeat(100));
         assert!(world.peers.is_open(flooding), "a second later");
-        // However many come at once, no more than that are looked at.
+        // However many come at once, no more than that are taken.
         world.receive(flooding, &frame.repeat(50_000));
         assert_eq!(world.peers.counters().other_frames, 201);
         assert!(!world.peers.is_open(flooding) && world.peers.is_open(other));
@@ -196,7 +196,7 @@ fn who_is_gone_does_not_count_at_its_address_in_the_turn_it_comes_back() {
 }
 
 #[test]
-fn s21_a_full_queue_closes_who_does_not_read_and_nobody_else() {
+fn s21_a_full_queue_closes_only_the_peer_that_does_not_read() {
     let mut world = World::new(limits());
     let (stopped, reading) = (world.open_trusted(), world.open_trusted());
     world.sockets.room.insert(stopped, 0);
@@ -319,7 +319,7 @@ fn s24_what_few_get_is_written_in_its_turn_however_many_wait_in_bulk() {
 }
 
 #[test]
-fn s27_a_drain_closes_everybody_in_time_and_nobody_misses_what_comes_before() {
+fn s27_a_drain_closes_every_peer_in_time_after_what_came_before() {
     let mut world = World::new(limits());
     let connecting = world.connect();
     let peers: Vec<PeerId> = (0..1000).map(|_| world.open_trusted()).collect();
@@ -419,7 +419,7 @@ struct TestSockets {
 }
 
 impl World {
-    /// Lets a peer that has been written to in vain read.
+    /// Lets a peer read whose socket was full.
     fn make_room(&mut self, id: PeerId, bytes: usize) {
         assert!(self.sockets.awaited.remove(&id), "the peers have asked to be told");
         self.sockets.room.insert(id, bytes);
@@ -467,14 +467,14 @@ impl World {
         assert!(!self.peers.has_leftover(id));
     }
 
-    /// Queues one frame of so many bytes for all of these.
+    /// Queues one frame of this length for all of these.
     fn deliver(&mut self, peers: &[PeerId], bytes: usize) {
         let mut shared = Shared::new(frame(bytes));
         let slots = peers.iter().map(|id| id.index());
         self.peers.fan_out(slots, &mut shared, Lane::Event, self.now.monotonic);
     }
 
-    /// Lets the clock go on to so many milliseconds after the start, in turns.
+    /// Advances the clock to this many milliseconds after the start, in turns.
     fn until(&mut self, millis: u64) {
         while self.now.monotonic < Monotonic(START + millis) {
             self.now.monotonic.0 = (self.now.monotonic.0 + 100).min(START + millis);
@@ -583,7 +583,7 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     [&[first, 0x80 | u8::try_from(payload.len()).unwrap(), 0, 0, 0, 0], payload].concat()
 }
 
-/// A frame of ours that is so many bytes long.
+/// A frame of this length.
 fn prepared(length: usize) -> Prepared {
     Prepared::new(frame(length))
 }
