@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const ATTACKER: usize = 0xbad;
 
 #[test]
-fn access() {
+fn s65_access() {
     let _alone = alone();
     let (connections, answers) = size((40, 1000), (250, 2000));
     let setup = setup()

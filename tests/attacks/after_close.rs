@@ -12,7 +12,7 @@ const READ_AFTER_CLOSE: f64 = 100_000.0;
 const BAD_TOKENS: usize = 5;
 
 #[test]
-fn after_close() {
+fn s58_after_close() {
     let _alone = alone();
     let mut scene = Scene::new(setup());
     let mut crowd = Crowd::new(&scene.server);

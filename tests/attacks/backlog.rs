@@ -6,7 +6,7 @@ use crate::scene::{Scene, alone, seconds, setup, size};
 use rustix::process::Signal;
 
 #[test]
-fn backlog() {
+fn s62_backlog() {
     let _alone = alone();
     let (strangers, budget) = size((800, 4), (8000, 64));
     let mut scene = Scene::new(setup().set("limits.queueTotalBytes", budget << 20));

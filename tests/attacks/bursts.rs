@@ -13,7 +13,7 @@ const USERS: usize = 100;
 const BUDGET: usize = 8;
 
 #[test]
-fn bursts_broadcast() {
+fn s59_bursts_broadcast() {
     let _alone = alone();
     let (subscribers, lines) = size((800, 4600), (16_000, 4600));
     let line = |_: usize| r#"{"type":"notification","users":"*","data":"0000"}"#.to_owned();
@@ -21,7 +21,7 @@ fn bursts_broadcast() {
 }
 
 #[test]
-fn bursts_alternation() {
+fn s59_bursts_alternation() {
     let _alone = alone();
     let (subscribers, lines) = size((600, 4000), (4000, 4000));
     let topics = [("issueUpdate", "0000000000000000000000b0"), ("issueUpdate", "0000000000000000000000b1")];

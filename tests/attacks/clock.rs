@@ -20,7 +20,7 @@ const LINES: usize = 2000;
 const AFTER: Duration = Duration::from_millis(60);
 
 #[test]
-fn clock() {
+fn s64_clock() {
     let _alone = alone();
     let mut scene = Scene::new(setup().set("token.leewaySeconds", 0));
     let mut crowd = Crowd::new(&scene.server);

@@ -8,7 +8,7 @@ use crate::support::deflate::deflate;
 use crate::support::http::upgrade;
 
 #[test]
-fn deflate_cost() {
+fn s55_deflate_cost() {
     let _alone = alone();
     for strangers in size(vec![4], vec![1, 20]) {
         let mut scene = Scene::new(setup().set("webSocketEvents.compression", "on"));

@@ -25,7 +25,7 @@ pub(crate) fn expect_floods_ended(crowd: &Crowd, who: Range<usize>, seconds: f64
 }
 
 #[test]
-fn flood_invalid() {
+fn s58_flood_invalid() {
     let _alone = alone();
     for strangers in size(vec![1, 20], vec![1, 300]) {
         attack("flood_invalid", strangers, text("x").repeat(8000));
@@ -33,7 +33,7 @@ fn flood_invalid() {
 }
 
 #[test]
-fn flood_invalid_among_refused() {
+fn s58_flood_invalid_among_refused() {
     let _alone = alone();
     // All that is over the rate is refused; one that is invalid comes before the count is full.
     let valid = text(&request("detach", &token(1), "issueUpdate", ISSUE));

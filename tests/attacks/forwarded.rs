@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 #[test]
-fn forwarded() {
+fn s67_forwarded() {
     const LIMIT: usize = 2;
     let _alone = alone();
     let server = setup()

@@ -9,14 +9,14 @@ use crate::support::Metrics;
 const HELD: usize = 16_000;
 
 #[test]
-fn memory_heads() {
+fn s62_memory_heads() {
     let _alone = alone();
     let unfinished = format!("GET /ws HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(HELD));
     attack("memory_heads", &Manner { replies: None, ..Manner::default() }, b"", unfinished.as_bytes());
 }
 
 #[test]
-fn memory_messages() {
+fn s62_memory_messages() {
     let _alone = alone();
     let mut unfinished = frame(TEXT, "x".repeat(HELD).as_bytes());
     unfinished.pop();

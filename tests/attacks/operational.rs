@@ -18,7 +18,7 @@ const START: Duration = Duration::from_secs(5);
 const LOCK: &str = "events.sock.lock";
 
 #[test]
-fn operational_reload() {
+fn s66_operational_reload() {
     let _alone = alone();
     let access = r#"{"users":{"0000000000000000000000ab":{"datasets":[]}}}"#;
     let setup =
@@ -45,7 +45,7 @@ fn operational_reload() {
 }
 
 #[test]
-fn operational_start() {
+fn s66_operational_start() {
     let _alone = alone();
     let access = setup().set("access.mode", "file").set("access.file", "access.json");
     fifo(&access.path("access.json"));

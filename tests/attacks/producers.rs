@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const LINE: usize = 1_000_000;
 
 #[test]
-fn producers() {
+fn s63_producers() {
     let _alone = alone();
     let (count, budget) = size((150, 64), (300, 64));
     let mut scene = Scene::new(setup().set("limits.queueTotalBytes", budget << 20));

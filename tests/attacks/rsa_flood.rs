@@ -14,7 +14,7 @@ use std::time::Duration;
 const SIGNATURE: usize = 512;
 
 #[test]
-fn rsa_flood() {
+fn s58_rsa_flood() {
     // Within what a client may send at once.
     const MESSAGES: u64 = 250;
     let _alone = alone();

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 #[test]
-fn scrapers() {
+fn s68_scrapers() {
     let _alone = alone();
     let mut scene = Scene::new(setup());
     let address = scene.server.metrics_address();

@@ -10,7 +10,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 #[test]
-fn slots() {
+fn s61_slots() {
     let _alone = alone();
     let mut scene =
         Scene::new(setup().set("limits.connections", 200).set("limits.connectionsPerAddress", 10));

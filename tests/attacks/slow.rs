@@ -10,7 +10,7 @@ use std::thread;
 const USERS: usize = 50;
 
 #[test]
-fn slow_large() {
+fn s56_slow_large() {
     let _alone = alone();
     for (count, budget) in size(vec![(100, 16)], vec![(1500, 256), (500, 64)]) {
         attack(
@@ -29,7 +29,7 @@ fn slow_large() {
 }
 
 #[test]
-fn slow_small() {
+fn s62_slow_small() {
     let _alone = alone();
     for (count, budget) in size(vec![(300, 4)], vec![(1000, 64)]) {
         attack(
@@ -52,7 +52,7 @@ fn slow_small() {
 }
 
 #[test]
-fn slow_own_topics() {
+fn s62_slow_own_topics() {
     let _alone = alone();
     for (count, budget) in size(vec![(100, 16)], vec![(1000, 64)]) {
         attack(

@@ -17,13 +17,13 @@ const PERIOD: Duration = Duration::from_millis(100);
 const SHARE: u32 = 30;
 
 #[test]
-fn starve_at_once() {
+fn s60_starve_at_once() {
     let _alone = alone();
     attack_all("starve_at_once", Pace::Ask);
 }
 
 #[test]
-fn starve_as_allowed() {
+fn s60_starve_as_allowed() {
     let _alone = alone();
     attack_all("starve_as_allowed", Pace::Every(Duration::from_millis(50)));
 }

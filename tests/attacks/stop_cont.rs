@@ -19,7 +19,7 @@ struct Stop {
 }
 
 #[test]
-fn stop_cont_pongs() {
+fn s57_stop_cont_pongs() {
     let _alone = alone();
     // The short form: a pong has 2 s, the stop is 3 s.
     for (ping, pong, stop) in size(vec![(3, 2, 3.0)], vec![(12, 10, 11.0), (25, 10, 60.0)]) {
@@ -49,7 +49,7 @@ fn stop_cont_pongs() {
 }
 
 #[test]
-fn stop_cont_heads() {
+fn s57_stop_cont_heads() {
     let _alone = alone();
     let setup = setup().set("limits.handshakeSeconds", size(2, 5));
     let stop = Stop { name: "stop_cont_heads", setup, span: size(seconds(3.0), seconds(6.0)) };
@@ -64,7 +64,7 @@ fn stop_cont_heads() {
 }
 
 #[test]
-fn stop_cont_messages() {
+fn s57_stop_cont_messages() {
     let _alone = alone();
     let setup = setup().set("limits.messageSeconds", size(2, 10));
     let stop = Stop { name: "stop_cont_messages", setup, span: size(seconds(3.5), seconds(11.5)) };
@@ -77,7 +77,7 @@ fn stop_cont_messages() {
 }
 
 #[test]
-fn stop_cont_readers() {
+fn s57_stop_cont_readers() {
     const BEHIND: f64 = 5000.0;
     let _alone = alone();
     let setup = setup().set("limits.queueSoftSeconds", size(3, 10));
