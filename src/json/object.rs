@@ -185,10 +185,10 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The place in `text` that the error names.
+/// The place in `text` that the error names. Its column counts from 1; 0 is the line feed that ends the line before.
 fn offset(text: &str, error: &serde_json::Error) -> usize {
     let lines_before = text.split_inclusive('\n').take(error.line().saturating_sub(1));
-    lines_before.map(str::len).sum::<usize>() + error.column().saturating_sub(1)
+    (lines_before.map(str::len).sum::<usize>() + error.column()).saturating_sub(1)
 }
 
 /// The place of the first bracket that nests deeper than [`MAX_DEPTH`] in well-formed JSON, or in the beginning of
