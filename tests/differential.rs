@@ -10,15 +10,16 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
 
+use tungstenite::error::{CapacityError, ProtocolError};
+use tungstenite::protocol::{Role, WebSocketConfig};
+use tungstenite::{Error, WebSocket};
+
 use airlay::websocket::close::{CloseCode, Violation};
 use airlay::websocket::connection::{Connection, Ended, Step};
 use airlay::websocket::deflate::Codec;
 use airlay::websocket::frame::FrameError;
 use airlay::websocket::message::{Limits, Message};
 use airlay::websocket::outgoing::{Flush, Outgoing};
-use tungstenite::error::{CapacityError, ProtocolError};
-use tungstenite::protocol::{Role, WebSocketConfig};
-use tungstenite::{Error, WebSocket};
 
 #[test]
 fn random_streams_mean_the_same_to_tungstenite() {

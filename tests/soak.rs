@@ -13,18 +13,20 @@
 
 mod support;
 
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
-use rustix::process::Signal;
 use std::io::ErrorKind;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{
-    Client, DEADLINE, Metrics, OTHER_USER, Producer, Server, Setup, USER, event, http, reply, request,
-};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use rustix::process::Signal;
 use tungstenite::protocol::{Message, Role, WebSocket, WebSocketConfig};
+
+use support::{
+    Client, LONG_DEADLINE, Metrics, OTHER_USER, Producer, Server, Setup, USER, event, http, reply, request,
+};
 
 /// Topics with a share of the peers each.
 const TOPICS: usize = 100;
@@ -75,7 +77,7 @@ fn a_steady_load_with_faults_loses_nothing_and_grows_nothing() {
         metrics.sum("airlay_connections") == all && metrics.get("airlay_producers") == 0.0
     });
     // That of the last scrape may still be there.
-    let give_up = Instant::now() + DEADLINE;
+    let give_up = Instant::now() + LONG_DEADLINE;
     while Usage::of(&server).descriptors != start.descriptors && Instant::now() < give_up {
         thread::yield_now();
     }
@@ -365,7 +367,7 @@ impl<'t> Crowd<'t> {
         let last: Vec<u64> = self.written.iter().map(|written| written.load(Ordering::SeqCst)).collect();
         let has_all =
             |peer: &Peer| peer.has_begun == [true; 2] && peer.next == peer.topics.map(|topic| last[topic]);
-        let give_up = Instant::now() + DEADLINE;
+        let give_up = Instant::now() + LONG_DEADLINE;
         while let Some(missing) = self.peers.iter().position(|peer| !has_all(peer)) {
             let Peer { topics, next, .. } = &self.peers[missing];
             assert!(

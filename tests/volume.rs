@@ -10,13 +10,15 @@
 
 mod support;
 
-use rustix::process::Signal;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
 use support::{Client, ISSUE, Producer, Server, USER, event, good_token};
 
 /// How many producers write at once.
@@ -64,8 +66,10 @@ fn s27_thousands_of_peers_get_all_that_was_written_and_then_are_told_and_the_ser
     }
     expected.extend(b"\x88\x14\x03\xe9server is stopping");
     for (mut stream, number) in streams.into_iter().zip(1..) {
+        stream.set_read_timeout(Some(SILENCE)).expect("a timeout can be set");
         let mut received = Vec::new();
-        stream.read_to_end(&mut received).expect("the server ends the connection in order");
+        let result = stream.read_to_end(&mut received);
+        assert!(result.is_ok(), "peer {number}: {result:?} after {:?}", String::from_utf8_lossy(&received));
         assert!(received == expected, "peer {number}: {}", String::from_utf8_lossy(&received));
     }
     server.expect_stop();

@@ -1,11 +1,12 @@
 //! `[access] mode = file`: who exists, who may see which dataset, and what a changed file takes away.
 
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
 use crate::support::{
     Client, DATASET, ISSUE, OTHER_DATASET, OTHER_USER, Producer, Server, Setup, UNKNOWN_USER, USER, ended,
     event, good_token, reply, request,
 };
-use rustix::process::Signal;
-use serde_json::{Value, json};
 
 /// An access file: one user with one dataset, one with all.
 fn usual() -> Value {

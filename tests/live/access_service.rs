@@ -1,11 +1,12 @@
 //! `[access] mode = socket`: what the service is asked, what its answers do, and that nobody gets in by its faults.
 
-use crate::support::{
-    AccessService, Client, Consultation, DATASET, ISSUE, OBJECT, OTHER_DATASET, OTHER_USER, Producer, Server,
-    Setup, USER, ended, event, good_token, reply, request,
-};
 use std::collections::BTreeSet;
 use std::thread;
+
+use crate::support::{
+    AccessService, Client, Consultation, DATASET, Deadline, ISSUE, LONG_DEADLINE, OBJECT, OTHER_DATASET,
+    OTHER_USER, Producer, Server, Setup, USER, ended, event, good_token, reply, request,
+};
 
 /// A server, and its connection to a service.
 #[track_caller]
@@ -297,13 +298,15 @@ fn a_service_that_never_reads_holds_up_nobody_else() {
             consultation.answer(question.reference, 4);
         }
     });
-    // A slow service has no time to read up before the new question's is over.
+    // A slow service may not catch up before the new question times out.
+    let deadline = Deadline::within(2 * LONG_DEADLINE, "an answer of the access service");
     loop {
         let answer = subscriber.ask(&request("attach", &good_token(OTHER_USER), "datasetUpdate", DATASET));
         if answer == reply(4) {
             break;
         }
         assert_eq!(answer, reply(8));
+        deadline.check(&answer);
     }
     let mut subscribers = 0;
     for number in 0..REQUESTS {

@@ -1,16 +1,19 @@
 //! Who gets a connection: by how many there are already, in all, of an address, of a user, and whose word is taken for
 //! the address.
 
-use crate::support::http::upgrade;
-use crate::support::{Client, DEADLINE, ISSUE, Server, Setup, USER, good_token, reply, request};
-use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+
+use socket2::{Domain, Socket, Type};
+
+use crate::support::http::upgrade;
+use crate::support::wait::Timed;
+use crate::support::{Client, DEADLINE, ISSUE, Server, Setup, USER, good_token, reply, request};
 
 /// An answered upgrade request and the connection it came over.
 struct Attempt {
     head: String,
-    stream: TcpStream,
+    stream: Timed<TcpStream>,
 }
 
 impl Attempt {
@@ -21,8 +24,7 @@ impl Attempt {
         let source: SocketAddr = format!("{source}:0").parse().expect("an IP address");
         socket.bind(&source.into()).expect("every 127.0.0.x is this machine's");
         socket.connect_timeout(&server.address().into(), DEADLINE).expect("the server accepts");
-        let mut stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(DEADLINE)).expect("a deadline can be set");
+        let mut stream = Timed::new(TcpStream::from(socket));
         stream.write_all(upgrade("/ws", headers).as_bytes()).expect("the server reads");
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -42,9 +44,9 @@ impl Attempt {
     fn close(mut self) {
         // An empty Close, masked with zeros (RFC 6455 §5.2).
         self.stream.write_all(b"\x88\x80\0\0\0\0").expect("the connection is open");
-        self.stream.read_to_end(&mut Vec::new()).expect("the server closes");
-        // Dropping it would not do: while another test starts a server, the child between fork and exec holds it open too.
-        self.stream.shutdown(Shutdown::Write).expect("the connection is ours");
+        self.stream.read_to_the_end("the server's Close and the end of the connection");
+        // Dropping it is not enough: while another test starts a server, the child holds it open between fork and exec.
+        self.stream.get_ref().shutdown(Shutdown::Write).expect("the connection is ours");
     }
 }
 

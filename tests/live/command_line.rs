@@ -1,12 +1,13 @@
 //! The commands beside the server: `publish`, `listen`, `token`, `check-config`, their answers and exit codes.
 
+use std::os::unix::net::UnixListener;
+use std::thread;
+
 use crate::support::process::{Finished, Process, command, run_in};
 use crate::support::{
-    Client, DATASET, DEADLINE, ISSUE, OTHER_USER, Producer, Server, Setup, USER, event, good_token, reply,
+    Client, DATASET, Deadline, ISSUE, OTHER_USER, Producer, Server, Setup, USER, event, good_token, reply,
     request, token_until,
 };
-use std::os::unix::net::UnixListener;
-use std::time::Instant;
 
 /// A server and a client of it that gets the events of [`ISSUE`] and all notifications of [`USER`].
 #[track_caller]
@@ -156,10 +157,10 @@ fn listen(server: &Server, auth: &str, input: &str, topics: &[&str]) -> Process 
 /// Publishes until the event has as many subscribers: then `listen` has attached.
 #[track_caller]
 fn publish_until(producer: &mut Producer, event: &str, subscribers: u64) {
-    let give_up = Instant::now() + DEADLINE;
+    let deadline = Deadline::new(format!("{subscribers} subscribers"));
     while producer.publish(event) < subscribers {
-        assert!(Instant::now() < give_up, "nobody attached");
-        std::thread::yield_now();
+        deadline.check("none");
+        thread::yield_now();
     }
 }
 

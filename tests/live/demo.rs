@@ -1,12 +1,14 @@
 //! `demo`: one command, everything embedded; what it prints works as printed.
 
-use crate::support::http::exchange;
-use crate::support::process::{Process, command};
-use crate::support::{Client, Server};
-use rustix::process::Signal;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::support::http::exchange;
+use crate::support::process::{Process, command};
+use crate::support::{Client, Server};
 
 /// What the demo prints for a person to use.
 struct Printed {

@@ -1,14 +1,16 @@
 //! What is written to do harm: floods of bad tokens, brackets without end, text that would forge lines of the log.
 
+use std::thread;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustix::process::Signal;
+
 use crate::support::server::field;
 use crate::support::token::{Key, claims, now, sign};
 use crate::support::{
     AccessService, Client, ISSUE, Producer, Server, Setup, USER, event, good_token, reply, request,
 };
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rustix::process::Signal;
-use std::thread;
 
 #[test]
 fn s37_a_flood_of_bad_tokens_costs_each_its_connection_and_others_nothing() {

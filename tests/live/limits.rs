@@ -1,14 +1,19 @@
 //! What one client may cost, and that the others do not pay for it. (The limits in time and in numbers are tested one by
 //! one on a clock of the tests' own, in `src/peers/tests.rs`.)
 
+use std::io::{ErrorKind, Write};
+use std::time::Instant;
+
+use socket2::SockRef;
+use tungstenite::Message;
+
 use crate::support::http::{exchange, upgrade};
 use crate::support::server::field;
+use crate::support::wait::Timed;
 use crate::support::{
-    Client, ISSUE, Metrics, OBJECT, Producer, Server, Setup, USER, event, good_token, reply, request,
+    Client, Deadline, ISSUE, LONG_DEADLINE, Metrics, OBJECT, Producer, Server, Setup, USER, event,
+    good_token, reply, request,
 };
-use socket2::SockRef;
-use std::io::{ErrorKind, Read, Write};
-use tungstenite::Message;
 
 #[test]
 fn s14_a_flood_of_frames_without_a_message_is_closed_and_the_others_are_served() {
@@ -112,7 +117,9 @@ fn close_who_does_not_read_answers(server: &Server, limit: u32) {
     stream.set_nonblocking(true).expect("a socket can do without waiting");
     let requests = b"\x81\x82\0\0\0\0{}".repeat(1000);
     let mut closed = Metrics::of(server);
+    let deadline = Deadline::within(LONG_DEADLINE, "the slow consumer to be closed");
     while closed.sum("airlay_slow_consumers_total") == 0.0 {
+        deadline.check(format_args!("{closed:#?}"));
         match stream.write(&requests) {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -153,13 +160,18 @@ fn s23_all_queues_have_one_budget_and_the_fullest_go_first() {
     let fill = |producer: &mut Producer, topic: &str| producer.publish(&event("issueUpdate", topic, &data));
     // Every socket is full first, whatever the machine's buffers hold.
     for (topic, full) in topics.iter().zip(1..) {
+        let deadline = Deadline::new(format!("{full} sockets to be full"));
         while Metrics::of(&server).get("airlay_queued_connections") < f64::from(full) {
+            deadline.check("one less");
             assert_eq!(fill(&mut producer, topic), 1);
         }
     }
     // Then the last one's queue grows, until it is closed for all of them.
     let last = topics.last().unwrap();
-    while fill(&mut producer, last) == 1 {}
+    let deadline = Deadline::new("the last client to be closed");
+    while fill(&mut producer, last) == 1 {
+        deadline.check("its subscription");
+    }
     let metrics = Metrics::of(&server);
     assert_eq!(metrics.get(r#"airlay_slow_consumers_total{limit="all_queues_full"}"#), 1.0);
     assert_eq!(metrics.sum("airlay_slow_consumers_total"), 1.0);
@@ -195,8 +207,10 @@ fn s23_under_a_memory_limit_however_many_do_not_read() {
     let topics: Vec<String> = (0..8).map(|number| format!("{number:024x}")).collect();
     let mut stopped: Vec<Option<Client>> = topics.iter().map(|_| None).collect();
     let (mut offered, mut closed) = (0, 0);
-    // Whoever is closed comes again and reads nothing again.
+    // A client that was closed reconnects, and again reads nothing.
+    let deadline = Deadline::within(2 * LONG_DEADLINE, "four times the memory in events");
     for (topic, client) in topics.iter().zip(0..).cycle() {
+        deadline.check(format_args!("{offered} bytes of events"));
         if producer.publish(&event("issueUpdate", topic, &data)) == 0 {
             closed += usize::from(stopped[client].is_some());
             let mut another = Client::connect(&server);
@@ -294,10 +308,23 @@ fn a_token_is_limited_in_bytes() {
 #[test]
 fn who_does_not_answer_a_ping_is_gone() {
     let server = Setup::new().set("limits.pingSeconds", 2).set("limits.pongSeconds", 1).start();
-    let mut silent = Client::connect(&server).into_stream();
-    let mut received = Vec::new();
-    silent.read_to_end(&mut received).unwrap();
+    let mut silent = Timed::new(Client::connect(&server).into_stream());
+    let received = silent.read_to_the_end("one ping and the end of the connection");
     assert_eq!(received, b"\x89\x00");
+}
+
+#[test]
+fn a_client_that_answers_pings_stays_and_gets_no_more_of_them_than_configured() {
+    const PING_SECONDS: u32 = 2;
+    let server = Setup::new().set("limits.pingSeconds", PING_SECONDS).set("limits.pongSeconds", 1).start();
+    let mut client = Client::connect(&server);
+    client.attach(&good_token(USER), "issueUpdate", ISSUE);
+    let begin = Instant::now();
+    client.wait_for_pings(2);
+    assert_eq!(Producer::connect(&server).publish(&event("issueUpdate", ISSUE, "1")), 1);
+    client.expect(&event("issueUpdate", ISSUE, "1"));
+    let most = begin.elapsed().as_secs() / u64::from(PING_SECONDS) + 1;
+    assert!(u64::from(client.pings()) <= most, "{} pings, {most} at most", client.pings());
 }
 
 #[test]
@@ -319,9 +346,12 @@ fn s21_who_does_not_read_for_long_is_closed_before_its_queue_is_full() {
     let mut producer = Producer::connect(&server);
     let data = format!("\"{}\"", ".".repeat(60_000));
     // A subscriber is gone when it is closed, on a machine so slow that this takes longer than the limit.
+    let deadline = Deadline::new("1024 bytes to be queued");
     while producer.publish(&event("issueUpdate", ISSUE, &data)) == 1
         && Metrics::of(&server).get("airlay_queue_bytes") <= 1024.0
-    {}
+    {
+        deadline.check("room in the socket");
+    }
     let metrics = Metrics::wait_for(&server, |metrics| metrics.sum("airlay_slow_consumers_total") == 1.0);
     assert_eq!(metrics.get(r#"airlay_slow_consumers_total{limit="queue_full"}"#), 0.0);
     drop(stopped);

@@ -1,14 +1,17 @@
 //! What operators see: the metrics, whether the server lives and is ready, and what the endpoint does to guests of the
 //! other kind.
 
-use crate::support::http::{self, exchange};
-use crate::support::{
-    Client, DATASET, DEADLINE, ISSUE, Metrics, OTHER_USER, Producer, Server, Setup, USER, event, good_token,
-    reply, request,
-};
-use rustix::process::Signal;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Shutdown, TcpStream};
+
+use rustix::process::Signal;
+
+use crate::support::http::{self, exchange};
+use crate::support::wait::Timed;
+use crate::support::{
+    Client, DATASET, ISSUE, Metrics, OTHER_USER, Producer, Server, Setup, USER, event, good_token, reply,
+    request,
+};
 
 #[test]
 fn numbers_move_as_they_should() {
@@ -237,14 +240,11 @@ fn a_taken_address_is_said_and_ends_the_start() {
 
 /// A connection to the metrics' endpoint.
 fn connect(server: &Server) -> TcpStream {
-    let stream = TcpStream::connect(server.metrics_address()).expect("the endpoint accepts");
-    stream.set_read_timeout(Some(DEADLINE)).expect("a deadline can be set");
-    stream
+    TcpStream::connect(server.metrics_address()).expect("the endpoint accepts")
 }
 
 /// All that comes until the server ends the connection.
-fn rest_of(mut stream: TcpStream) -> String {
-    let mut rest = String::new();
-    stream.read_to_string(&mut rest).expect("the server ends the connection");
-    rest
+fn rest_of(stream: TcpStream) -> String {
+    let rest = Timed::new(stream).read_to_the_end("the end of the connection");
+    String::from_utf8(rest).expect("a text")
 }

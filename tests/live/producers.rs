@@ -1,9 +1,11 @@
 //! The events socket: lines and their answers, what is refused and what comes after it, producers that misbehave.
 
-use crate::support::{Client, DATASET, ISSUE, Producer, Server, Setup, USER, event, good_token};
-use serde_json::{Value, json};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, DATASET, ISSUE, Producer, Server, Setup, USER, event, good_token};
 
 /// A client attached to [`ISSUE`].
 #[track_caller]

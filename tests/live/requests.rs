@@ -1,15 +1,16 @@
 //! Requests and their replies: codes 0–7, which of them answers first, order, and what a bad message leaves standing.
 
-use crate::support::token::{Key, claims, now, sign};
-use crate::support::{
-    Client, DATASET, EVENT_TYPES, ISSUE, OBJECT, Producer, Server, Setup, UNKNOWN_USER, USER, event,
-    good_token, reply, request, token_until,
-};
 use rustix::process::Signal;
 use serde_json::json;
 use tungstenite::Message;
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
+
+use crate::support::token::{Key, claims, now, sign};
+use crate::support::{
+    Client, DATASET, EVENT_TYPES, ISSUE, OBJECT, Producer, Server, Setup, UNKNOWN_USER, USER, event,
+    good_token, reply, request, token_until,
+};
 
 /// One user, who may see one dataset.
 fn one_user() -> Setup {

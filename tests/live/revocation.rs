@@ -1,12 +1,14 @@
 //! Ten thousand subscriptions end at once: the client is told of each, and others hear what is theirs before and after.
 
+use std::collections::BTreeSet;
+
+use rustix::process::Signal;
+use serde_json::json;
+
 use crate::support::token::{Key, claims, now, sign};
 use crate::support::{
     Client, ISSUE, OTHER_USER, Producer, Server, Setup, USER, ended, event, good_token, reply, request,
 };
-use rustix::process::Signal;
-use serde_json::json;
-use std::collections::BTreeSet;
 
 const COUNT: usize = 10_000;
 

@@ -1,13 +1,14 @@
 //! Keys change while the server runs: SIGHUP reads them again, nobody is dropped, and only what rested on a key that is
 //! gone ends.
 
+use jsonwebtoken::{Algorithm, Header};
+use rustix::process::Signal;
+use serde_json::Value;
+
 use crate::support::token::{Key, claims, now, sign, sign_with_header};
 use crate::support::{
     Client, DATASET, ISSUE, OTHER_USER, Producer, Server, Setup, USER, ended, event, reply, request,
 };
-use jsonwebtoken::{Algorithm, Header};
-use rustix::process::Signal;
-use serde_json::Value;
 
 const USUAL: &str = include_str!("../fixtures/live-2048.pub.pem");
 const LARGE: &str = include_str!("../fixtures/live-4096.pub.pem");

@@ -1,11 +1,13 @@
 //! What a service manager is told (sd_notify(3)): by a socket that stands for it.
 
-use crate::support::{Client, DEADLINE, ISSUE, Producer, Setup, event};
-use rustix::process::{Signal, WaitIdOptions, waitid};
-use rustix::time::{ClockId, clock_gettime};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, WaitIdOptions, waitid};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::support::{Client, DEADLINE, Deadline, ISSUE, Producer, Setup, event};
 
 const READY: &str = "READY=1\nSTATUS=0 connections, 0 producers\n";
 const WATCHDOG: &str = "WATCHDOG=1\n";
@@ -99,8 +101,15 @@ fn the_status_follows_the_connections() {
     assert_eq!(manager.next(), READY);
     let _client = Client::connect(&server);
     Producer::connect(&server).settle();
-    // It is told seldom, so what has changed in between may be told only as it is at the end.
-    while manager.next() != "STATUS=1 connections, 0 producers\n" {}
+    // The status is sent at intervals, so states in between may be left out.
+    let deadline = Deadline::new("the status of 1 connection and no producer");
+    loop {
+        let status = manager.next();
+        if status == "STATUS=1 connections, 0 producers\n" {
+            break;
+        }
+        deadline.check(&status);
+    }
 }
 
 #[test]

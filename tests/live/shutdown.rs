@@ -1,13 +1,17 @@
 //! How the server ends: SIGTERM, what it still reads and sends, what it leaves behind.
 
-use crate::support::http::exchange;
-use crate::support::server::field;
-use crate::support::{Client, ISSUE, Metrics, Producer, Server, Setup, USER, event, good_token};
-use rustix::process::Signal;
-use std::io::Read;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use rustix::process::Signal;
 use tungstenite::Message;
+
+use crate::support::http::exchange;
+use crate::support::server::field;
+use crate::support::wait::{RaisedOnDrop, Timed};
+use crate::support::{Client, Deadline, ISSUE, Metrics, Producer, Server, Setup, USER, event, good_token};
 
 #[test]
 fn sigterm_and_sigint_end_it_with_exit_code_0_and_take_the_socket_away() {
@@ -97,9 +101,11 @@ fn s27_what_is_written_in_the_drain_reaches_who_is_still_connected() {
     let _ = server.process().stderr().wait_for("line that says so", 0, says("closing connections"));
     // How many are still connected with each event; the server ends when none is.
     let mut subscribers = Vec::new();
+    let deadline = Deadline::new("the server to exit");
     while let Some(count) = producer.try_publish(&event("issueUpdate", ISSUE, &subscribers.len().to_string()))
     {
         subscribers.push(count);
+        deadline.check(format_args!("an answer to line {}", subscribers.len()));
     }
     assert!(subscribers.is_sorted_by(|earlier, later| earlier >= later));
     // Each client gets a beginning of them, and then it is told.
@@ -135,8 +141,11 @@ fn s27_a_producer_that_never_stops_does_not_delay_the_end() {
     let mut producer = Producer::connect(&server);
     producer.settle();
     let lines = (event("issueUpdate", ISSUE, "1") + "\n").repeat(100);
-    std::thread::scope(|scope| {
-        scope.spawn(|| while producer.try_write(lines.as_bytes()) {});
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| while !is_over.load(Ordering::Relaxed) && producer.try_write(lines.as_bytes()) {});
+        // Raised after the end of the server, or by a failure.
+        let _over = RaisedOnDrop(&is_over);
         server.process().signal(Signal::TERM);
         client.expect_close(1001);
         server.expect_stop();
@@ -179,8 +188,7 @@ fn says(message: &str) -> impl Fn(&str) -> bool {
 }
 
 /// All that comes until the server ends the connection.
-fn rest_of(mut stream: TcpStream) -> String {
-    let mut rest = String::new();
-    stream.read_to_string(&mut rest).expect("the server ends the connection");
-    rest
+fn rest_of(stream: TcpStream) -> String {
+    let rest = Timed::new(stream).read_to_the_end("the end of the connection");
+    String::from_utf8(rest).expect("a text")
 }

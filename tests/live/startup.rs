@@ -1,13 +1,15 @@
 //! How the server starts, and every way in which it refuses to: who else has its addresses, what is missing or wrong.
 
-use crate::support::process::{Process, run_in};
-use crate::support::server::{field, ready};
-use crate::support::{Client, ISSUE, Producer, Server, Setup, USER, event, good_token};
-use rustix::process::Signal;
-use serde_json::Value;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::process::{Process, run_in};
+use crate::support::server::{field, ready};
+use crate::support::{Client, ISSUE, Producer, Server, Setup, USER, event, good_token};
 
 /// Asserts that the server takes clients and producers and delivers from the one to the other.
 #[track_caller]

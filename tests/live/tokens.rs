@@ -1,17 +1,19 @@
 //! Which tokens are taken: each way to be bad gets code 2, and the connection goes on.
 
+use std::collections::{BTreeSet, HashSet};
+
+use jsonwebtoken::{Algorithm, Header};
+use serde_json::{Value, json};
+use tungstenite::Message;
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::coding::CloseCode;
+
 use crate::support::forged::{Forged, forged};
 use crate::support::http::{exchange, upgrade};
 use crate::support::token::{Key, claims, now, sign, sign_with_header};
 use crate::support::{
     Client, ISSUE, Producer, Server, Setup, USER, event, good_token, reply, request, token_until,
 };
-use jsonwebtoken::{Algorithm, Header};
-use serde_json::{Value, json};
-use std::collections::{BTreeSet, HashSet};
-use tungstenite::Message;
-use tungstenite::protocol::CloseFrame;
-use tungstenite::protocol::frame::coding::CloseCode;
 
 /// Asks to attach with each of these tokens; `code` must answer. Good tokens between keep the connection from being
 /// closed for its bad ones.

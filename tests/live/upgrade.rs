@@ -1,10 +1,13 @@
 //! The way from HTTP to WebSocket and the life of a connection: refusals with their status, ping, close, origins.
 
-use crate::support::http::{exchange, upgrade};
-use crate::support::{Client, DEADLINE, ISSUE, Server, Setup, USER, good_token, reply, request};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+
 use tungstenite::Message;
+
+use crate::support::http::{exchange, upgrade};
+use crate::support::wait::Timed;
+use crate::support::{Client, ISSUE, Server, Setup, USER, good_token, reply, request};
 
 #[test]
 fn s01_s03_s04_s09_what_is_no_upgrade_to_the_path_is_refused_and_what_follows_is_not_looked_at() {
@@ -62,8 +65,7 @@ fn s05_a_request_in_the_same_segment_as_the_head_is_answered() {
     bytes.extend(length.to_be_bytes());
     bytes.extend([0; 4]);
     bytes.extend(text.as_bytes());
-    let mut stream = TcpStream::connect(server.address()).expect("the server accepts");
-    stream.set_read_timeout(Some(DEADLINE)).expect("a deadline can be set");
+    let mut stream = Timed::new(TcpStream::connect(server.address()).expect("the server accepts"));
     stream.write_all(&bytes).expect("the server reads");
     let expected = reply(0);
     let mut answer = Vec::new();
@@ -104,8 +106,7 @@ fn s06_only_listed_origins_may_open_the_socket() {
 /// The status of the answer to an upgrade with these headers.
 #[track_caller]
 fn status_of(server: &Server, headers: &str) -> u16 {
-    let mut stream = TcpStream::connect(server.address()).expect("the server accepts");
-    stream.set_read_timeout(Some(DEADLINE)).expect("a deadline can be set");
+    let mut stream = Timed::new(TcpStream::connect(server.address()).expect("the server accepts"));
     stream.write_all(upgrade("/ws", headers).as_bytes()).expect("the server reads");
     let mut start = [0; 12];
     stream.read_exact(&mut start).expect("the server answers");

@@ -1,5 +1,7 @@
 //! The clients: what each of them sends, how it reads, and how it misbehaves.
 
+use std::collections::VecDeque;
+
 use crate::faults::{Fault, Faults};
 use crate::frames::{CLOSE, FIN, PING, PONG, TEXT, UPGRADE, close_payload, frame};
 use crate::listener::{Listener, Phase, Request, Said};
@@ -9,7 +11,6 @@ use crate::rate::BURST;
 use crate::tokens::{self, token};
 use crate::world::{self, FRAMES, MESSAGE, QUEUE, SOFT_TIME};
 use airlay::peers::PeerId;
-use std::collections::VecDeque;
 
 /// One client and its connection.
 #[derive(Debug)]

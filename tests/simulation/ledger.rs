@@ -3,12 +3,13 @@
 //! Every input has a stamp of its own, so that before and after are never in doubt. It is written from the contract and
 //! shares no code with the server.
 
+use std::fmt::Write as _;
+
 use crate::faults::Fault;
 use crate::names::{
     DATASET_KINDS, KINDS, NOTIFICATION, OBJECTS, Subject, TOPICS, Topic, USERS, object_id, user_id,
 };
 use crate::tokens::{Flaw, Token, token};
-use std::fmt::Write as _;
 
 /// The order of the inputs.
 pub(crate) type Stamp = u64;

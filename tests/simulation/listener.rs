@@ -3,6 +3,8 @@
 //! A peer's stream is in the order in which the server queued things. So what the client has been told so far says which
 //! subscriptions it has at that point of the stream, and each event must continue them without a hole.
 
+use std::collections::VecDeque;
+
 use crate::faults::Fault;
 use crate::frames::{Decoder, PING, PONG, Part, TEXT};
 use crate::ledger::{Ledger, Right, Stamp};
@@ -10,7 +12,6 @@ use crate::names::{KINDS, NOTIFICATION, SECRET, Subject, Topic, object_id, objec
 use crate::rate::{BURST, Rate};
 use crate::subscription::Subscription;
 use crate::tokens::token;
-use std::collections::VecDeque;
 
 /// What is wrong: the oracle's complaint.
 pub(crate) type Verdict = Result<(), String>;

@@ -16,13 +16,14 @@ mod tokens;
 mod wires;
 mod world;
 
-use faults::{ALL, Fault};
 use std::env;
 use std::num::NonZero;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+
+use faults::{ALL, Fault};
 use world::{Outcome, Plan, World};
 
 /// Seeds that are played unless the environment says how many (`SEEDS`), from which on (`FROM`), or which one (`SEED`).

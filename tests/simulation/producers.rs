@@ -1,5 +1,7 @@
 //! The producers: what they write, how they end, and what they are answered.
 
+use std::collections::VecDeque;
+
 use crate::clients::End;
 use crate::faults::{Fault, Faults};
 use crate::ledger::{Ledger, message};
@@ -8,7 +10,6 @@ use crate::names::{KINDS, NOTIFICATION, OBJECTS, SECRET, Subject, USERS, object_
 use crate::random::Random;
 use crate::wires::Wire;
 use airlay::producers::ProducerId;
-use std::collections::VecDeque;
 
 /// The longest line the server takes, and the answers it keeps for a producer that does not read them.
 pub(crate) const LINE: usize = 2048;

@@ -1,9 +1,11 @@
 //! All tokens that are ever shown: signed once a process, since a signature costs more than a whole episode's turn.
 
+use std::sync::LazyLock;
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+
 use crate::names::{USERS, user_id};
 use airlay::token::KeySet;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use std::sync::LazyLock;
 
 /// The wall clock's moment at the begin of every episode, in milliseconds since 1970.
 pub(crate) const START: u64 = 1_750_000_000_000;

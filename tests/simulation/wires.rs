@@ -1,8 +1,9 @@
 //! The peers' sockets, played: what they take of a write, when they block, and when they break.
 
+use std::io::{self, ErrorKind, IoSlice, Write};
+
 use crate::random::Random;
 use airlay::peers::{PeerId, Sockets};
-use std::io::{self, ErrorKind, IoSlice, Write};
 
 /// The server's end of a peer's connection.
 #[derive(Debug)]

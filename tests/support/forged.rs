@@ -1,12 +1,13 @@
 //! Tokens that must not be taken, each with what is wrong with it. The server of [`Setup::new`](super::Setup::new) is the
 //! one they are meant for.
 
-use super::USER;
-use super::token::{Key, claims, now, sign, sign_text, sign_with_header};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
+
+use super::USER;
+use super::token::{Key, claims, now, sign, sign_text, sign_with_header};
 
 /// A token that must not be taken.
 pub struct Forged {

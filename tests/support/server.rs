@@ -1,11 +1,13 @@
 //! The server under test: a configuration in a temporary folder of its own, the real binary started on it.
 
-use super::process::{self, Finished, Process};
-use rustix::process::Signal;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+
+use rustix::process::Signal;
 use tempfile::TempDir;
+
+use super::process::{self, Finished, Process};
 
 /// What a server is started with: a folder with `config.ini` and the files that it names.
 pub struct Setup {
