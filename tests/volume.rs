@@ -30,7 +30,7 @@ const SUBSCRIBERS: usize = 100;
 /// How many peers there are when the server is stopped, if `PEERS` does not say.
 const PEERS: usize = 6000;
 /// How long the server may be silent. The whole takes as long as the machine needs.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// Held by the test that runs.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

@@ -1,6 +1,6 @@
 //! A WebSocket client that is not ours (tungstenite), each of whose waits has a deadline.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use tungstenite::error::ProtocolError;
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -101,7 +101,7 @@ impl Client {
         assert_eq!(self.ask("{}"), reply(1), "an unexpected message");
     }
 
-    /// Takes the server's Close, which must be the next message, answers it, and waits for the end of the connection.
+    /// Takes the server's Close, which must be the next message, answers it, and waits for the server to end the connection.
     /// Returns the reason.
     #[track_caller]
     pub fn expect_close(&mut self, code: u16) -> String {
@@ -183,7 +183,10 @@ impl Client {
     fn expect_end(&mut self) {
         self.socket.get_mut().begin_wait();
         match self.socket.read() {
-            Err(Error::ConnectionClosed | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => {}
+            Err(Error::ConnectionClosed | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => {
+                // The server waits for the client's end, too. It may be gone already.
+                let _ = self.stream().shutdown(Shutdown::Both);
+            }
             Err(error) => panic!("{}", self.failure("the end of the connection", self.pings, &error)),
             Ok(other) => panic!("expected the end of the connection, got {other:?}"),
         }

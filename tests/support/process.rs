@@ -197,12 +197,8 @@ impl Lines {
 
     #[track_caller]
     fn wait_for_end(&self) {
-        let collected = self.wait_while(|collected| !collected.ended);
-        assert!(
-            collected.ended,
-            "awaited the end of the process; its output is:\n{}",
-            collected.lines.join("\n")
-        );
+        let has_ended = self.wait_while(|collected| !collected.ended).ended;
+        assert!(has_ended, "awaited the end of the process; its output is:\n{}", self.text());
     }
 
     fn wait_while(&self, is_unfinished: impl Fn(&Collected) -> bool) -> MutexGuard<'_, Collected> {

@@ -39,6 +39,8 @@ impl Setup {
             .set("token.issuer", "dev.airlay.ru")
             .set("access.mode", "token")
             .set("limits.drainSeconds", "1")
+            // So long that a test fails if the server does not end a connection itself.
+            .set("limits.closeSeconds", "3600")
     }
 
     /// The same with metrics on any free port.
