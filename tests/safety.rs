@@ -1,8 +1,8 @@
-//! What can go wrong, and the tests that show what the server does then: `tests/SAFETY.md`, written from this table and from
-//! the names of the tests.
+//! What can go wrong, and the tests that show what the server does then: `tests/SAFETY.md`, generated from this table and the
+//! names of the tests.
 //!
-//! A test belongs to a row when its name begins with the row's number: `s12_…`, `s06_s07_…` for two. Each row must have
-//! one. `UPDATE_SAFETY=1 cargo test --test safety` writes the file anew.
+//! The name of a test begins with the number of its row: `s12_…`, or `s06_s07_…` for two rows. Each row must have a test.
+//! `UPDATE_SAFETY=1 cargo test --test safety` generates the file.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 
 /// The rows, numbered from 1.
 const ROWS: [&str; 53] = [
-    "a head that is too large, or comes byte by byte",
+    "a head that is too large, or arrives byte by byte",
     "thousands of heads that never end",
-    "a key that is absent, twice there or not 16 bytes",
-    "requests hidden behind an upgrade that is none",
+    "a key that is absent, repeated or not 16 bytes",
+    "requests smuggled behind a refused upgrade",
     "frames in one segment with the head",
     "a page of a foreign origin",
     "an address that the client made up",
@@ -24,21 +24,21 @@ const ROWS: [&str; 53] = [
     "memory claimed by a length, without the bytes",
     "lengths not minimal, frames not masked, unknown opcodes, reserved bits",
     "fragments without end",
-    "frames that bring no message, in masses",
+    "floods of frames without a message",
     "fragments out of order, control frames too long or fragmented",
     "pings whose pongs are not read",
-    "pongs that nobody asked for",
+    "unsolicited pongs",
     "a close that is malformed or never answered",
-    "bytes that are no UTF-8, cut anywhere",
-    "what one peer gets reaching another",
+    "invalid UTF-8, split anywhere",
+    "one client's messages reaching another",
     "a subscriber that reads too slowly",
     "a peer without a good token that does not read",
     "many slow ones at once",
     "a busy topic beside a quiet one",
     "a client whose packets are all lost",
     "the idle limit of a proxy",
-    "a restart with everybody connected",
-    "a peer that goes during its own fan-out, and its slot",
+    "a restart with all clients connected",
+    "a peer that disconnects during its own fan-out, and its slot",
     "an attach that races with an event",
     "producers faster than the clients",
     "tokens with another algorithm than RS256",
@@ -46,30 +46,30 @@ const ROWS: [&str; 53] = [
     "tokens with odd times",
     "clocks that step",
     "tokens too long, or of too many parts",
-    "a remembered token taken for another, or for good too long",
-    "bad tokens in masses",
+    "a cached token mistaken for another, or valid too long",
+    "floods of bad tokens",
     "JSON too deep, too large, ambiguous",
     "too many requests",
     "what a peer wrote, and tokens, in the log",
-    "a log that nobody reads",
+    "a log that is not read",
     "another user of the machine at the events socket",
     "a socket's file left behind; two servers at one path",
-    "a producer that dies within a line",
+    "a producer that dies in the middle of a line",
     "a line that is too long",
-    "lines that are no events",
+    "lines that are not events",
     "no descriptors left",
     "errors of system calls",
     "connections aborted at every stage",
-    "readiness that is told once only",
+    "readiness that is reported only once",
     "a server killed under load",
     "a loop that hangs",
     "a wrong configuration, at the start and later",
 ];
 
-/// Where tests are looked for.
+/// The folders that are searched for tests.
 const FOLDERS: [&str; 5] = ["src", "tests", "fuzz", "benches", "clients"];
 
-/// What a test whose file's name begins so is made of; the first that fits counts.
+/// The kind of a test by the beginning of its path; the first match counts.
 const LEVELS: [(&str, &str); 8] = [
     ("src/", "unit"),
     ("fuzz/", "fuzz"),
@@ -87,7 +87,7 @@ fn each_row_has_a_test_and_safety_md_names_them() {
     let without: Vec<usize> = (1..=ROWS.len()).filter(|row| !tests.contains_key(row)).collect();
     assert!(without.is_empty(), "rows without a test: {without:?}");
     let beyond: Vec<&usize> = tests.keys().filter(|row| !(1..=ROWS.len()).contains(*row)).collect();
-    assert!(beyond.is_empty(), "tests named after rows that are none: {beyond:?}");
+    assert!(beyond.is_empty(), "tests named after rows that do not exist: {beyond:?}");
 
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = root.join("tests/SAFETY.md");
@@ -100,7 +100,7 @@ fn each_row_has_a_test_and_safety_md_names_them() {
 }
 
 #[test]
-fn names_of_tests_are_read_in_both_languages() {
+fn test_names_are_found_in_rust_and_python() {
     let rust = "    fn s12_a() {}\n// fn s13_no\nasync fn s14_c() {}\nfn s06_s07_b<T>() {}\nfn s1_short() {}\nfn sum() {}";
     let found: Vec<_> = names(rust, "rs").collect();
     assert_eq!(found, [(vec![12], "s12_a"), (vec![14], "s14_c"), (vec![6, 7], "s06_s07_b")]);
@@ -109,7 +109,7 @@ fn names_of_tests_are_read_in_both_languages() {
     assert_eq!(found, [(vec![25], "test_s25_x"), (vec![26], "test_s26_y"), (vec![27], "test_s27_z")]);
 }
 
-/// The tests of each row: the file, and the names in it.
+/// The tests of each row, by file.
 type Tests = BTreeMap<usize, BTreeMap<String, Vec<String>>>;
 
 fn tests() -> Tests {
@@ -138,7 +138,7 @@ fn tests() -> Tests {
     tests
 }
 
-/// The tests in this source that are named after rows: the rows, and the name.
+/// The tests in this source that are named after rows, with the rows.
 fn names<'t>(text: &'t str, extension: &str) -> impl Iterator<Item = (Vec<usize>, &'t str)> {
     let (keyword, prefix) = if extension == "py" { ("def ", "test_") } else { ("fn ", "") };
     text.lines().filter_map(move |line| {
@@ -158,8 +158,8 @@ fn row(word: &str) -> Option<usize> {
 fn document(tests: &Tests) -> String {
     let mut text = String::from(
         "# What can go wrong, and its tests\n\n\
-         Written by `UPDATE_SAFETY=1 cargo test --test safety` from the names of the tests. Fuzz targets (`fuzz/`) and the simulation\n\
-         (`tests/simulation/`) play many of these at once, beyond the tests that are named here.\n\n\
+         Generated by `UPDATE_SAFETY=1 cargo test --test safety` from the names of the tests. The fuzz targets (`fuzz/`) and the\n\
+         simulation (`tests/simulation/`) combine many of these, beyond the tests named here.\n\n\
          | # | what | tests |\n|---|---|---|\n",
     );
     for (number, what) in (1..).zip(ROWS) {
