@@ -74,7 +74,7 @@ fn receive(
             if number == 1 { 0x41 } else { 0x00 } | if number == fragments.len() { 0x80 } else { 0x00 };
         bytes.push(first);
         match u16::try_from(fragment.len()) {
-            Ok(length @ ..126) => bytes.push(0x80 | u8::try_from(length).unwrap()),
+            Ok(length @ ..126) => bytes.push(0x80 | u8::try_from(length).expect("a short length")),
             Ok(length) => {
                 bytes.push(0x80 | 126);
                 bytes.extend(length.to_be_bytes());
@@ -103,8 +103,10 @@ fn receive(
 fn referring_to(before: &str, text: &str, bits: u8) -> Vec<u8> {
     let mut payload = Vec::with_capacity(text.len() + 1024);
     let mut compress = Compress::new_with_window_bits(Compression::best(), false, bits);
-    compress.set_dictionary(before.as_bytes()).unwrap();
-    compress.compress_vec(text.as_bytes(), &mut payload, FlushCompress::Sync).unwrap();
+    compress.set_dictionary(before.as_bytes()).expect("no byte was compressed yet");
+    compress
+        .compress_vec(text.as_bytes(), &mut payload, FlushCompress::Sync)
+        .expect("anything can be compressed");
     payload.truncate(payload.len() - 4);
     payload
 }

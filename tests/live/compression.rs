@@ -138,7 +138,7 @@ fn a_burst_of_compressed_events_plain_events_and_replies_keeps_its_order() {
 }
 
 #[test]
-fn notifications_are_compressed_and_messages_that_end_a_subscription_are_not() {
+fn notifications_are_compressed_and_ends_of_subscriptions_are_not() {
     let server = compressing().set("webSocketEvents.compressionMinBytes", 0).start();
     let mut client = DeflateClient::connect(&server, USUAL);
     client.attach(&good_token(USER), "notification", "");

@@ -147,7 +147,12 @@ fn s27_a_producer_that_never_stops_does_not_delay_the_exit() {
     let lines = (event("issueUpdate", ISSUE, "1") + "\n").repeat(100);
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| while !is_over.load(Ordering::Relaxed) && producer.try_write(lines.as_bytes()) {});
+        scope.spawn(|| {
+            let mut is_open = true;
+            while is_open && !is_over.load(Ordering::Relaxed) {
+                is_open = producer.try_write(lines.as_bytes());
+            }
+        });
         // Raised after the end of the server, or by a failure.
         let _over = RaisedOnDrop(&is_over);
         server.process().signal(Signal::TERM);

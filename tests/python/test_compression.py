@@ -83,7 +83,7 @@ def test_a_window_of_8_bits_is_not_negotiated(compressing, token):
 
 
 @pytest.mark.parametrize("bits", range(9, 16))
-def test_behind_a_final_block_zlib_s_references_to_another_client_are_refused(compressing, token, bits):
+def test_references_to_another_client_behind_a_final_block_are_refused(compressing, token, bits):
     """What a client compresses with another client's message as its dictionary, behind an empty final block."""
     request = attach(token, "issueUpdate", ISSUE)[8:]
     secret = request[-200:]

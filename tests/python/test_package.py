@@ -36,7 +36,7 @@ def test_the_program_is_there_and_runs(unpacked):
     assert f"Version: {number}-" in control and "Package: airlay-cli\n" in control
 
 
-def test_the_configuration_is_kept_at_an_upgrade_and_names_what_must_be_set(unpacked):
+def test_an_upgrade_keeps_the_configuration(unpacked):
     assert (unpacked / "DEBIAN/conffiles").read_text() == "/etc/airlay/config.ini\n"
     config = unpacked / "etc/airlay/config.ini"
     assert config.read_bytes() == (ROOT / "config.ini").read_bytes()

@@ -1,34 +1,34 @@
-//! The small world that everything is about: users, objects, event types, and the topics made of them, all numbered.
+//! The users, objects and event types of the simulation, and their topics, all numbered.
 
 use std::sync::LazyLock;
 
 pub(crate) const USERS: usize = 64;
 pub(crate) const OBJECTS: usize = 12;
-/// The event types of the contract; [`NOTIFICATION`] is the personal one.
+/// The event types of the contract; only [`NOTIFICATION`] is personal.
 pub(crate) const KINDS: [&str; 5] =
     ["issueUpdate", "notification", "datasetUpdate", "uploadFile", "downloadFile"];
 pub(crate) const NOTIFICATION: usize = 1;
-/// Those that an access file decides by the object.
+/// The types with access by dataset.
 pub(crate) const DATASET_KINDS: [usize; 3] = [2, 3, 4];
 pub(crate) const TOPICS: usize = KINDS.len() * OBJECTS + USERS * (OBJECTS + 1);
 
-/// What stands before a user's id where only that user may read it.
+/// Precedes a user's id in what only that user may read.
 pub(crate) const SECRET: &str = "secret of ";
 
-/// What can be subscribed to.
+/// A topic of subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Topic {
-    /// A type's events about an object.
+    /// A type's events of an object.
     Object(usize, usize),
     /// A user's notifications: all, or those with this id.
     Notes(usize, Option<usize>),
 }
 
-/// What a request or an event is about: a type and an object, which only a notification may lack.
+/// A type and an object, which only a notification may lack.
 pub(crate) type Subject = (usize, Option<usize>);
 
 impl Topic {
-    /// What `user` means by `subject`.
+    /// The topic of `subject` for `user`.
     pub(crate) const fn of(user: usize, (kind, object): Subject) -> Self {
         match object {
             _ if kind == NOTIFICATION => Self::Notes(user, object),
@@ -64,12 +64,12 @@ pub(crate) fn user_id(user: usize) -> &'static str {
     &IDS.0[user]
 }
 
-/// The 24 hex digits of an object's id; of none, the empty text.
+/// The 24 hex digits of an object's id; empty without an object.
 pub(crate) fn object_id(object: Option<usize>) -> &'static str {
     object.map_or("", |object| &IDS.1[object])
 }
 
-/// The object with this id; `None` if there is none, and for the empty text no object.
+/// The object with this id, or no object for the empty id; `None` for an unknown id.
 pub(crate) fn object_of(id: &str) -> Option<Option<usize>> {
     if id.is_empty() { Some(None) } else { IDS.1.iter().position(|known| known == id).map(Some) }
 }

@@ -145,10 +145,10 @@ impl Code {
     fn new(lengths: &[usize]) -> Self {
         let mut counts = [0; 16];
         let mut symbols = Vec::new();
-        for length in 1..16 {
+        for (length, count) in counts.iter_mut().enumerate().skip(1) {
             let before = symbols.len();
             symbols.extend((0..lengths.len()).filter(|&symbol| lengths[symbol] == length));
-            counts[length] = symbols.len() - before;
+            *count = symbols.len() - before;
         }
         Self { counts, symbols }
     }
