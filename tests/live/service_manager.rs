@@ -1,5 +1,6 @@
 //! The notifications to a service manager (sd_notify(3)), received by a socket in its place.
 
+use std::io::ErrorKind;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
@@ -24,12 +25,24 @@ impl Manager {
         (manager, setup.environment("NOTIFY_SOCKET", path.display()))
     }
 
-    /// The next message, if there is one within this time.
+    /// The next message, if there is one within this time. A signal may interrupt a read with a timeout (signal(7)).
     fn next_within(&self, time: Duration) -> Option<String> {
-        self.0.set_read_timeout(Some(time)).expect("a deadline can be set");
+        let end = Instant::now() + time;
         let mut buffer = [0; 4096];
-        let length = self.0.recv(&mut buffer).ok()?;
-        Some(String::from_utf8(buffer[..length].to_vec()).expect("a message is text"))
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            self.0.set_read_timeout(Some(left)).expect("a timeout can be set");
+            match self.0.recv(&mut buffer) {
+                Ok(length) => {
+                    return Some(String::from_utf8(buffer[..length].to_vec()).expect("a message is text"));
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return None,
+            }
+        }
     }
 
     #[track_caller]
