@@ -274,7 +274,7 @@ impl Case {
         Outcome { messages, pongs, end }
     }
 
-    /// The same with what is missing of the last frame, zeros; of one that is too long, no more than its header.
+    /// The same with the missing part of the last frame as zeros; only its header is completed if it is too long.
     fn with_whole_frame(&self) -> Self {
         let mut bytes = self.bytes.clone();
         if let Some(last) = self.frames().last() {
@@ -315,7 +315,7 @@ struct Frame<'b> {
     header: usize,
     /// Whether the payload's length has an extension.
     is_extended: bool,
-    /// The payload's length, as far as it is known.
+    /// The payload's length, by the bytes so far.
     length: u64,
 }
 
