@@ -17,6 +17,9 @@ use std::time::Duration;
 /// Accepting pauses so long when the process or the system is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// A connection that has not sent its request by then is closed when another one needs its place.
+const REQUEST_TIME: Duration = Duration::from_millis(100);
+
 /// Bytes that may come after a request; whoever sends more is not waited for.
 const THROWN_AWAY: usize = 64 << 10;
 
@@ -167,9 +170,12 @@ impl MetricsHttp {
 
     fn register(&mut self, stream: TcpStream, registry: &Registry, now: Monotonic) {
         if self.scrapers.len() >= self.limits.connections {
-            // Whoever has not sent a request yet makes room: half-open connections keep no scraper out.
-            let is_reading = |(_, scraper): &(_, &Scraper)| matches!(scraper.stage, Stage::Reading(_));
-            let oldest = self.scrapers.iter().filter(is_reading).min_by_key(|(_, scraper)| scraper.due);
+            // A connection that has not sent its request makes room, so that half-open ones keep no scraper out.
+            let since = self.limits.time.saturating_sub(REQUEST_TIME);
+            let is_half_open = |(_, scraper): &(_, &Scraper)| {
+                matches!(scraper.stage, Stage::Reading(_)) && scraper.due <= now + since
+            };
+            let oldest = self.scrapers.iter().filter(is_half_open).min_by_key(|(_, scraper)| scraper.due);
             if let Some(oldest) = oldest.map(|(id, _)| id) {
                 self.scrapers.remove(oldest);
             }
