@@ -11,6 +11,9 @@ use std::time::Duration;
 /// Unfinished messages and blocked peers are few and come and go: they are walked through this often.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// Deadlines that are handled in one turn: about a millisecond's worth.
+const DUE_A_TURN: usize = 1024;
+
 /// The deadlines of all peers.
 #[derive(Debug)]
 pub(super) struct Timers {
@@ -53,11 +56,13 @@ impl Peers {
 
     /// Does what is due: pings open peers, ends those past a deadline or over a limit.
     pub fn advance(&mut self, now: Monotonic) {
-        while let Some(id) = self.timers.handshake.pop(now) {
+        // What is left is due still, so the next turn follows at once.
+        let mut left = DUE_A_TURN;
+        while let Some(id) = pop(&mut self.timers.handshake, &mut left, now) {
             self.reject(id, Rejection::RequestTimeout, now);
         }
         // Before the next pings: a deadline of one that was answered must not be taken for theirs.
-        while let Some(id) = self.timers.pong.pop(now) {
+        while let Some(id) = pop(&mut self.timers.pong, &mut left, now) {
             let waits = |peer: &&mut Peer| {
                 peer.marks.contains(Marks::AWAITS_PONG) && peer.marks.contains(Marks::OPEN)
             };
@@ -72,7 +77,7 @@ impl Peers {
                 self.drop_peer(id, Ending::NoPong);
             }
         }
-        while let Some(id) = self.timers.ping.pop(now) {
+        while let Some(id) = pop(&mut self.timers.ping, &mut left, now) {
             if let Some(peer) = self.slots.get_mut(id)
                 && peer.marks.contains(Marks::OPEN)
             {
@@ -83,7 +88,7 @@ impl Peers {
                 self.mark_dirty(id.index(), Lane::Reply);
             }
         }
-        while let Some(id) = self.timers.close.pop(now) {
+        while let Some(id) = pop(&mut self.timers.close, &mut left, now) {
             // Not the peer's fault: its socket has not been offered what is queued.
             match self.slots.get(id).is_some_and(Peer::waits_for_us) {
                 true => self.timers.close.set(id, now),
@@ -93,7 +98,9 @@ impl Peers {
         self.close_drained(now);
         if self.timers.next_sweep <= now {
             self.timers.next_sweep = now + SWEEP;
-            self.sweep_messages(now);
+            if !self.sweep_messages(now) {
+                self.timers.next_sweep = now;
+            }
             self.sweep_blocked(now);
         }
         if self.is_memory_doubtful() {
@@ -101,8 +108,9 @@ impl Peers {
         }
     }
 
-    /// Closes peers that take too long for a message. While a peer is not read from, that is not its fault.
-    fn sweep_messages(&mut self, now: Monotonic) {
+    /// Closes peers that take too long for a message. While a peer is not read from, that is not its fault. Returns whether
+    /// all of them are closed.
+    fn sweep_messages(&mut self, now: Monotonic) -> bool {
         let limit = self.limits.message;
         let mut late = Vec::new();
         for (&slot, since) in &mut self.timers.unfinished {
@@ -113,10 +121,12 @@ impl Peers {
                 late.extend(self.slots.id_at(slot));
             }
         }
-        for id in late {
+        let is_all = late.len() <= DUE_A_TURN;
+        for id in late.into_iter().take(DUE_A_TURN) {
             self.message_finished(id);
             self.close_now(id, CloseReason::MessageNotFinished, now);
         }
+        is_all
     }
 
     /// Notes whether the peer is in the middle of a message or of its head, and since when.
@@ -145,4 +155,10 @@ impl Peers {
             self.timers.unfinished.remove(&id.index());
         }
     }
+}
+
+/// The next peer whose deadline is past, while there are any `left` in this turn.
+fn pop(deadlines: &mut Deadlines, left: &mut usize, now: Monotonic) -> Option<PeerId> {
+    *left = left.checked_sub(1)?;
+    deadlines.pop(now)
 }
