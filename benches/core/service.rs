@@ -75,6 +75,29 @@ impl Service {
         self.turn();
     }
 
+    /// Gives these frames to the server as input of a peer that has only upgraded, and returns what was written.
+    pub(crate) fn receive(&mut self, peer: PeerId, frames: &mut [u8]) -> Sink {
+        self.server.receive(peer, frames, NOW, &mut Budget::unlimited());
+        self.turn()
+    }
+
+    /// Gives these lines to the server, and returns what was written.
+    pub(crate) fn lines(&mut self, lines: &[u8]) -> Sink {
+        self.server.receive_lines(self.producer, lines, NOW, &mut Budget::unlimited());
+        self.turn()
+    }
+
+    /// Connects a peer that offers permessage-deflate and attaches to nothing.
+    pub(crate) fn stranger(&mut self) -> PeerId {
+        let peer = self.server.connect(Ipv4Addr::LOCALHOST.into(), NOW).expect("no limit");
+        let mut upgrade =
+            *b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+            Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+        self.receive(peer, &mut upgrade);
+        peer
+    }
+
     /// Publishes an event of 128 bytes to all peers, up to the last write. Returns what was written.
     pub(crate) fn publish(&mut self) -> Sink {
         let line =
@@ -95,6 +118,11 @@ impl Service {
     /// Runs turns until there is no more work. Returns what was written.
     fn turn(&mut self) -> Sink {
         loop {
+            for resumed in self.server.take_resumed().collect::<Vec<_>>() {
+                if self.server.has_leftover(resumed) {
+                    self.server.receive_leftover(resumed, NOW, &mut Budget::unlimited());
+                }
+            }
             self.server.advance(NOW);
             self.server.flush(&mut self.sink, NOW);
             self.server.reap(|_| {});
@@ -118,7 +146,7 @@ fn server(keys: KeySet) -> Server<Hub> {
     let hub_limits = HubLimits {
         subscriptions: 128,
         connections_per_user: 0,
-        requests_per_second: 20,
+        requests_per_second: 0,
         request_burst: 256,
         line: 1 << 20,
         producers_total: 64 << 20,
@@ -128,7 +156,8 @@ fn server(keys: KeySet) -> Server<Hub> {
     let tokens = Tokens::new(keys, rules, 100_000);
     let hub = Hub::new(admission, tokens, Access::Token, hub_limits, true);
     let limits = ProducerLimits { producers: 1, line: 1 << 20, answers: 1 << 20, total: 64 << 20 };
-    let peers = Peers::new(PeerLimits { queue_total: 1 << 40, ..PeerLimits::default() }, Limits::default());
+    let limits_of_peers = PeerLimits { queue_total: 1 << 40, frames_per_second: 0, ..PeerLimits::default() };
+    let peers = Peers::new(limits_of_peers, Limits::default()).with_compression_from(128);
     Server::new(peers, Producers::new(limits), hub, Duration::from_millis(10), 1 << 20, 1 << 40)
 }
 
