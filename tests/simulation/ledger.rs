@@ -18,7 +18,7 @@ pub(crate) type AccessTable = Option<Vec<Option<u32>>>;
 
 /// How long the access service's answers are kept, and how long they are waited for, in milliseconds.
 pub(crate) const KEEP: u64 = 1000;
-pub(crate) const TIMEOUT: u64 = 1500;
+pub(crate) const TIMEOUT: u64 = 4500;
 
 /// A stretch of inputs in which no right changed by itself: one wall clock, one key set, one access table.
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +132,14 @@ impl Ledger {
         self.epochs.push(Epoch { stamp, monotonic, wall, turn: former.turn + 1, ..former });
     }
 
+    /// The wall clock shows something else.
+    pub(crate) fn change_wall(&mut self, wall: u64) {
+        if self.epoch().wall != wall {
+            let stamp = self.next();
+            self.epochs.push(Epoch { stamp, wall, ..*self.epoch() });
+        }
+    }
+
     pub(crate) fn change_keys(&mut self, keys: usize) {
         let stamp = self.next();
         self.epochs.push(Epoch { stamp, keys, ..*self.epoch() });
@@ -192,10 +200,17 @@ impl Ledger {
         self.lists[topic.index()].binary_search_by_key(&Some(read), |&event| self.events[event].read).ok()
     }
 
+    /// When the event at this place of a topic was read, if there is one.
+    pub(crate) fn event_at(&self, topic: Topic, place: usize) -> Option<Stamp> {
+        self.events[*self.lists[topic.index()].get(place)?].read
+    }
+
     /// Bytes of the messages of a topic from this place on.
     pub(crate) fn bytes_from(&self, topic: Topic, place: usize) -> usize {
         let list = &self.lists[topic.index()];
-        list.iter().skip(place).map(|&event| self.events[event].message.len() + 2).sum()
+        let length = |&event: &usize| self.events[event].message.len();
+        // With the frame's head (RFC 6455 §5.2).
+        list.iter().skip(place).map(length).map(|length| length + if length < 126 { 2 } else { 4 }).sum()
     }
 
     /// A request given at `stamp` has shown that the token's signature is good.

@@ -3,6 +3,7 @@
 //! A peer's stream is in the order in which the server queued things. So what the client has been told so far says which
 //! subscriptions it has at that point of the stream, and each event must continue them without a hole.
 
+use crate::books::{Gone, Slow};
 use crate::faults::Fault;
 use crate::frames::{Decoder, PING, PONG, Part, TEXT};
 use crate::ledger::{Ledger, Right, Stamp};
@@ -11,6 +12,17 @@ use crate::rate::{BURST, Rate};
 use crate::subscription::Subscription;
 use crate::tokens::token;
 use std::collections::VecDeque;
+
+/// A ping that was read.
+#[derive(Debug)]
+struct Ping {
+    payload: Vec<u8>,
+    /// The refused write it came after, if the last one was.
+    behind: Option<u64>,
+    /// It was taken before another write: `behind` is certain.
+    is_certain: bool,
+    is_taken: bool,
+}
 
 /// What is wrong: the oracle's complaint.
 pub(crate) type Verdict = Result<(), String>;
@@ -23,20 +35,26 @@ pub(crate) struct Listener {
     subscriptions: Vec<Subscription>,
     /// The requests that the server has been given whole, and not answered yet.
     asked: VecDeque<Asked>,
-    /// The payloads of the pings given and not answered, and the refused write they came after, if one.
-    pings: VecDeque<(Vec<u8>, Option<u64>)>,
+    /// The pings that were read and not answered.
+    pings: VecDeque<Ping>,
     /// The refused write that the last pong's ping came after.
     pong_behind: Option<u64>,
     /// The stamp of the last event.
     last_event: Stamp,
     /// The server must close with one of these codes: what the client has done, or is about to have done.
     pub(crate) sins: Vec<u16>,
+    /// What the client has done that ends the connection, with the code it ends with.
+    pub(crate) sin: Option<(u16, Fault)>,
     /// A Close of the client's own was given, with this code.
     pub(crate) closed_by_client: Option<Option<u16>>,
     /// The next thing said must be a Close with code 1008.
     must_close: bool,
     bad_tokens: u8,
     over_rate: u16,
+    /// Bad tokens and requests over the rate, whatever came between; some are forgiven.
+    bad_tokens_in_all: u32,
+    over_rate_in_all: u32,
+    is_trusted: bool,
     rate: Rate,
     /// The statuses that the request may be answered with.
     pub(crate) statuses: Vec<u16>,
@@ -58,15 +76,18 @@ pub(crate) enum Phase {
 }
 
 /// Something a client reacts to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Said {
     Opened,
-    /// Not opened, but answered with an HTTP status.
-    Refused,
+    /// Not opened, but answered with this HTTP status.
+    Refused(u16),
     Ping,
+    Pong,
+    Answered(u8, Request),
     Close {
         code: u16,
-        is_slow: bool,
+        /// Why, if the reason is that it is slow.
+        slow: Option<Slow>,
     },
     /// A subscription, and why.
     Lost(Subject, Fault),
@@ -105,16 +126,23 @@ pub(crate) enum Request {
         token: usize,
         subject: Subject,
     },
-    /// One that is answered with this code whatever else is the case.
-    Bad(u8),
+    /// One that is answered with this code if it is within the rate; and what it is.
+    Bad(u8, Fault),
 }
 
 /// With more requests than so many waiting a connection may be closed: a burst, and those of a connection that is refused
 /// for its rate.
 const MOST_WAITING: usize = BURST as usize + 256;
 
+/// So many bad tokens, or requests over the rate, end a connection whatever comes between; some are forgiven.
+const BAD_TOKENS: u32 = 20;
+const OVER_RATE: u32 = 1000;
+
 /// The code of the Close when the server goes down.
 const GOING_AWAY: u16 = 1001;
+
+/// No frame but an event's is longer.
+const LONGEST_OTHER: usize = 200;
 
 /// The replies of the contract, by code.
 const REPLIES: [&str; 9] = [
@@ -140,10 +168,14 @@ impl Listener {
             pong_behind: None,
             last_event: 0,
             sins: Vec::new(),
+            sin: None,
             closed_by_client: None,
             must_close: false,
             bad_tokens: 0,
             over_rate: 0,
+            bad_tokens_in_all: 0,
+            over_rate_in_all: 0,
+            is_trusted: false,
             rate: Rate::default(),
             statuses: Vec::new(),
             said: Vec::new(),
@@ -159,13 +191,10 @@ impl Listener {
         let mut certain = None;
         let mut at_once = self.asked.iter().all(|asked| asked.at_once);
         match request {
-            Request::Bad(code) => certain = Some(code),
+            _ if !self.rate.admit(monotonic) => certain = Some(7),
+            Request::Bad(code, _) => certain = Some(code),
             Request::Attach { token, .. } | Request::Detach { token, .. } => {
-                if self.rate.admit(monotonic) {
-                    at_once &= ledger.is_decided_at_once(token);
-                } else {
-                    certain = Some(7);
-                }
+                at_once &= ledger.is_decided_at_once(token);
             }
         }
         let epoch = ledger.epochs.len() - 1;
@@ -175,18 +204,36 @@ impl Listener {
         self.asked.push_back(Asked { stamp, epoch, request, certain, at_once });
     }
 
-    /// The server is given a ping. `blocked` counts the refused writes if the last write was refused.
-    pub(crate) fn ping(&mut self, payload: Vec<u8>, blocked: Option<u64>) {
-        self.pings.push_back((payload, blocked));
+    /// A ping was read. `behind` counts the refused writes if the last write was refused.
+    pub(crate) fn ping(&mut self, payload: Vec<u8>, behind: Option<u64>) {
+        self.pings.push_back(Ping { payload, behind, is_certain: true, is_taken: false });
+    }
+
+    /// All pings that were read have certainly been taken.
+    pub(crate) fn pings_are_taken(&mut self) {
+        self.pings.iter_mut().rev().take_while(|ping| !ping.is_taken).for_each(|ping| ping.is_taken = true);
+    }
+
+    /// A write was made or refused: a ping that may not have been taken before may come before or after it.
+    pub(crate) fn write_happens(&mut self) {
+        for ping in self.pings.iter_mut().rev().take_while(|ping| !ping.is_taken) {
+            ping.is_certain = false;
+        }
+    }
+
+    /// Whether the last tokens were bad, so that the connection ends.
+    pub(crate) const fn has_bad_tokens(&self) -> bool {
+        self.bad_tokens >= 5
+    }
+
+    /// Whether the server has said that a token was good.
+    pub(crate) const fn is_trusted(&self) -> bool {
+        self.is_trusted
     }
 
     /// Whether a request waits for its reply.
     pub(crate) fn is_waiting(&self) -> bool {
         !self.asked.is_empty()
-    }
-
-    pub(crate) fn subscriptions(&self) -> usize {
-        self.subscriptions.len()
     }
 
     /// What the client is subscribed to, as far as it has heard.
@@ -195,7 +242,7 @@ impl Listener {
     }
 
     /// Bytes have been written to the connection.
-    pub(crate) fn hear(&mut self, bytes: &[u8], ledger: &mut Ledger, was_blocked: bool) -> Verdict {
+    pub(crate) fn hear(&mut self, bytes: &[u8], ledger: &mut Ledger, gone: Option<Gone>) -> Verdict {
         self.look_for_secrets(bytes)?;
         let mut decoder = std::mem::take(&mut self.decoder);
         decoder.push(bytes);
@@ -204,7 +251,7 @@ impl Listener {
             outcome = match decoder.next() {
                 Ok(None) => break,
                 Ok(Some(Part::Head(status, head))) => self.opened(status, head),
-                Ok(Some(Part::Frame(opcode, payload))) => self.frame(opcode, payload, ledger, was_blocked),
+                Ok(Some(Part::Frame(opcode, payload))) => self.frame(opcode, payload, ledger, gone),
                 Err(error) => Err(error),
             };
         }
@@ -235,7 +282,7 @@ impl Listener {
         }
         if status != 101 {
             self.phase = Phase::Over;
-            self.said.push(Said::Refused);
+            self.said.push(Said::Refused(status));
             return Ok(());
         }
         self.phase = Phase::Open;
@@ -247,7 +294,7 @@ impl Listener {
         }
     }
 
-    fn frame(&mut self, opcode: u8, payload: &[u8], ledger: &mut Ledger, was_blocked: bool) -> Verdict {
+    fn frame(&mut self, opcode: u8, payload: &[u8], ledger: &mut Ledger, gone: Option<Gone>) -> Verdict {
         match opcode {
             TEXT if self.must_close => Err("something is said in place of the close that is due".into()),
             TEXT => {
@@ -263,7 +310,7 @@ impl Listener {
                 Ok(())
             }
             PONG => self.pong(payload),
-            _ => self.close(payload, ledger, was_blocked),
+            _ => self.close(payload, ledger, gone),
         }
     }
 
@@ -339,11 +386,14 @@ impl Listener {
             return Err(format!("code {code} answers {asked:?}, for which the codes {allowed:#b} are right"));
         }
         match code {
-            0 | 3 | 4 | 6 | 8 => self.bad_tokens = 0,
+            0 | 3 | 4 | 6 | 8 => (self.bad_tokens, self.is_trusted) = (0, true),
             2 => self.bad_tokens += 1,
             _ => {}
         }
         self.over_rate = if code == 7 { self.over_rate + 1 } else { 0 };
+        self.bad_tokens_in_all += u32::from(code == 2);
+        self.over_rate_in_all += u32::from(code == 7);
+        self.said.push(Said::Answered(code, asked.request));
         self.must_close = self.bad_tokens >= 5 || self.over_rate >= 256;
         match asked.request {
             Request::Attach { token, .. } | Request::Detach { token, .. }
@@ -368,7 +418,7 @@ impl Listener {
         let (number, is_attach, subject) = match asked.request {
             Request::Attach { token, subject } => (token, true, subject),
             Request::Detach { token, subject } => (token, false, subject),
-            Request::Bad(code) => return 1 << code,
+            Request::Bad(code, _) => return 1 << code,
         };
         let codes = ledger.codes(asked.stamp, asked.epoch, number, is_attach, subject);
         let topic = Topic::of(token(number).user, subject);
@@ -455,25 +505,29 @@ impl Listener {
         Err(format!("loss of {} {} with code {code}: {why:?}", KINDS[subject.0], object_id(subject.1)))
     }
 
-    /// While the writer is blocked only the latest pong is kept, and goes before what waits (§5.5.3); all others come.
+    /// While the writer is blocked only the latest pong is kept, and comes before what waits (§5.5.3); all others come.
     fn pong(&mut self, payload: &[u8]) -> Verdict {
-        let Some(at) = self.pings.iter().position(|(ping, _)| ping == payload) else {
+        let Some(at) = self.pings.iter().position(|ping| ping.payload == payload) else {
             return Err(format!("a pong of {:?}, which was not asked for", String::from_utf8_lossy(payload)));
         };
-        let (_, behind) = self.pings.remove(at).expect("found just now");
+        let Ping { behind, is_certain, .. } = self.pings.remove(at).expect("found just now");
+        self.said.push(Said::Pong);
+        if !is_certain {
+            return Ok(());
+        }
         if behind.is_some() {
             if behind <= self.pong_behind {
                 return Err("more than the latest pong was kept while the writer was blocked".into());
             }
             self.pong_behind = behind;
-            self.pings.retain(|(_, other)| other.is_none() || *other > behind);
-        } else if self.pings.iter().take(at).any(|(_, behind)| behind.is_none()) {
+            self.pings.retain(|other| other.is_certain && (other.behind.is_none() || other.behind > behind));
+        } else if self.pings.iter().take(at).any(|other| other.is_certain && other.behind.is_none()) {
             return Err("a pong overtakes another".into());
         }
         Ok(())
     }
 
-    fn close(&mut self, payload: &[u8], ledger: &Ledger, was_blocked: bool) -> Verdict {
+    fn close(&mut self, payload: &[u8], ledger: &Ledger, gone: Option<Gone>) -> Verdict {
         self.phase = Phase::Over;
         let (code, reason) = match payload {
             [] => (0, ""),
@@ -484,13 +538,23 @@ impl Listener {
             _ => return Err("a Close with a payload of one byte".into()),
         };
         self.close_code = Some(code);
-        let is_slow = code == 1008 && reason == "slow consumer" && was_blocked;
-        self.said.push(Said::Close { code, is_slow });
+        let Some(gone) = gone else {
+            return Err(format!("closed with {code} {reason:?}, and the service was not told"));
+        };
+        if code == 1008 && reason == "slow consumer" {
+            self.said.push(Said::Close { code, slow: gone.is_slow });
+            return match gone.is_slow {
+                Some(_) => Ok(()),
+                None => Err("closed as a slow consumer, and it is none".into()),
+            };
+        }
+        self.said.push(Said::Close { code, slow: None });
         let is_echo = self.closed_by_client.is_some_and(|closed| closed.unwrap_or(0) == code);
-        if is_slow || self.must_close && code == 1008 {
+        if self.must_close && code == 1008 {
             return Ok(());
         }
-        if !self.must_close && (is_echo || self.sins.contains(&code)) {
+        let in_all = self.bad_tokens_in_all >= BAD_TOKENS || self.over_rate_in_all >= OVER_RATE;
+        if !self.must_close && (is_echo || self.sins.contains(&code) || code == 1008 && in_all) {
             return Ok(());
         }
         if code == GOING_AWAY
@@ -527,8 +591,8 @@ impl Listener {
         if self.must_close {
             return Err("the close that is due has not come".into());
         }
-        if let Some((ping, _)) = self.pings.iter().find(|(_, behind)| behind.is_none()) {
-            return Err(format!("no pong to {:?}", String::from_utf8_lossy(ping)));
+        if let Some(ping) = self.pings.iter().find(|ping| ping.is_certain && ping.behind.is_none()) {
+            return Err(format!("no pong to {:?}", String::from_utf8_lossy(&ping.payload)));
         }
         for subscription in &mut self.subscriptions {
             subscription.look_for_end(ledger);
@@ -546,9 +610,9 @@ impl Listener {
     }
 
     /// Bytes of events that are certainly queued.
-    pub(crate) fn owed(&mut self, ledger: &Ledger) -> usize {
+    pub(crate) fn queued_at_least(&mut self, ledger: &Ledger) -> usize {
         let mut bytes = 0;
-        // What has been asked may be done already, and the answer be queued behind the events.
+        // What was asked may be done already, and the answer be queued behind the events.
         for subscription in self.subscriptions.iter_mut().filter(|_| self.asked.is_empty()) {
             subscription.look_for_end(ledger);
             let topic = subscription.right.topic;
@@ -559,11 +623,61 @@ impl Listener {
         bytes
     }
 
+    /// Bytes that may be queued: everything that may be on its way to the client.
+    pub(crate) fn queued_at_most(&self, ledger: &Ledger) -> usize {
+        let events = self.subscriptions.iter().map(|it| ledger.bytes_from(it.right.topic, it.least));
+        let attached = self.asked.iter().filter_map(|asked| match asked.request {
+            Request::Attach { token: number, subject } => {
+                let topic = Topic::of(token(number).user, subject);
+                Some(ledger.bytes_from(topic, ledger.count_before(topic, asked.stamp)))
+            }
+            _ => None,
+        });
+        let others = 3 + self.asked.len() + self.pings.len() + self.subscriptions.len();
+        events.sum::<usize>() + attached.sum::<usize>() + others * LONGEST_OTHER
+    }
+
+    /// How many subscriptions a revocation ends: at least, at most.
+    pub(crate) fn revokes(
+        &mut self,
+        user: usize,
+        subject: Option<Subject>,
+        ledger: &Ledger,
+    ) -> (usize, usize) {
+        let concerns = |topic| subject.is_none_or(|subject| Topic::of(user, subject) == topic);
+        let is_known = self.asked.is_empty();
+        let mut count = (0, 0);
+        for subscription in &mut self.subscriptions {
+            subscription.look_for_end(ledger);
+            if subscription.right.owner == user
+                && concerns(subscription.right.topic)
+                && subscription.ended.is_none()
+            {
+                count.0 += usize::from(is_known);
+                count.1 += 1;
+            }
+        }
+        count.1 += self
+            .asked
+            .iter()
+            .filter(|asked| match asked.request {
+                Request::Attach { token: number, subject } => {
+                    token(number).user == user && concerns(Topic::of(user, subject))
+                }
+                _ => false,
+            })
+            .count();
+        count
+    }
+
+    /// When the first subscription ends by the wall clock.
+    pub(crate) fn next_end(&self) -> Option<u64> {
+        let lasting = self.subscriptions.iter().filter(|subscription| subscription.ended.is_none());
+        lasting.map(|subscription| subscription.right.ends).min()
+    }
+
     /// Whether an event to `topics`, read next, reaches the connection: certainly, possibly.
     pub(crate) fn hears(&mut self, topics: &[Topic], ledger: &Ledger) -> (bool, bool) {
-        if self.phase == Phase::Over {
-            return (false, false);
-        }
         let mut hears = (false, false);
         for subscription in self.subscriptions.iter_mut().filter(|it| topics.contains(&it.right.topic)) {
             subscription.look_for_end(ledger);
@@ -577,5 +691,20 @@ impl Listener {
             _ => false,
         });
         hears
+    }
+
+    /// The oldest event that was read and certainly concerns the connection, and was not written to it.
+    pub(crate) fn oldest_unwritten(&mut self, ledger: &Ledger) -> Option<Stamp> {
+        if !self.asked.is_empty() {
+            return None;
+        }
+        self.subscriptions
+            .iter_mut()
+            .filter_map(|subscription| {
+                subscription.look_for_end(ledger);
+                subscription.ended.is_none().then_some(())?;
+                ledger.event_at(subscription.right.topic, subscription.most)
+            })
+            .min()
     }
 }

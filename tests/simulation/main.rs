@@ -2,18 +2,22 @@
 //!
 //! What is simulated, what the oracle knows, and how a seed is replayed: `README.md` beside this file.
 
+mod books;
 mod clients;
 mod faults;
 mod frames;
 mod ledger;
 mod listener;
 mod names;
+mod net;
 mod producers;
 mod random;
 mod rate;
 mod subscription;
+mod tape;
 mod tokens;
 mod wires;
+mod witness;
 mod world;
 
 use faults::{ALL, Fault};
@@ -105,7 +109,7 @@ fn s29_every_event_read_after_an_attach_was_answered_is_delivered() {
 
 #[test]
 fn s34_the_wall_clock_ends_tokens_and_the_monotonic_clock_rules_timers() {
-    row(&[Fault::WallForward, Fault::WallBack, Fault::MonotonicJump, Fault::TokenExpiry]);
+    row(&[Fault::WallForward, Fault::WallBack, Fault::LateWake, Fault::TokenExpiry]);
 }
 
 #[test]
@@ -155,6 +159,7 @@ fn play_all(seeds: Range<u64>, focus: &'static [Fault]) -> Outcome {
     let plan =
         |seed| Plan { trace, ..if focus.is_empty() { Plan::of(seed) } else { Plan::of_row(seed, focus) } };
     let next = AtomicU64::new(seeds.start);
+    let (plays_on, failures) = (env::var_os("ALL").is_some(), AtomicU64::new(0));
     let play_some = || {
         let mut sum = Outcome { faults: vec![0; Fault::COUNT], ..Outcome::default() };
         loop {
@@ -162,13 +167,20 @@ fn play_all(seeds: Range<u64>, focus: &'static [Fault]) -> Outcome {
             if seed >= seeds.end {
                 return Ok::<_, String>(sum);
             }
-            sum.add(&play(plan(seed)).map_err(|error| {
-                next.store(seeds.end, Ordering::Relaxed);
-                format!(
-                    "seed {seed}: {error}\nonce more, step by step: SEED={seed} TRACE=1 cargo test --test simulation \
-                     {test} -- --nocapture"
-                )
-            })?);
+            match play(plan(seed)) {
+                Ok(outcome) => sum.add(&outcome),
+                Err(error) if plays_on => {
+                    println!("seed {seed}: {error}");
+                    failures.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(error) => {
+                    next.store(seeds.end, Ordering::Relaxed);
+                    return Err(format!(
+                        "seed {seed}: {error}\nonce more, step by step: SEED={seed} TRACE=1 cargo test --test \
+                         simulation {test} -- --nocapture"
+                    ));
+                }
+            }
         }
     };
     let mut sum = Outcome { faults: vec![0; Fault::COUNT], ..Outcome::default() };
@@ -182,6 +194,8 @@ fn play_all(seeds: Range<u64>, focus: &'static [Fault]) -> Outcome {
             }
         }
     });
+    let failures = failures.into_inner();
+    assert!(failures == 0, "{failures} seeds failed");
     sum
 }
 
@@ -197,10 +211,10 @@ fn play(plan: Plan) -> Result<Outcome, String> {
 /// Says what was played.
 fn report(outcome: &Outcome, seeds: &Range<u64>) {
     let large = seeds.clone().filter(|&seed| Plan::of(seed).clients >= 200).count();
-    let Outcome { events, races, secrets, turns, clients, .. } = outcome;
+    let Outcome { events, races, secrets, turns, waits, clients, .. } = outcome;
     println!(
-        "{} seeds, {large} of them with 200 clients or more (at once: up to {clients}), {turns} turns, {events} events \
-         heard, {races} attachments in a race, {secrets} secrets heard",
+        "{} seeds, {large} of them with 200 clients or more (at once: up to {clients}), {turns} turns, {waits} waits, \
+         {events} events heard, {races} attachments in a race, {secrets} secrets heard",
         seeds.end - seeds.start
     );
     for fault in ALL {

@@ -6,7 +6,6 @@ use crate::ledger::{Ledger, message};
 use crate::listener::Verdict;
 use crate::names::{KINDS, NOTIFICATION, OBJECTS, SECRET, Subject, USERS, object_id, user_id};
 use crate::random::Random;
-use crate::wires::Wire;
 use airlay::producers::ProducerId;
 use std::collections::VecDeque;
 
@@ -16,35 +15,53 @@ pub(crate) const ANSWERS: usize = 1000;
 /// No answer is longer.
 const LONGEST_ANSWER: usize = 200;
 
+/// Each line that is not empty is followed by empty ones, so that its number tells who wrote it: modulo this, the numbers of
+/// a producer's lines are the same, and those of another are not.
+pub(crate) const STRIDE: u64 = 16;
+
 /// One producer and its connection.
 #[derive(Debug)]
 pub(crate) struct Producer {
     pub(crate) number: usize,
-    pub(crate) id: ProducerId,
-    /// All it has written, and how much of it has come to the server's socket and has been read from there.
+    /// Which of the numbers below [`STRIDE`] its lines have.
+    pub(crate) tag: u64,
+    pub(crate) id: Option<ProducerId>,
+    /// All it has written, and how much of it has come to the server's socket and was read from there.
     pub(crate) out: Vec<u8>,
     pub(crate) arrived: usize,
     pub(crate) given: usize,
-    /// Its lines: each is known to the server when it has been given that many bytes.
-    pub(crate) lines: VecDeque<(usize, Line)>,
+    /// What its socket holds at most.
+    pub(crate) capacity: usize,
+    /// When the bytes up to some place had come, by the wall clock.
+    pub(crate) arrivals: VecDeque<(usize, u64)>,
+    /// Its lines, of which the service has not been given any.
+    pub(crate) lines: VecDeque<Written>,
     pub(crate) line: u64,
-    /// How much of it is to be read before the server stops.
+    /// How much of it is to be read before the server closes connections.
     pub(crate) owes: usize,
     pub(crate) end: Option<End>,
     pub(crate) end_has_arrived: bool,
-    /// The server knows that no more comes.
-    pub(crate) is_ended: bool,
-    pub(crate) answers: Wire,
-    pub(crate) is_readable: bool,
-    /// For how many turns it does not read its answers.
+    /// How the server has seen its stream end.
+    pub(crate) ended: Option<End>,
+    /// For how many of its moments it does not read its answers, and how much it has to read.
     pub(crate) stalled: usize,
-    /// What it has been answered that makes no whole line yet.
+    pub(crate) unread: usize,
+    /// What it was answered that makes no whole line yet.
     held: Vec<u8>,
-    /// The answers that are due, and whether so many wait before each that it may be lost.
+    /// The answers that are due, and whether so much waits before each that it may be lost.
     expected: VecDeque<(Answer, bool)>,
-    /// Answers that were skipped.
-    pub(crate) lost: u64,
+    pub(crate) is_tight: bool,
     pub(crate) random: Random,
+}
+
+/// A line as it was written.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// Where it begins and ends in the stream, its end included.
+    pub(crate) begin: usize,
+    pub(crate) end: usize,
+    pub(crate) number: u64,
+    pub(crate) line: Line,
 }
 
 /// What a line says.
@@ -59,8 +76,10 @@ pub(crate) enum Line {
         subject: Option<Subject>,
         ack: Option<u64>,
     },
-    /// It cannot be taken; this is its number.
-    Bad(u64),
+    /// It cannot be taken.
+    Bad(Fault),
+    /// It is never whole, and does not count.
+    Cut,
 }
 
 /// An answer that is due.
@@ -72,29 +91,33 @@ pub(crate) enum Answer {
         least: usize,
         most: usize,
     },
-    Refused(u64),
+    Refused(u64, Fault),
 }
 
 impl Producer {
-    pub(crate) const fn new(number: usize, id: ProducerId, answers: Wire, random: Random) -> Self {
+    pub(crate) fn new(number: usize, tag: u64, capacity: usize, is_tight: bool, mut random: Random) -> Self {
+        let mut out = Vec::new();
+        (0..tag).for_each(|_| out.extend_from_slice(random.pick::<&[u8]>(&[b"\n", b"\r\n"])));
         Self {
             number,
-            id,
-            out: Vec::new(),
+            tag,
+            id: None,
+            out,
             arrived: 0,
             given: 0,
+            capacity,
+            arrivals: VecDeque::new(),
             lines: VecDeque::new(),
-            line: 1,
+            line: tag + 1,
             owes: 0,
             end: None,
             end_has_arrived: false,
-            is_ended: false,
-            answers,
-            is_readable: false,
+            ended: None,
             stalled: 0,
+            unread: 0,
             held: Vec::new(),
             expected: VecDeque::new(),
-            lost: 0,
+            is_tight,
             random,
         }
     }
@@ -110,10 +133,6 @@ impl Producer {
                 0..2 => {
                     let subject = self.subject();
                     (0..self.random.between(2, 5)).for_each(|_| self.event(subject, ledger));
-                }
-                2 => {
-                    self.out.extend_from_slice(self.random.pick::<&[u8]>(&[b"\n", b"\r\n"]));
-                    self.line += 1;
                 }
                 _ => {
                     let subject = self.subject();
@@ -135,35 +154,42 @@ impl Producer {
             let subject = self.subject();
             self.revoke(Some(subject));
         }
-        if faults.strike(Fault::BadLine, &mut self.random) {
+        if faults.strikes(Fault::BadLine, &mut self.random) {
             self.bad_line();
         }
-        if faults.strike(Fault::OversizedLine, &mut self.random) {
+        if faults.strikes(Fault::OversizedLine, &mut self.random) {
             let begin = self.out.len();
             self.out.extend(std::iter::repeat_n(b'x', LINE + self.random.between(1, LINE)));
-            self.lines.push_back((begin + LINE + 1, Line::Bad(self.line)));
-            self.end_line();
+            self.end_line(begin, Line::Bad(Fault::OversizedLine));
         }
-        if faults.strike(Fault::LastLineUnended, &mut self.random) {
+        if faults.strikes(Fault::LastLineUnended, &mut self.random) {
             let subject = self.subject();
             self.event(subject, ledger);
             // Without its line feed, and a `\r` in front of it, it is a line all the same.
-            while self.out.pop_if(|byte| matches!(byte, b'\r' | b'\n')).is_some() {}
-            if let Some((end, _)) = self.lines.back_mut() {
-                *end = self.out.len();
-            }
-            self.end = Some(End::EndOfStream);
-        } else if faults.strike(Fault::CutJson, &mut self.random) {
+            self.unend(End::EndOfStream);
+        } else if faults.strikes(Fault::CutJson, &mut self.random) {
+            let begin = self.out.len();
             self.out.extend_from_slice(b"{\"type\":\"issueUpdate\",\"id\":");
-            self.lines.push_back((self.out.len(), Line::Bad(self.line)));
-            self.end = Some(End::EndOfStream);
-        } else if faults.strike(Fault::CutLine, &mut self.random) {
+            self.end_line(begin, Line::Bad(Fault::CutJson));
+            self.unend(End::EndOfStream);
+        } else if faults.strikes(Fault::CutLine, &mut self.random) {
             // What would be a whole line does not count if the connection broke behind it.
             let text = format!(r#"{{"type":"issueUpdate","id":"{}","data":"cut"}}"#, object_id(Some(0)));
             let length = self.random.between(1, text.len());
+            let begin = self.out.len();
             self.out.extend_from_slice(&text.as_bytes()[..length]);
-            self.end = Some(End::Reset);
+            self.end_line(begin, Line::Cut);
+            self.unend(End::Reset);
         }
+    }
+
+    /// Takes the end off the last line, and ends the stream there.
+    fn unend(&mut self, end: End) {
+        while self.out.pop_if(|byte| matches!(byte, b'\r' | b'\n')).is_some() {}
+        if let Some(last) = self.lines.back_mut() {
+            last.end = self.out.len();
+        }
+        self.end = Some(end);
     }
 
     /// Writes an event.
@@ -195,9 +221,9 @@ impl Producer {
         };
         let line = format!(r#"{{{ack_text}"type":"{}",{id}{listed}"data":{data}}}"#, KINDS[kind]);
         ledger.write_event(subject, users, message(subject, &data));
+        let begin = self.out.len();
         self.out.extend_from_slice(line.as_bytes());
-        self.end_line();
-        self.lines.push_back((self.out.len(), Line::Event { number, ack }));
+        self.end_line(begin, Line::Event { number, ack });
     }
 
     /// Whom a notification is for.
@@ -219,9 +245,9 @@ impl Producer {
             format!(r#","event":{{"type":"{}","id":"{}"}}"#, KINDS[kind], object_id(object))
         });
         let line = format!(r#"{{{ack_text}"control":"revoke","user":"{}"{event}}}"#, user_id(user));
+        let begin = self.out.len();
         self.out.extend_from_slice(line.as_bytes());
-        self.end_line();
-        self.lines.push_back((self.out.len(), Line::Revoke { user, subject, ack }));
+        self.end_line(begin, Line::Revoke { user, subject, ack });
     }
 
     fn bad_line(&mut self) {
@@ -238,10 +264,9 @@ impl Producer {
             format!(r#"{{"type":"issueUpdate","id":"{id}","users":[]}}"#).into(),
         ];
         let line = self.random.pick(&bad).clone();
+        let begin = self.out.len();
         self.out.extend_from_slice(&line);
-        let number = self.line;
-        self.end_line();
-        self.lines.push_back((self.out.len(), Line::Bad(number)));
+        self.end_line(begin, Line::Bad(Fault::BadLine));
     }
 
     fn ack(&mut self) -> (Option<u64>, String) {
@@ -252,12 +277,18 @@ impl Producer {
         (Some(ack), format!("\"ack\":{ack},"))
     }
 
-    fn end_line(&mut self) {
+    /// Ends a line, and writes the empty ones behind it.
+    fn end_line(&mut self, begin: usize, line: Line) {
         if self.random.chance(100) {
             self.out.push(b'\r');
         }
         self.out.push(b'\n');
-        self.line += 1;
+        let end = self.out.len();
+        self.lines.push_back(Written { begin, end, number: self.line, line });
+        for _ in 1..STRIDE {
+            self.out.extend_from_slice(self.random.pick::<&[u8]>(&[b"\n", b"\n", b"\n", b"\r\n"]));
+        }
+        self.line += STRIDE;
     }
 
     fn subject(&mut self) -> Subject {
@@ -272,22 +303,30 @@ impl Producer {
         }
     }
 
+    /// A line as it was written, without its end.
+    pub(crate) fn text(&self, written: &Written) -> &[u8] {
+        let line = &self.out[written.begin..written.end];
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        line.strip_suffix(b"\r").unwrap_or(line)
+    }
+
     /// An answer will be due.
     pub(crate) fn expect(&mut self, answer: Answer) {
-        let may_be_lost = self.expected.len() * LONGEST_ANSWER >= ANSWERS;
+        let may_be_lost = self.is_tight || self.expected.len() * LONGEST_ANSWER >= ANSWERS;
         self.expected.push_back((answer, may_be_lost));
     }
 
-    /// Reads what it was answered.
-    pub(crate) fn hear(&mut self) -> Verdict {
-        self.held.append(&mut self.answers.written);
+    /// Hears what it was answered.
+    pub(crate) fn hear(&mut self, bytes: &[u8], faults: &mut Faults) -> Verdict {
+        self.unread += bytes.len();
+        self.held.extend_from_slice(bytes);
         let Some(last) = self.held.iter().rposition(|&byte| byte == b'\n') else { return Ok(()) };
         let lines: Vec<u8> = self.held.drain(..=last).collect();
         let lines = String::from_utf8(lines).map_err(|_| "an answer that is no text")?;
-        lines.lines().try_for_each(|line| self.answered(line))
+        lines.lines().try_for_each(|line| self.answered(line, faults))
     }
 
-    fn answered(&mut self, line: &str) -> Verdict {
+    fn answered(&mut self, line: &str, faults: &mut Faults) -> Verdict {
         while let Some((answer, may_be_lost)) = self.expected.pop_front() {
             match answer {
                 Answer::Taken { ack, least, most } => {
@@ -304,10 +343,11 @@ impl Producer {
                         };
                     }
                 }
-                Answer::Refused(number) => {
+                Answer::Refused(number, fault) => {
                     if line.starts_with(r#"{"status":400,"#)
                         && line.ends_with(&format!(r#","code":5,"line":{number}}}"#))
                     {
+                        faults.happened(fault);
                         return Ok(());
                     }
                 }
@@ -315,13 +355,13 @@ impl Producer {
             if !may_be_lost {
                 return Err(format!("answered with {line} in place of {answer:?}"));
             }
-            self.lost += 1;
+            faults.happened(Fault::UnreadAnswers);
         }
         Err(format!("an answer to nothing: {line}"))
     }
 
-    /// How many answers have not come.
-    pub(crate) fn missing(&self) -> usize {
-        self.expected.len()
+    /// An answer that must have come by now.
+    pub(crate) fn missing(&self) -> Option<&Answer> {
+        self.expected.iter().find(|(_, may_be_lost)| !may_be_lost).map(|(answer, _)| answer)
     }
 }
