@@ -233,10 +233,12 @@ impl<S: Service> Server<S> {
     pub fn flush(&mut self, sockets: &mut impl Sockets, now: Now) {
         let shares = self.shares;
         self.act(now, |_, peers| peers.flush(sockets, shares, now.monotonic));
-        if self.backlog.bytes > 0 && !self.peers.owes_deliveries() {
-            self.backlog.bytes = 0;
+        if !self.peers.owes_deliveries() {
+            // Also after lines that had been kept, of which no bytes are counted any longer.
             self.backlog.fanned_out = self.peers.fanned_out();
-            self.producers.clear_backlog();
+            if std::mem::take(&mut self.backlog.bytes) > 0 {
+                self.producers.clear_backlog();
+            }
         }
     }
 

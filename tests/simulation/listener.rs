@@ -130,7 +130,7 @@ pub(crate) enum Request {
     Bad(u8, Fault),
 }
 
-/// With more requests than so many waiting a connection may be closed: a burst, and those of a connection that is refused
+/// With more requests than this waiting a connection may be closed: a burst, and those of a connection that is refused
 /// for its rate.
 const MOST_WAITING: usize = BURST as usize + 256;
 
@@ -198,7 +198,7 @@ impl Listener {
             }
         }
         let epoch = ledger.epochs.len() - 1;
-        if self.asked.len() > MOST_WAITING {
+        if self.asked.len() >= MOST_WAITING {
             self.sins.push(1008);
         }
         self.asked.push_back(Asked { stamp, epoch, request, certain, at_once });

@@ -450,7 +450,7 @@ impl World {
                 && accepted_at.is_some_and(|at| now - at >= super::HANDSHAKE + super::CLOSE);
         // For want of memory.
         let is_slow = gone.is_some_and(|gone| gone.is_slow == Some(Slow::AllQueuesFull));
-        let is_dropped = self.sizes.is_tight() && (is_slow || closing_since.is_some());
+        let is_dropped = self.sizes.is_tight() && (is_slow || closing_since.is_some() || opened_at.is_none());
         if was_silent && !is_lost {
             self.faults.happened(Fault::UnansweredPing);
         }
