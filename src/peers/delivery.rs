@@ -147,7 +147,8 @@ impl Peers {
             return false;
         }
         peer.outgoing.push(frames.clone());
-        if !peer.marks.contains(Marks::OWED) {
+        // A full socket has been offered what it takes; the limits of the queue bound the rest.
+        if !peer.marks.intersects(Marks::OWED | Marks::BLOCKED) {
             peer.marks.insert(Marks::OWED);
             self.owed += 1;
         }
