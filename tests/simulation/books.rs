@@ -147,6 +147,9 @@ impl Books {
             return Some((closing + 2 * (CLOSE + GRANULARITY), "it is closing, and is not dropped"));
         }
         let Some(opened) = self.opened_at else {
+            if self.refused_since.is_some() {
+                return None;
+            }
             return Some((accepted + HANDSHAKE + GRANULARITY, "its request has not come"));
         };
         if self.is_flood {

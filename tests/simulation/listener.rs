@@ -591,7 +591,7 @@ impl Listener {
         if self.must_close {
             return Err("the close that is due has not come".into());
         }
-        if let Some(ping) = self.pings.iter().find(|ping| ping.is_certain && ping.behind.is_none()) {
+        if let Some(ping) = self.pings.iter().find(|ping| ping.is_certain && ping.is_taken && ping.behind.is_none()) {
             return Err(format!("no pong to {:?}", String::from_utf8_lossy(&ping.payload)));
         }
         for subscription in &mut self.subscriptions {
@@ -620,7 +620,8 @@ impl Listener {
                 bytes += ledger.bytes_from(topic, subscription.most);
             }
         }
-        bytes
+        // Of the first one a part may have been written.
+        bytes.saturating_sub(self.decoder.left())
     }
 
     /// Bytes that may be queued: everything that may be on its way to the client.
@@ -671,7 +672,8 @@ impl Listener {
     }
 
     /// When the first subscription ends by the wall clock.
-    pub(crate) fn next_end(&self) -> Option<u64> {
+    pub(crate) fn next_end(&mut self, ledger: &Ledger) -> Option<u64> {
+        self.subscriptions.iter_mut().for_each(|subscription| subscription.look_for_end(ledger));
         let lasting = self.subscriptions.iter().filter(|subscription| subscription.ended.is_none());
         lasting.map(|subscription| subscription.right.ends).min()
     }

@@ -221,6 +221,8 @@ fn report<Id: Copy + PartialEq + std::fmt::Debug>(
         }
         let mut edges = std::mem::take(&mut wire.edges);
         edges.writable &= wire.tells_writable;
+        // An end is reported with everything that comes behind it.
+        edges.end |= wire.end.is_some();
         // The poll reports the state of everything that is watched, not only what is new.
         if random.chance(300) {
             edges.readable |= wire.has_input();

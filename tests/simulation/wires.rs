@@ -138,6 +138,7 @@ impl Wire {
         }
         if self.strikes(self.rates.empty_read) {
             self.edges.readable = true;
+            self.edges.end = self.end.is_some();
             return Err(ErrorKind::WouldBlock.into());
         }
         if count > 1 && self.strikes(self.rates.short_read) {

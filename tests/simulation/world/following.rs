@@ -16,6 +16,7 @@ impl World {
     /// Reads the tape.
     pub(super) fn follow(&mut self) -> Verdict {
         for entry in self.tape.take() {
+            if std::env::var_os("TAPE").is_some() { println!("TAPE {entry:?}"); }
             self.follow_one(entry)?;
         }
         Ok(())
@@ -160,7 +161,7 @@ impl World {
         let now = self.now.monotonic.0;
         let is_left = self.net.clients.wire(number).is_some_and(|wire| wire.unread() > 0);
         self.outcome.unfinished_reads += usize::from(is_left);
-        let at = self.place(number)?;
+        let (at, is_catching_up) = (self.place(number)?, self.is_catching_up);
         let client = &mut self.clients[at];
         client.listener.pings_are_taken();
         let behind = client.books.refused_since.map(|_| client.books.refusals);
@@ -178,6 +179,8 @@ impl World {
             client.books.closing_since.get_or_insert(now);
         }
         client.note_given(now);
+        // What came all at once, because the process was stopped, is no flood.
+        client.books.is_flood &= !is_catching_up;
         let Client { listener, sent, given, .. } = client;
         // What is no request has no witness: it may be taken from now on.
         let mut at = 0;
@@ -536,8 +539,8 @@ impl World {
         let Self { clients, net, ledger, .. } = self;
         let lacks = |client: &mut Client| {
             let wire = net.clients.wires[client.number].as_ref()?;
-            let is_offered = wire.is_refused && !wire.is_reported;
-            if !client.books.is_open() || is_offered || client.books.is_lost {
+            // A full socket is offered the rest when it has room.
+            if !client.books.is_open() || wire.is_refused || client.books.is_lost {
                 return None;
             }
             Some((client.number, client.listener.oldest_unwritten(ledger)?))

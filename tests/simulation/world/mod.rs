@@ -276,7 +276,9 @@ impl World {
 
     /// Nothing is under way: all that was sent is read and answered.
     fn is_at_rest(&mut self) -> bool {
-        let producers_rest = self.producers.iter().all(|producer| producer.given == producer.out.len());
+        // Those beyond the limit wait.
+        let mut producers = self.producers.iter().filter(|producer| producer.id.is_some());
+        let producers_rest = producers.all(|producer| producer.given == producer.out.len());
         let net = &mut self.net;
         producers_rest
             && self.clients.iter().all(|client| {
@@ -334,8 +336,11 @@ impl World {
         if real - now > self.excused {
             return Err(format!("at {real} the time {now} counts, and only {} were lost", self.excused));
         }
-        if self.is_catching_up && now > former && self.has_unread_from_stop() {
-            return Err("time counts again, and what came while the process was stopped was not read".into());
+        if self.is_catching_up
+            && now > former
+            && let Some(number) = self.unread_from_stop()
+        {
+            return Err(format!("time counts again, and what client {number} sent during the stop is not read"));
         }
         self.net.wall = self.now.wall.0;
         self.walls = vec![self.now.wall.0];
@@ -388,6 +393,10 @@ impl World {
         for producer in &mut self.producers {
             // Those beyond the limit are not waited for.
             producer.owes = if producer.id.is_some() { producer.arrived } else { 0 };
+            // What the system says there is to read can be read.
+            if let Some(wire) = self.net.producers.wire(producer.number) {
+                wire.rates.empty_read = 0;
+            }
         }
         let now = self.now;
         self.driver.stop(&mut self.net, now);

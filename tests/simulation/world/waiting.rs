@@ -10,6 +10,7 @@ use crate::clients::Sent;
 use crate::faults::Fault;
 use crate::ledger::TIMEOUT;
 use crate::listener::{Phase, Verdict};
+use crate::wires::Wire;
 use airlay::driver::ACCEPT_PAUSE;
 use airlay::time::{Monotonic, millis};
 use std::time::Duration;
@@ -85,21 +86,27 @@ impl World {
             self.is_catching_up = true;
             for client in &mut self.clients {
                 let wire = self.net.clients.wire(client.number);
-                client.was_unread = wire.filter(|wire| wire.has_input()).map(|_| client.given);
+                // One that waits for an answer is not read, and what a read does not give comes behind it.
+                let is_read = !client.listener.is_waiting();
+                let is_certain = |wire: &&mut Wire| {
+                    is_read && wire.has_input() && wire.rates.interrupted + wire.rates.empty_read == 0
+                };
+                client.was_unread = wire.filter(is_certain).map(|_| client.given);
             }
         }
     }
 
-    /// Whether something is unread that had come when the process went on.
-    pub(super) fn has_unread_from_stop(&mut self) -> bool {
+    /// A client of which something is unread that had come when the process went on.
+    pub(super) fn unread_from_stop(&mut self) -> Option<usize> {
         let Self { clients, net, .. } = self;
-        clients.iter().any(|client| {
+        let found = clients.iter().find(|client| {
             client.was_unread == Some(client.given)
                 && client.books.is_open()
                 && !client.books.is_lost
                 && !client.listener.is_waiting()
                 && net.clients.wires[client.number].as_ref().is_some_and(|wire| wire.is_watched)
-        })
+        });
+        found.map(|client| client.number)
     }
 
     /// The driver has nothing to do, and waits `timeout` milliseconds from `now` on at the longest.
@@ -154,7 +161,7 @@ impl World {
                 let verdict = client.listener.check_nothing_is_missing(ledger);
                 verdict.map_err(|error| about(&error))?;
             }
-            if let Some(end) = client.listener.next_end().filter(|end| *end < u64::MAX) {
+            if let Some(end) = client.listener.next_end(ledger).filter(|end| *end < u64::MAX) {
                 note(now + end.saturating_sub(wall), about("a token ends"));
             }
         }
