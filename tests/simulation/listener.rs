@@ -591,7 +591,9 @@ impl Listener {
         if self.must_close {
             return Err("the close that is due has not come".into());
         }
-        if let Some(ping) = self.pings.iter().find(|ping| ping.is_certain && ping.is_taken && ping.behind.is_none()) {
+        if let Some(ping) =
+            self.pings.iter().find(|ping| ping.is_certain && ping.is_taken && ping.behind.is_none())
+        {
             return Err(format!("no pong to {:?}", String::from_utf8_lossy(&ping.payload)));
         }
         for subscription in &mut self.subscriptions {

@@ -167,7 +167,16 @@ fn play_all(seeds: Range<u64>, focus: &'static [Fault]) -> Outcome {
             if seed >= seeds.end {
                 return Ok::<_, String>(sum);
             }
-            match play(plan(seed)) {
+            let begin = std::time::Instant::now();
+            let played = play(plan(seed));
+            if env::var_os("SLOW").is_some() && begin.elapsed().as_millis() > 500 {
+                println!(
+                    "seed {seed} took {:?} {:?}",
+                    begin.elapsed(),
+                    played.as_ref().map(|o| (o.turns, o.waits, o.clients, o.events))
+                );
+            }
+            match played {
                 Ok(outcome) => sum.add(&outcome),
                 Err(error) if plays_on => {
                     println!("seed {seed}: {error}");

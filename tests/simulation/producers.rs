@@ -39,6 +39,7 @@ pub(crate) struct Producer {
     pub(crate) line: u64,
     /// How much of it is to be read before the server closes connections.
     pub(crate) owes: usize,
+    pub(crate) owes_end: bool,
     pub(crate) end: Option<End>,
     pub(crate) end_has_arrived: bool,
     /// How the server has seen its stream end.
@@ -110,6 +111,7 @@ impl Producer {
             lines: VecDeque::new(),
             line: tag + 1,
             owes: 0,
+            owes_end: false,
             end: None,
             end_has_arrived: false,
             ended: None,

@@ -16,7 +16,9 @@ impl World {
     /// Reads the tape.
     pub(super) fn follow(&mut self) -> Verdict {
         for entry in self.tape.take() {
-            if std::env::var_os("TAPE").is_some() { println!("TAPE {entry:?}"); }
+            if std::env::var_os("TAPE").is_some() {
+                println!("TAPE {entry:?}");
+            }
             self.follow_one(entry)?;
         }
         Ok(())
@@ -81,6 +83,7 @@ impl World {
                     producer.id = Some(id);
                     if stage == Stage::Draining {
                         producer.owes = producer.arrived;
+                        producer.owes_end = producer.end_has_arrived;
                     }
                 }
             }
@@ -508,8 +511,10 @@ impl World {
         trace!(self, "the closings begin");
         let now = self.now.monotonic.0;
         for producer in &self.producers {
-            let is_owed =
-                |written: &&Written| written.end <= producer.owes && !matches!(written.line, Line::Cut);
+            let is_whole = |end: usize| producer.owes_end || producer.out[..end].ends_with(b"\n");
+            let is_owed = |written: &&Written| {
+                written.end <= producer.owes && is_whole(written.end) && !matches!(written.line, Line::Cut)
+            };
             let missing = producer.lines.iter().find(is_owed);
             if producer.given < producer.owes || missing.is_some() {
                 return Err(format!(

@@ -266,9 +266,13 @@ impl World {
                         .is_some_and(|wire| wire.is_shut && client.answers_closes && client.end.is_none())
             })
             || self.producers.iter().any(|producer| {
+                let Some(wire) = &self.net.producers.wires[producer.number] else { return false };
+                // What has no room in its socket waits until the server has read.
+                let has_room = wire.unread() < producer.capacity;
+                let is_all = producer.arrived == producer.out.len();
                 producer.unread > 0
-                    || producer.arrived < producer.out.len()
-                    || producer.end.is_some() != producer.end_has_arrived
+                    || has_room && !is_all
+                    || is_all && producer.end.is_some() != producer.end_has_arrived
             })
     }
 }

@@ -94,6 +94,8 @@ pub(crate) struct World {
     /// What the clocks show, and the time that counts, as the driver said at the begin of the turn.
     real: Now,
     now: Now,
+    /// When the turn began by the clock.
+    began_at: u64,
     /// What the wall clock has shown in this turn, and how often it was set.
     walls: Vec<u64>,
     wall_steps: u32,
@@ -207,6 +209,7 @@ impl World {
             ledger,
             real: now,
             now,
+            began_at: monotonic.0,
             walls: Vec::new(),
             wall_steps: 0,
             turn: 0,
@@ -327,6 +330,7 @@ impl World {
     /// Begins a turn, and holds the time that is to count against what it may be.
     fn begin(&mut self, is_all_reported: bool) -> Verdict {
         let former = self.now.monotonic.0;
+        self.began_at = self.real.monotonic.0;
         self.now = self.driver.begin(self.real, is_all_reported);
         let (real, now) = (self.real.monotonic.0, self.now.monotonic.0);
         trace!(self, "turn at {real}");
@@ -340,7 +344,9 @@ impl World {
             && now > former
             && let Some(number) = self.unread_from_stop()
         {
-            return Err(format!("time counts again, and what client {number} sent during the stop is not read"));
+            return Err(format!(
+                "time counts again, and what client {number} sent during the stop is not read"
+            ));
         }
         self.net.wall = self.now.wall.0;
         self.walls = vec![self.now.wall.0];
@@ -393,6 +399,7 @@ impl World {
         for producer in &mut self.producers {
             // Those beyond the limit are not waited for.
             producer.owes = if producer.id.is_some() { producer.arrived } else { 0 };
+            producer.owes_end = producer.id.is_some() && producer.end_has_arrived;
             // What the system says there is to read can be read.
             if let Some(wire) = self.net.producers.wire(producer.number) {
                 wire.rates.empty_read = 0;
