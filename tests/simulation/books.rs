@@ -111,10 +111,10 @@ impl Books {
     pub(crate) fn slowness(&self, most: usize, is_trusted: bool, now: u64) -> Option<Slow> {
         let refused_since = self.refused_since?;
         let limit = if is_trusted { QUEUE } else { QUEUE_UNAUTHENTICATED };
-        if most > limit {
-            Some(Slow::QueueFull)
-        } else if now - self.taken_at.max(refused_since) >= SOFT_TIME {
+        if now - self.taken_at.max(refused_since) >= SOFT_TIME {
             Some(Slow::NothingRead)
+        } else if most > limit {
+            Some(Slow::QueueFull)
         } else if self.soft_possibly.is_some_and(|since| now - since >= SOFT_TIME) {
             Some(Slow::OverSoftLimit)
         } else {
@@ -144,7 +144,7 @@ impl Books {
             return Some((now, "it is lost, and its socket is not closed"));
         }
         if let Some(closing) = self.closing_since {
-            return Some((closing + 2 * (CLOSE + GRANULARITY), "it is closing, and is not dropped"));
+            return Some((closing + 2 * (CLOSE + GRANULARITY) + SWEEP, "it is closing, and is not dropped"));
         }
         let Some(opened) = self.opened_at else {
             if self.refused_since.is_some() {

@@ -520,7 +520,7 @@ impl Listener {
                 return Err("more than the latest pong was kept while the writer was blocked".into());
             }
             self.pong_behind = behind;
-            self.pings.retain(|other| other.is_certain && (other.behind.is_none() || other.behind > behind));
+            self.pings.retain(|other| !other.is_certain || other.behind.is_none() || other.behind > behind);
         } else if self.pings.iter().take(at).any(|other| other.is_certain && other.behind.is_none()) {
             return Err("a pong overtakes another".into());
         }

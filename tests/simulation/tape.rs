@@ -4,6 +4,7 @@
 //! a read, of what was taken of it, and of the writes that followed is never in doubt.
 
 use crate::clients::End;
+use crate::faults::Fault;
 use airlay::peers::PeerId;
 use airlay::producers::ProducerId;
 use std::cell::RefCell;
@@ -25,6 +26,8 @@ pub(crate) enum Entry {
     WriteRefused(usize),
     WriteFailed(usize),
     Closed(usize),
+    /// A fault of a socket has had its effect.
+    Fault(Fault),
     /// Bytes have come from a producer while the server was amid a turn, at this moment of the wall clock.
     Arrived(usize, usize, u64),
     ProducerAdopted(usize, ProducerId),

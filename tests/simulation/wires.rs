@@ -1,6 +1,7 @@
 //! The sockets, played: what comes in, what a write takes, and how they break.
 
 use crate::clients::End;
+use crate::faults::Fault;
 use crate::random::Random;
 use crate::tape::{Entry, Tape};
 use std::io::{self, ErrorKind, IoSlice, Write};
@@ -23,8 +24,6 @@ pub(crate) struct Wire {
     pub(crate) is_refused: bool,
     /// How often a write was refused.
     pub(crate) refusals: u64,
-    pub(crate) spurious_refusals: u64,
-    pub(crate) short_writes: u64,
     /// Every write fails.
     pub(crate) is_broken: bool,
     /// The server has shut it for writing.
@@ -76,8 +75,6 @@ impl Wire {
             room,
             is_refused: false,
             refusals: 0,
-            spurious_refusals: 0,
-            short_writes: 0,
             is_broken: false,
             is_shut: false,
             is_watched: false,
@@ -126,6 +123,7 @@ impl Wire {
     /// As read(2). An end is given again and again.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.strikes(self.rates.interrupted) {
+            self.tape.note(Entry::Fault(Fault::Interrupted));
             return Err(ErrorKind::Interrupted.into());
         }
         let mut count = self.unread().min(buffer.len());
@@ -137,12 +135,14 @@ impl Wire {
             };
         }
         if self.strikes(self.rates.empty_read) {
+            self.tape.note(Entry::Fault(Fault::EmptyRead));
             self.edges.readable = true;
             self.edges.end = self.end.is_some();
             return Err(ErrorKind::WouldBlock.into());
         }
         if count > 1 && self.strikes(self.rates.short_read) {
             count = self.random.between(1, count - 1);
+            self.tape.note(Entry::Fault(Fault::ShortRead));
             // What is left comes right behind it, and so does the end.
             self.edges.readable = true;
             self.edges.end = self.end.is_some();
@@ -165,11 +165,13 @@ impl Wire {
             return Err(ErrorKind::BrokenPipe.into());
         }
         if self.strikes(self.rates.interrupted) {
+            self.tape.note(Entry::Fault(Fault::Interrupted));
             return Err(ErrorKind::Interrupted.into());
         }
         let is_spurious = self.room > 0 && self.strikes(self.rates.refusal);
         if self.room == 0 || is_spurious {
-            self.spurious_refusals += u64::from(is_spurious);
+            let fault = if is_spurious { Fault::SpuriousBlock } else { Fault::BlockedWriter };
+            self.tape.note(Entry::Fault(fault));
             self.is_refused = true;
             self.is_reported = false;
             self.refusals += 1;
@@ -183,7 +185,7 @@ impl Wire {
         let mut taken = bytes.min(self.room);
         if taken > 1 && self.strikes(self.rates.short_write) {
             taken = self.random.between(1, taken - 1);
-            self.short_writes += 1;
+            self.tape.note(Entry::Fault(Fault::ShortWrite));
         }
         self.room -= taken;
         self.is_refused = false;
