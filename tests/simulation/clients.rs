@@ -213,7 +213,7 @@ impl Client {
             self.bad_request();
         }
         if faults.strikes(Fault::PingFlood, &mut self.random) {
-            let pings = *self.random.pick(&[60, 60, 2 * FRAMES]);
+            let pings = *self.random.pick(&[60, 60, 4 * FRAMES]);
             (0..pings).for_each(|_| self.ping());
         }
         if faults.strikes(Fault::EmptyFrameFlood, &mut self.random) {

@@ -656,7 +656,7 @@ impl Listener {
                 && concerns(subscription.right.topic)
                 && subscription.ended.is_none()
             {
-                count.0 += usize::from(is_known);
+                count.0 += usize::from(is_known && !subscription.may_have_ended(ledger));
                 count.1 += 1;
             }
         }
@@ -685,7 +685,7 @@ impl Listener {
         let mut hears = (false, false);
         for subscription in self.subscriptions.iter_mut().filter(|it| topics.contains(&it.right.topic)) {
             subscription.look_for_end(ledger);
-            hears.0 |= subscription.ended.is_none() && self.asked.is_empty();
+            hears.0 |= self.asked.is_empty() && !subscription.may_have_ended(ledger);
             hears.1 |= subscription.ended.is_none();
         }
         hears.1 |= self.asked.iter().any(|asked| match asked.request {
@@ -706,7 +706,7 @@ impl Listener {
             .iter_mut()
             .filter_map(|subscription| {
                 subscription.look_for_end(ledger);
-                subscription.ended.is_none().then_some(())?;
+                (!subscription.may_have_ended(ledger)).then_some(())?;
                 ledger.event_at(subscription.right.topic, subscription.most)
             })
             .min()
