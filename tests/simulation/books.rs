@@ -152,7 +152,7 @@ impl Books {
             }
             return Some((accepted + HANDSHAKE + GRANULARITY, "its request has not come"));
         };
-        if self.is_flood {
+        if self.is_flood && !listener.is_waiting() {
             return Some((now, "a flood of frames, and is not closed"));
         }
         let is_waiting = listener.is_waiting();

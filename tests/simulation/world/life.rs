@@ -24,7 +24,7 @@ impl World {
     fn set_wall(&mut self) {
         let wall = (START + self.elapsed).saturating_add_signed(self.wall_offset);
         // What a turn has shown is not taken away but by a step.
-        self.real.wall = Wall(wall.max(self.net.wall.min(wall + 1000)));
+        self.real.wall = Wall(wall.max(self.net.wall));
     }
 
     /// One moment in which everything outside does something. Returns whether it was one of those that an episode has.
