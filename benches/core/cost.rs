@@ -1,10 +1,14 @@
 //! The work that `src/cost.rs` puts a price on, so that its weights can be held against what is measured here.
 
+use std::net::Ipv4Addr;
+
+use airlay::cost::Budget;
+use airlay::peers::PeerId;
 use airlay::websocket::deflate::{Codec, WindowBits};
 use airlay::websocket::frame::{OpCode, encode};
 use criterion::{Criterion, Throughput};
 
-use crate::service::Service;
+use crate::service::{NOW, Service, Sink};
 
 /// Frames in one batch.
 const FRAMES: usize = 64;
@@ -41,6 +45,31 @@ pub(crate) fn weights(criterion: &mut Criterion) {
         b"{\"type\":\"issueUpdate\",\"id\":\"610217e481f6fc5473620900\",\"data\":[]}\n".repeat(FRAMES);
     group.bench_function("line, without subscribers", |bencher| bencher.iter(|| service.lines(&lines)));
     group.finish();
+}
+
+impl Service {
+    /// Gives these frames to the server as input of a peer that has only upgraded, and returns what was written.
+    fn receive(&mut self, peer: PeerId, frames: &mut [u8]) -> Sink {
+        self.server.receive(peer, frames, NOW, &mut Budget::unlimited());
+        self.turn()
+    }
+
+    /// Gives these lines to the server, and returns what was written.
+    fn lines(&mut self, lines: &[u8]) -> Sink {
+        self.server.receive_lines(self.producer, lines, NOW, &mut Budget::unlimited());
+        self.turn()
+    }
+
+    /// Connects a peer that offers permessage-deflate and attaches to nothing.
+    fn stranger(&mut self) -> PeerId {
+        let peer = self.server.connect(Ipv4Addr::LOCALHOST.into(), NOW).expect("no limit");
+        let mut upgrade =
+            *b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+            Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+        self.receive(peer, &mut upgrade);
+        peer
+    }
 }
 
 /// A client's compressed frame.

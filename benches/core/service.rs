@@ -21,15 +21,15 @@ use airlay::websocket::message::Limits;
 /// The object of the topic that all peers share.
 const COMMON: &str = "610217e481f6fc54736209e0";
 
-const NOW: Now = Now { monotonic: Monotonic(1), wall: Wall(1_800_000_000_000) };
+pub(crate) const NOW: Now = Now { monotonic: Monotonic(1), wall: Wall(1_800_000_000_000) };
 
 /// A service and its peers.
 pub(crate) struct Service {
-    server: Server<Hub>,
+    pub(crate) server: Server<Hub>,
     tokens: Vec<String>,
     /// Public keys in PEM: the one that verifies the tokens, and an unused one.
     keys: [String; 2],
-    producer: ProducerId,
+    pub(crate) producer: ProducerId,
     sink: Sink,
     peers: usize,
 }
@@ -75,29 +75,6 @@ impl Service {
         self.turn();
     }
 
-    /// Gives these frames to the server as input of a peer that has only upgraded, and returns what was written.
-    pub(crate) fn receive(&mut self, peer: PeerId, frames: &mut [u8]) -> Sink {
-        self.server.receive(peer, frames, NOW, &mut Budget::unlimited());
-        self.turn()
-    }
-
-    /// Gives these lines to the server, and returns what was written.
-    pub(crate) fn lines(&mut self, lines: &[u8]) -> Sink {
-        self.server.receive_lines(self.producer, lines, NOW, &mut Budget::unlimited());
-        self.turn()
-    }
-
-    /// Connects a peer that offers permessage-deflate and attaches to nothing.
-    pub(crate) fn stranger(&mut self) -> PeerId {
-        let peer = self.server.connect(Ipv4Addr::LOCALHOST.into(), NOW).expect("no limit");
-        let mut upgrade =
-            *b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
-            Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
-        self.receive(peer, &mut upgrade);
-        peer
-    }
-
     /// Publishes an event of 128 bytes to all peers, up to the last write. Returns what was written.
     pub(crate) fn publish(&mut self) -> Sink {
         let line =
@@ -116,7 +93,7 @@ impl Service {
     }
 
     /// Runs turns until there is no more work. Returns what was written.
-    fn turn(&mut self) -> Sink {
+    pub(crate) fn turn(&mut self) -> Sink {
         loop {
             for resumed in self.server.take_resumed().collect::<Vec<_>>() {
                 if self.server.has_leftover(resumed) {

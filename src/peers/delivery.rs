@@ -147,7 +147,7 @@ impl Peers {
             return false;
         }
         peer.outgoing.push(frames.clone());
-        // A full socket has been offered what it does not take: it is the peer's limits that count for it.
+        // A full socket has been offered what it takes; the limits of the queue bound the rest.
         if !peer.marks.intersects(Marks::OWED | Marks::BLOCKED) {
             peer.marks.insert(Marks::OWED);
             self.owed += 1;
