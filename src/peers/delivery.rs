@@ -85,11 +85,6 @@ impl Delivery {
         self.dirty[lane as usize].iter().map(|&slot| slot as usize)
     }
 
-    /// How often a slot is in a lane's list.
-    pub(super) fn entries(&self, lane: Lane, slot: usize) -> usize {
-        self.slots(lane).filter(|&it| it == slot).count()
-    }
-
     /// The slots of peers whose sockets are full.
     pub(super) fn watched(&self) -> impl Iterator<Item = usize> {
         self.blocked.keys().copied()
