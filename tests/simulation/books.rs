@@ -157,7 +157,8 @@ impl Books {
         }
         let is_waiting = listener.is_waiting();
         let last = self.read_at.max(self.pinged_at.unwrap_or(0)).max(self.paused_at).max(opened);
-        let mut due = vec![(last + PING + PONG + 2 * GRANULARITY + SWEEP, "it is silent, and is not dropped")];
+        let mut due =
+            vec![(last + PING + PONG + 2 * GRANULARITY + SWEEP, "it is silent, and is not dropped")];
         match self.refused_since {
             None => {
                 let pinged = self.pinged_at.unwrap_or(opened);
