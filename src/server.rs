@@ -128,6 +128,11 @@ impl<S: Service> Server<S> {
         self.peers.writable(peer);
     }
 
+    /// Says whether a peer's socket may have something to read.
+    pub fn set_unread(&mut self, peer: PeerId, unread: bool) {
+        self.peers.set_unread(peer, unread);
+    }
+
     /// Whether the driver should read from this peer's socket, or go on with what was kept.
     #[must_use]
     pub fn wants_input(&self, peer: PeerId) -> bool {

@@ -99,6 +99,7 @@ impl<S: Service> Driver<S> {
 
     /// A peer's socket may have something to read; `is_end` if the end of its stream was signalled.
     pub fn peer_readable(&mut self, peer: PeerId, is_end: bool) {
+        self.server.set_unread(peer, true);
         self.peers.readable(peer, is_end);
     }
 

@@ -129,6 +129,7 @@ impl PeerInput {
                 self.read_one(peer, server, transport, buffer, budget, now)
             });
             if !is_done {
+                server.set_unread(peer, true);
                 self.readable(peer, false);
             }
         }
@@ -164,6 +165,7 @@ impl PeerInput {
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock => {
                     socket.read_until_empty = false;
+                    server.set_unread(peer, false);
                     true
                 }
                 ErrorKind::Interrupted => false,

@@ -62,6 +62,8 @@ bitflags::bitflags! {
         const HOLDS = 1 << 11;
         /// Its input waits until its socket has been offered the replies to what came before.
         const AWAITS_FLUSH = 1 << 12;
+        /// Its socket may have something to read, and was not read since.
+        const UNREAD = 1 << 13;
     }
 }
 

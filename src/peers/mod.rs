@@ -183,7 +183,7 @@ impl Peers {
         debug_assert!(!self.has_leftover(id), "earlier input comes first");
         self.counters.bytes_received += input.len() as u64;
         if let Some(peer) = self.slots.get_mut(id) {
-            peer.marks.remove(Marks::AWAITS_PONG);
+            peer.marks.remove(Marks::AWAITS_PONG | Marks::UNREAD);
         }
         let taken = self.take_input(application, id, input, now, budget);
         if taken < input.len()
@@ -314,6 +314,13 @@ impl Peers {
     /// See [`Server::set_catching_up`](crate::server::Server::set_catching_up).
     pub const fn set_catching_up(&mut self, catching_up: bool) {
         self.catching_up = catching_up;
+    }
+
+    /// Whether the peer's socket may have something that was not read: it is not judged by the clock for what may be there.
+    pub fn set_unread(&mut self, id: PeerId, unread: bool) {
+        if let Some(peer) = self.slots.get_mut(id) {
+            peer.marks.set(Marks::UNREAD, unread);
+        }
     }
 
     /// Stops reading from a peer until [`Peers::resume`]; input already given to `receive` is still taken.

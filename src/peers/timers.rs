@@ -14,6 +14,9 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Deadlines that are handled in one turn: about a millisecond's worth.
 const DUE_A_TURN: usize = 1024;
 
+/// With one of these, what a peer has sent may wait for us: it is not late then.
+const UNTAKEN: Marks = Marks::PAUSED.union(Marks::LEFTOVER).union(Marks::AWAITS_FLUSH).union(Marks::UNREAD);
+
 /// The deadlines of all peers.
 #[derive(Debug)]
 pub(super) struct Timers {
@@ -67,9 +70,7 @@ impl Peers {
                 peer.marks.contains(Marks::AWAITS_PONG) && peer.marks.contains(Marks::OPEN)
             };
             let Some(peer) = self.slots.get_mut(id).filter(waits) else { continue };
-            if peer.marks.intersects(Marks::PAUSED | Marks::LEFTOVER | Marks::AWAITS_FLUSH)
-                || peer.waits_for_us()
-            {
+            if peer.marks.intersects(UNTAKEN) || peer.waits_for_us() {
                 // Its pong may have come and was not read, or our ping was not written: the next ping will tell.
                 peer.marks.remove(Marks::AWAITS_PONG);
             } else {
@@ -115,7 +116,7 @@ impl Peers {
         let mut late = Vec::new();
         for (&slot, since) in &mut self.timers.unfinished {
             let Some(peer) = self.slots.at(slot) else { continue };
-            if peer.marks.intersects(Marks::PAUSED | Marks::LEFTOVER | Marks::AWAITS_FLUSH) {
+            if peer.marks.intersects(UNTAKEN) {
                 *since = now;
             } else if peer.marks.contains(Marks::OPEN) && now - *since >= limit {
                 late.extend(self.slots.id_at(slot));

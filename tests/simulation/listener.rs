@@ -82,7 +82,10 @@ pub(crate) enum Said {
     /// Not opened, but answered with this HTTP status.
     Refused(u16),
     Ping,
-    Pong,
+    Pong {
+        /// The last write had been refused when its ping was read.
+        was_blocked: bool,
+    },
     Answered(u8, Request),
     Close {
         code: u16,
@@ -511,7 +514,7 @@ impl Listener {
             return Err(format!("a pong of {:?}, which was not asked for", String::from_utf8_lossy(payload)));
         };
         let Ping { behind, is_certain, .. } = self.pings.remove(at).expect("found just now");
-        self.said.push(Said::Pong);
+        self.said.push(Said::Pong { was_blocked: behind.is_some() });
         if !is_certain {
             return Ok(());
         }

@@ -175,6 +175,14 @@ impl World {
             return Err(format!("client {number}: read on, and {sent:?} was not taken"));
         }
         client.given += count;
+        if self.plan.trace {
+            println!(
+                "client {number} is read up to {} of {}, due are {:?}",
+                client.given,
+                client.out.len(),
+                client.sent
+            );
+        }
         client.books.read_at = now;
         client.books.unread_since = is_left.then_some(now);
         if client.books.is_bad_head {
@@ -257,7 +265,10 @@ impl World {
                 client.listener.ask(ledger, request, now);
                 Ok(())
             }
-            _ => Err(format!("client {number}: the service was given a message that was not read")),
+            _ => Err(format!(
+                "client {number}: a message was taken, of {given} bytes read, and due is {:?}",
+                client.sent.front()
+            )),
         }
     }
 
@@ -588,7 +599,8 @@ impl Client {
     fn note(&mut self, said: Said, now: u64, faults: &mut Faults) {
         match said {
             Said::Ping => self.books.pinged_at = Some(now),
-            Said::Pong => faults.happened(Fault::PingFlood),
+            Said::Pong { was_blocked: true } => faults.happened(Fault::UnreadPongs),
+            Said::Pong { .. } => faults.happened(Fault::PingFlood),
             Said::Refused(status) => {
                 self.books.closing_since.get_or_insert(now);
                 match status {
