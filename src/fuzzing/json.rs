@@ -1,6 +1,9 @@
 //! JSON (RFC 8259) as a tree that keeps every member as it is written: what the readers of requests, lines and tokens are
 //! compared with. It is simple, not fast.
 
+/// How deep arrays and objects may nest; the outermost is the first level.
+const MOST_LEVELS: usize = 128;
+
 /// A value and its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Json<'a> {
@@ -203,6 +206,3 @@ impl<'a> Parser<'a> {
         }
     }
 }
-
-/// How deep arrays and objects may nest; the outermost is the first level.
-const MOST_LEVELS: usize = 128;

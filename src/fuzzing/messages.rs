@@ -10,6 +10,20 @@ use crate::websocket::frame::{self, FrameRules, OpCode};
 use crate::websocket::message::{Limits, Message};
 use crate::websocket::outgoing::{Flush, Outgoing};
 
+/// How many blocks of one message may say that they are the last.
+const MOST_FINAL_BLOCKS: u32 = 64;
+
+const FRAME_ERRORS: [frame::FrameError; 8] = [
+    frame::FrameError::ReservedBit,
+    frame::FrameError::UnknownOpCode,
+    frame::FrameError::LongControl,
+    frame::FrameError::FragmentedControl,
+    frame::FrameError::NotMasked,
+    frame::FrameError::Masked,
+    frame::FrameError::LengthNotMinimal,
+    frame::FrameError::LengthTopBit,
+];
+
 /// The first byte is the settings (1: with compression; 2, 4: the greatest message), the others are what a client sends
 /// on an open connection.
 ///
@@ -250,17 +264,3 @@ fn closing(payload: &[u8], answers: &mut Vec<u8>) -> End {
     frame::encode(OpCode::Close, &payload[..payload.len().min(2)], None, answers);
     End::Closed(code, reason.to_owned())
 }
-
-/// How many blocks of one message may say that they are the last.
-const MOST_FINAL_BLOCKS: u32 = 64;
-
-const FRAME_ERRORS: [frame::FrameError; 8] = [
-    frame::FrameError::ReservedBit,
-    frame::FrameError::UnknownOpCode,
-    frame::FrameError::LongControl,
-    frame::FrameError::FragmentedControl,
-    frame::FrameError::NotMasked,
-    frame::FrameError::Masked,
-    frame::FrameError::LengthNotMinimal,
-    frame::FrameError::LengthTopBit,
-];

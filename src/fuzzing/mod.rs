@@ -27,9 +27,6 @@ pub use request_head::request_head;
 pub use server::server;
 pub use token::token;
 
-/// What one input is given to.
-pub type Body = fn(&[u8]);
-
 /// Every target's name and body.
 pub const TARGETS: [(&str, Body); 7] = [
     ("request_head", request_head),
@@ -40,6 +37,9 @@ pub const TARGETS: [(&str, Body); 7] = [
     ("token", token),
     ("server", server),
 ];
+
+/// What one input is given to.
+pub type Body = fn(&[u8]);
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,9 @@ use crate::websocket::handshake::{Rejection, UpgradeRequest};
 use crate::websocket::message::Limits;
 use crate::websocket::outgoing::{Flush, Outgoing};
 
+/// The greatest head: small, so that the limit is met soon.
+const HEAD_BYTES: usize = 2048;
+
 /// What a client sends first.
 ///
 /// It comes to the same, however it is cut: an upgrade, a page or a refusal, as by the definition; what stands behind the
@@ -389,6 +392,3 @@ fn read_offer(words: &[Word]) -> Option<Option<u8>> {
     }
     Some(is_acceptable.then_some(window_bits))
 }
-
-/// The greatest head: small, so that the limit is met soon.
-const HEAD_BYTES: usize = 2048;

@@ -3,6 +3,8 @@
 
 use crate::websocket::frame::{self, OpCode};
 
+const EVENT: &str = r#"{"type":"issueUpdate","id":"610217e481f6fc54736209e0"}"#;
+
 /// Every seed: its target, its name, its bytes.
 pub(super) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     let mut seeds = Vec::new();
@@ -177,8 +179,6 @@ fn bomb() -> Vec<u8> {
     let byte = |bits: &[u8]| bits.iter().rev().fold(0, |byte, bit| byte << 1 | (bit - b'0'));
     bits.as_bytes().chunks(8).map(byte).collect()
 }
-
-const EVENT: &str = r#"{"type":"issueUpdate","id":"610217e481f6fc54736209e0"}"#;
 
 fn requests() -> Named {
     let text = format!(r#"{{"auth":"a.b.c","action":"attach","event":{EVENT}}}"#);

@@ -8,6 +8,19 @@ use crate::api::UserId;
 use crate::time::Wall;
 use crate::token::{Claims, KeySet, Lookup, Rules, SigningKey, TokenError, Tokens};
 
+const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+const TOKEN_BYTES: usize = 2048;
+
+const LEEWAY: Duration = Duration::from_secs(30);
+
+/// A moment tokens are valid at.
+const NOW: Wall = Wall(1_711_709_200_000);
+
+/// Before, at and after it; and the edges of the leeway of a token that ends or begins at it.
+const MOMENTS: [Wall; 6] =
+    [NOW, Wall(0), Wall(NOW.0 - 30_000), Wall(NOW.0 - 30_001), Wall(NOW.0 + 29_999), Wall(NOW.0 + 30_000)];
+
 /// The first byte is the settings (1: the rest is a token as it comes, else header, `\0` and payload, which get a
 /// signature; 2: the keys have `kid`s; 4: an audience is wanted).
 ///
@@ -247,16 +260,3 @@ fn encode(bytes: &[u8]) -> String {
     }
     text
 }
-
-const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-const TOKEN_BYTES: usize = 2048;
-
-const LEEWAY: Duration = Duration::from_secs(30);
-
-/// A moment tokens are valid at.
-const NOW: Wall = Wall(1_711_709_200_000);
-
-/// Before, at and after it; and the edges of the leeway of a token that ends or begins at it.
-const MOMENTS: [Wall; 6] =
-    [NOW, Wall(0), Wall(NOW.0 - 30_000), Wall(NOW.0 - 30_001), Wall(NOW.0 + 29_999), Wall(NOW.0 + 30_000)];

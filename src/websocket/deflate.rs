@@ -11,6 +11,23 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 use super::close::Violation;
 use super::frame::{FrameHeader, FrameRules, Frames, MAX_HEADER, OpCode, encoded_length};
 
+/// How hard messages are compressed, 1 to 9. Events of JSON come out up to a tenth longer than with zlib's usual 6, but those
+/// of many kilobytes, which keep the loop from others, in a third to two thirds of the time.
+const LEVEL: u32 = 2;
+
+/// The end of an empty stored block: what a flush ends with, and what a message's payload leaves out (§7.2.2).
+const FLUSH_END: &[u8] = &[0x00, 0x00, 0xff, 0xff];
+
+/// A final block without data. Behind a whole message it ends zlib's stream; behind a cut one it does not.
+const FINAL_BLOCK: &[u8] = &[0x03, 0x00];
+
+/// The largest window, in bytes.
+const WINDOW: usize = 32 * 1024;
+
+/// How many blocks of one message may have the final bit: compressors set it once at most, and each costs a copy of
+/// the window.
+const MAX_FINAL_BLOCKS: u32 = 64;
+
 /// The size of the window the server compresses with, as its base-2 logarithm: 9 to 15 (RFC 7692 §7.1.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WindowBits(NonZeroU8);
@@ -233,23 +250,6 @@ fn encode(opcode: OpCode, compressed: &[u8], out: &mut Vec<u8>) {
     header.encode(out);
     out.extend_from_slice(compressed);
 }
-
-/// How hard messages are compressed, 1 to 9. Events of JSON come out up to a tenth longer than with zlib's usual 6, but those
-/// of many kilobytes, which keep the loop from others, in a third to two thirds of the time.
-const LEVEL: u32 = 2;
-
-/// The end of an empty stored block: what a flush ends with, and what a message's payload leaves out (§7.2.2).
-const FLUSH_END: &[u8] = &[0x00, 0x00, 0xff, 0xff];
-
-/// A final block without data. Behind a whole message it ends zlib's stream; behind a cut one it does not.
-const FINAL_BLOCK: &[u8] = &[0x03, 0x00];
-
-/// The largest window, in bytes.
-const WINDOW: usize = 32 * 1024;
-
-/// How many blocks of one message may have the final bit: compressors set it once at most, and each costs a copy of
-/// the window.
-const MAX_FINAL_BLOCKS: u32 = 64;
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,16 @@ use std::io::{self, ErrorKind, IoSlice, Write};
 
 use super::frame::{self, Frames};
 
+/// What a chunk costs in a queue besides its bytes: a place in the queue, the reference count and the vector's parts.
+pub const CHUNK_OVERHEAD: usize = 16;
+
+/// Chunks that are no longer than this are appended to: large enough for a turn's replies to one peer, small enough
+/// to be copied when the chunk grows.
+const JOINED_BYTES: usize = 16 * 1024;
+
+/// How many chunks one `write_vectored` takes: the arrays of slices live on the stack.
+const CHUNKS_PER_WRITE: usize = 32;
+
 /// What waits to be written to one peer: two words, no heap of its own when empty or holding one shared chunk.
 ///
 /// A chunk is one or more whole frames. Only the first chunk of a connection's life may begin otherwise: with the
@@ -325,16 +335,6 @@ fn http_response_length(chunk: &[u8]) -> usize {
     let end = b"\r\n\r\n";
     chunk.windows(end.len()).position(|window| window == end).map_or(chunk.len(), |at| at + end.len())
 }
-
-/// What a chunk costs in a queue besides its bytes: a place in the queue, the reference count and the vector's parts.
-pub const CHUNK_OVERHEAD: usize = 16;
-
-/// Chunks that are no longer than this are appended to: large enough for a turn's replies to one peer, small enough
-/// to be copied when the chunk grows.
-const JOINED_BYTES: usize = 16 * 1024;
-
-/// How many chunks one `write_vectored` takes: the arrays of slices live on the stack.
-const CHUNKS_PER_WRITE: usize = 32;
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,22 @@ use crate::subscriptions::Topic;
 use crate::time::Wall;
 use crate::token::{KeySet, SigningKey};
 
+pub(super) const USERS: [&str; 2] = ["5dad615eae019570fb4647ed", "5dad615eae019570fb4647ee"];
+
+pub(super) const SUBJECTS: [Subject; 5] = [
+    subject(EventType::IssueUpdate, Some(1)),
+    subject(EventType::DatasetUpdate, Some(1)),
+    subject(EventType::DatasetUpdate, Some(2)),
+    subject(EventType::Notification, None),
+    subject(EventType::Notification, Some(1)),
+];
+
+/// The first user may see the first dataset; the second does not exist.
+pub(super) const ACCESS_FILE: &str =
+    r#"{"users":{"5dad615eae019570fb4647ed":{"datasets":["010101010101010101010101"]}}}"#;
+
+pub(super) const START: Wall = Wall(1_711_709_200_000);
+
 /// What a subject means with this token.
 pub(super) fn topic(auth: &str, subject: Subject) -> Topic {
     let user = tokens().iter().position(|token| token == auth).unwrap_or_default() % 2;
@@ -54,22 +70,6 @@ pub(super) fn keys() -> KeySet {
     keys.add_pem(include_bytes!("../../../tests/fixtures/keys/rsa2048.spki.pem")).expect("a good key");
     keys
 }
-
-pub(super) const USERS: [&str; 2] = ["5dad615eae019570fb4647ed", "5dad615eae019570fb4647ee"];
-
-pub(super) const SUBJECTS: [Subject; 5] = [
-    subject(EventType::IssueUpdate, Some(1)),
-    subject(EventType::DatasetUpdate, Some(1)),
-    subject(EventType::DatasetUpdate, Some(2)),
-    subject(EventType::Notification, None),
-    subject(EventType::Notification, Some(1)),
-];
-
-/// The first user may see the first dataset; the second does not exist.
-pub(super) const ACCESS_FILE: &str =
-    r#"{"users":{"5dad615eae019570fb4647ed":{"datasets":["010101010101010101010101"]}}}"#;
-
-pub(super) const START: Wall = Wall(1_711_709_200_000);
 
 const fn subject(kind: EventType, id: Option<u8>) -> Subject {
     let id = match id {

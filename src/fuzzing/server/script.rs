@@ -8,6 +8,15 @@ use crate::api::{Action, Code, Request, Subject};
 use crate::peers::PeerId;
 use crate::websocket::frame::OpCode;
 
+/// What a client may offer besides.
+const OFFERS: [&str; 3] = [
+    "",
+    "Sec-WebSocket-Extensions: permessage-deflate\r\n",
+    "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=9\r\n",
+];
+
+const MOST_STEPS: usize = 200;
+
 /// A script: clients that connect, ask, read, stall and leave; producers that publish and revoke; an access service that
 /// answers or does not; time that passes.
 ///
@@ -153,12 +162,3 @@ fn event(subject: Subject) -> String {
     let id = subject.id.map(|id| id.to_string()).unwrap_or_default();
     format!("{{\"type\":\"{}\",\"id\":\"{id}\"}}", subject.kind.as_str())
 }
-
-/// What a client may offer besides.
-const OFFERS: [&str; 3] = [
-    "",
-    "Sec-WebSocket-Extensions: permessage-deflate\r\n",
-    "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=9\r\n",
-];
-
-const MOST_STEPS: usize = 200;

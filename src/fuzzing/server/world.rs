@@ -22,6 +22,23 @@ use crate::token::{Rules, Tokens};
 use crate::websocket::frame::{OpCode, encode};
 use crate::websocket::message::Limits;
 
+const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+const LIMITS: Limits = Limits { head_bytes: 1024, message_bytes: 4096, fragments: 4 };
+
+const LINE_BYTES: usize = 1024;
+
+/// Requests a second, and at once, in a tight world.
+const TIGHT_RATE: u32 = 5;
+const TIGHT_BURST: u32 = 4;
+
+/// More than two producers can hold.
+const PRODUCERS_TOTAL: usize = 4 << 20;
+
+/// More than it takes to come to rest.
+const MOST_TURNS: usize = 100;
+
 /// See the module.
 pub(super) struct World {
     pub(super) server: Server<Hub>,
@@ -340,20 +357,3 @@ pub(super) fn frame(opcode: OpCode, payload: &[u8]) -> Vec<u8> {
     encode(opcode, payload, Some([0; 4]), &mut bytes);
     bytes
 }
-
-const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-
-const LIMITS: Limits = Limits { head_bytes: 1024, message_bytes: 4096, fragments: 4 };
-
-const LINE_BYTES: usize = 1024;
-
-/// Requests a second, and at once, in a tight world.
-const TIGHT_RATE: u32 = 5;
-const TIGHT_BURST: u32 = 4;
-
-/// More than two producers can hold.
-const PRODUCERS_TOTAL: usize = 4 << 20;
-
-/// More than it takes to come to rest.
-const MOST_TURNS: usize = 100;
