@@ -9,7 +9,7 @@ use crate::subscriptions::Topic;
 use crate::time::Monotonic;
 use crate::websocket::connection::{Connection, Step};
 use crate::websocket::deflate::{Codec, WindowBits};
-use crate::websocket::frame::{FrameHeader, FrameRules, OpCode};
+use crate::websocket::frame::{Decoded, FrameHeader, FrameRules, OpCode};
 use crate::websocket::message::{Limits, Message};
 use crate::websocket::outgoing::Outgoing;
 
@@ -166,8 +166,8 @@ impl Client {
         let rules = FrameRules { masked: false, compression: true };
         loop {
             let decoded =
-                FrameHeader::decode(&self.unread, rules).expect("the server writes whole, plain frames");
-            let Some((header, start)) = decoded else { return };
+                FrameHeader::decode(&self.unread, rules).expect("the server writes valid, unmasked frames");
+            let Decoded::Header { header, start } = decoded else { return };
             let end = start + usize::try_from(header.length).expect("a short frame");
             if self.unread.len() < end {
                 return;
