@@ -1,6 +1,6 @@
-//! DEFLATE (RFC 1951), bit by bit, as slow as it is short: what the inflater in use is compared with.
+//! The reference for DEFLATE (RFC 1951): short and slow, bit by bit.
 
-/// The least length and the extra bits of each symbol from 257 on.
+/// Base length and number of extra bits of each symbol, from symbol 257 on.
 const LENGTHS: [(usize, u32); 29] = [
     (3, 0),
     (4, 0),
@@ -33,7 +33,7 @@ const LENGTHS: [(usize, u32); 29] = [
     (258, 0),
 ];
 
-/// The least distance and the extra bits of each symbol.
+/// Base distance and number of extra bits of each symbol.
 const DISTANCES: [(usize, u32); 30] = [
     (1, 0),
     (2, 0),
@@ -67,17 +67,17 @@ const DISTANCES: [(usize, u32); 30] = [
     (24_577, 13),
 ];
 
-/// What the payload of a compressed message holds (RFC 7692 §7.2.2).
+/// The contents of a compressed message's payload (RFC 7692 §7.2.2).
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Inflated {
     pub(crate) bytes: Vec<u8>,
-    /// How many blocks say that they are the last.
+    /// Number of blocks with the final bit set.
     pub(crate) final_blocks: u32,
-    /// How far back a copy reaches at most.
+    /// The greatest distance of a copy, in bytes.
     pub(crate) farthest: usize,
 }
 
-/// Inflates a message's payload, unless it is broken, cut, or holds more than `limit` bytes.
+/// Inflates a message's payload. Fails if it is invalid, truncated, or inflates to more than `limit` bytes.
 pub(crate) fn inflate(payload: &[u8], limit: usize) -> Result<Inflated, Broken> {
     let data = [payload, &[0, 0, 0xff, 0xff]].concat();
     let mut bits = Bits { data: &data, at: 0 };
@@ -104,18 +104,18 @@ pub(crate) fn inflate(payload: &[u8], limit: usize) -> Result<Inflated, Broken> 
     Ok(inflated)
 }
 
-/// Why there is no message.
+/// Why a payload cannot be inflated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
-    /// It is no DEFLATE data, or not all of it.
+    /// Invalid or truncated DEFLATE data.
     Data,
-    /// There is more in it than is wanted, whatever comes behind that.
+    /// The contents exceed the limit; what follows is not checked.
     TooLong,
 }
 
 struct Bits<'d> {
     data: &'d [u8],
-    /// The next bit.
+    /// Index of the next bit.
     at: usize,
 }
 
@@ -217,9 +217,9 @@ fn fixed_lengths() -> [u8; 288] {
 
 /// A Huffman code (RFC 1951 §3.2.2).
 struct Code {
-    /// How many symbols have a code of each length.
+    /// Number of symbols with a code of each length.
     counters: [usize; 16],
-    /// The symbols in the order of their codes.
+    /// The symbols, ordered by their codes.
     symbols: Vec<usize>,
 }
 
@@ -234,8 +234,8 @@ impl Code {
         Self { counters, symbols }
     }
 
-    /// Whether every string of bits begins with a code; a code of one symbol of one bit, or of none, need not be so
-    /// where `may_be_single`.
+    /// Checks that the code is complete. With `may_be_single`, a code of one symbol of one bit, or of no symbol, is
+    /// valid too.
     fn check(&self, may_be_single: bool) -> Result<(), Broken> {
         let mut left = 1_i64;
         for count in &self.counters[1..] {
