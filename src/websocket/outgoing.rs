@@ -618,6 +618,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_http_message_is_forgotten_once_its_chunk_is_written() {
+        let (response, text, close) =
+            (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", frame(OpCode::Text, 100), frame(OpCode::Close, 2));
+        let mut queue = Outgoing::default();
+        queue.push_http(response.len(), |out| out.extend_from_slice(response));
+        let texts = chunk(&text.repeat(2));
+        queue.push(texts.clone());
+        let mut writer = Scripted::default();
+        // The texts' chunk is shared, so it is another one; none of it is written.
+        assert_eq!(queue.write_to(&mut writer, response.len()).unwrap(), Flush::Unfinished);
+        queue.fail_with(&close);
+        check(&queue);
+        drain(&mut queue, &mut writer, usize::MAX);
+        assert_eq!(writer.written, [&response[..], &close].concat());
+        assert_eq!(texts.holders(), 1);
+    }
+
     proptest! {
         /// Frames are written complete and, except for control frames, in order, however they are queued and written.
         #[test]
