@@ -1,31 +1,31 @@
-//! Bytes → lines, with a cap on their length.
+//! Splits a byte stream into lines of limited length.
 //!
-//! A line that lies wholly in the input is borrowed from it; only one that is cut is held. It does not know what
-//! is in a line.
+//! A line that lies wholly in the input is borrowed; only an incomplete line is buffered. It must not know what lines
+//! contain.
 
 use std::borrow::Cow;
 
-/// Takes lines out of a stream that comes in pieces. Owns memory only while a line is cut.
+/// Splits a stream that arrives in pieces into lines. Allocates only while a line is incomplete.
 #[derive(Debug)]
 pub struct LineReader {
-    /// The number of the line that is being read, counted from 1.
+    /// The number of the line being read, from 1.
     number: u64,
-    /// The beginning of that line, as far as earlier input held it; never more than the limit.
+    /// The part of that line in earlier input. Invariant: never more than the limit.
     held: Vec<u8>,
-    /// The line has been reported as too long; what is left of it is thrown away. Then `held` is empty.
+    /// Whether the rest of the line is discarded. Invariant: `held` is then empty.
     skipping: bool,
 }
 
 /// A line of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RawLine<'i> {
-    /// Its number, counted from 1, empty lines too.
+    /// Its number, from 1; empty lines count.
     pub number: u64,
-    /// Its bytes without the line end (`\n` or `\r\n`); never empty.
+    /// Its bytes without the line ending (`\n` or `\r\n`); never empty.
     pub bytes: Result<Cow<'i, [u8]>, TooLong>,
 }
 
-/// A line has more bytes before its `\n` than the limit.
+/// The line has more bytes before its `\n` than the limit allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLong;
 
@@ -36,7 +36,8 @@ impl Default for LineReader {
 }
 
 impl LineReader {
-    /// The next line that is not empty, its bytes taken off the front of `input`; `None` when `input` is used up.
+    /// Consumes `input` up to the end of the next non-empty line and returns that line; `None` once `input` is
+    /// exhausted.
     ///
     /// A line of more than `limit` bytes is reported once, as soon as that is known, and skipped to its end.
     pub fn read<'i>(&mut self, input: &mut &'i [u8], limit: usize) -> Option<RawLine<'i>> {
@@ -61,33 +62,33 @@ impl LineReader {
         None
     }
 
-    /// The last line, if it has no line end: to be asked for when the stream has ended in order. After an error, the
-    /// reader is dropped instead, for the line may have been cut.
+    /// The last line, if it lacks a line ending. Call this only after an orderly end of the stream: after an error the
+    /// line may be incomplete, so drop the reader instead.
     pub fn finish(&mut self) -> Option<RawLine<'static>> {
         let held = std::mem::take(&mut self.held);
         let bytes = without_return(Cow::Owned(held));
         (!bytes.is_empty()).then_some(RawLine { number: self.number, bytes: Ok(bytes) })
     }
 
-    /// Whether the stream stands inside a line.
+    /// Whether the bytes read so far end inside a line.
     #[must_use]
     pub fn is_inside_line(&self) -> bool {
         self.skipping || !self.held.is_empty()
     }
 
-    /// Drops what was read of the unfinished line and skips the rest of it. Returns its number.
+    /// Discards the unfinished line, including its unread rest. Returns its number.
     pub(crate) fn skip(&mut self) -> u64 {
         self.held = Vec::new();
         self.skipping = true;
         self.number
     }
 
-    /// Bytes of heap held.
+    /// Heap memory held, in bytes.
     pub(crate) fn held(&self) -> usize {
         self.held.capacity()
     }
 
-    /// The line that `piece` ends; `None` if it is empty.
+    /// The line that `piece` completes; `None` if it is empty.
     fn complete<'i>(&mut self, piece: &'i [u8]) -> Option<Cow<'i, [u8]>> {
         let line = if self.held.is_empty() {
             Cow::Borrowed(piece)
@@ -100,7 +101,7 @@ impl LineReader {
     }
 }
 
-/// Takes the bytes up to the next `\n` off the input, and says whether there was one.
+/// Consumes the input up to the next `\n`, or all of it; the flag says whether there was one.
 fn take_piece<'i>(input: &mut &'i [u8]) -> (&'i [u8], bool) {
     match memchr::memchr(b'\n', input) {
         Some(end) => {
@@ -112,7 +113,7 @@ fn take_piece<'i>(input: &mut &'i [u8]) -> (&'i [u8], bool) {
     }
 }
 
-/// The line without the `\r` before its end.
+/// Strips the `\r` of a `\r\n`.
 fn without_return(mut line: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     if line.last() == Some(&b'\r') {
         match &mut line {
@@ -131,7 +132,7 @@ mod tests {
 
     type Read = (u64, Result<Vec<u8>, TooLong>);
 
-    /// All lines of a stream that comes in these pieces and ends in order.
+    /// All lines of a stream that arrives in these pieces and ends in order.
     fn read_all<'i>(pieces: impl IntoIterator<Item = &'i [u8]>, limit: usize) -> Vec<Read> {
         let mut reader = LineReader::default();
         let mut lines = Vec::new();
@@ -144,11 +145,11 @@ mod tests {
             assert!(reader.held.len() <= limit);
         }
         lines.extend(reader.finish().map(|line| (line.number, line.bytes.map(Cow::into_owned))));
-        assert_eq!(reader.finish(), None, "asked for again");
+        assert_eq!(reader.finish(), None, "the last line is returned once");
         lines
     }
 
-    /// The same by the definition of a line, for a stream that is whole.
+    /// The same lines by definition: the whole stream, split at each `\n`.
     fn by_definition(stream: &[u8], limit: usize) -> Vec<Read> {
         let lines = (1..).zip(stream.split(|&byte| byte == b'\n'));
         let lines =
@@ -200,7 +201,7 @@ mod tests {
         let mut reader = LineReader::default();
         assert_eq!(reader.read(&mut &b"one\n{\"two\":2}"[..], 20).map(|line| line.number), Some(1));
         assert_eq!(reader.read(&mut &b"{\"two\":2}"[..], 20), None);
-        assert!(reader.is_inside_line(), "what is dropped with the reader after an error");
+        assert!(reader.is_inside_line(), "after an error, dropping the reader discards this line");
         assert_eq!(reader.finish(), Some(RawLine { number: 2, bytes: Ok(b"{\"two\":2}".into()) }));
         assert!(!reader.is_inside_line());
     }

@@ -1,36 +1,51 @@
-//! Compression of messages (RFC 7692, permessage-deflate): one codec for all connections.
+//! Message compression (RFC 7692, permessage-deflate): one codec for all connections.
 //!
-//! Every message stands alone: the server always answers `server_no_context_takeover; client_no_context_takeover`,
-//! so a connection keeps nothing but the window size it negotiated. It must not know limits: whoever takes the
-//! inflated bytes says when to stop.
+//! Messages are compressed independently: the server always answers `server_no_context_takeover;
+//! client_no_context_takeover`, so a connection stores only its negotiated window size. It must not know limits: the
+//! caller decides when to stop inflating.
 
 use std::num::NonZeroU8;
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 use super::close::Violation;
-use super::frame::{FrameHeader, FrameRules, Frames, MAX_HEADER, OpCode, encoded_length};
+use super::frame::{Decoded, FrameHeader, FrameRules, Frames, MAX_HEADER, OpCode, encoded_length};
 
-/// The size of the window the server compresses with, as its base-2 logarithm: 9 to 15 (RFC 7692 §7.1.2.1).
+/// zlib's compression level, 1 to 9. Compared with the default of 6, JSON events become up to a tenth longer, but those
+/// of many kilobytes, which delay other peers, take a third to two thirds of the time.
+const LEVEL: u32 = 2;
+
+/// The end of a flush (an empty stored block), which a message's payload omits (§7.2.2).
+const FLUSH_END: &[u8] = &[0x00, 0x00, 0xff, 0xff];
+
+/// An empty final block. It ends zlib's stream after a complete message, but not after a truncated one.
+const FINAL_BLOCK: &[u8] = &[0x03, 0x00];
+
+/// The largest window, in bytes.
+const WINDOW: usize = 32 * 1024;
+
+/// Most final blocks in one message: compressors emit at most one, and each costs a copy of the window.
+const MAX_FINAL_BLOCKS: u32 = 64;
+
+/// The size of the server's compression window, as its base-2 logarithm: 9 to 15 (RFC 7692 §7.1.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WindowBits(NonZeroU8);
 
-/// The compressors and the inflater, owned by the loop and lent to whichever connection needs them; each is built at
-/// its first use.
+/// The compressors and the inflater, which all connections of an event loop share. Each is created at its first use.
 #[derive(Debug, Default)]
 pub struct Codec {
     /// One for each window size.
     compressors: [Option<Compress>; WindowBits::COUNT],
     inflater: Option<Inflater>,
-    /// Bytes inflated since they were last asked for.
+    /// Bytes inflated since the last [`Codec::take_inflated`].
     inflated: usize,
 }
 
 impl WindowBits {
-    /// How many sizes there are.
+    /// Number of window sizes.
     const COUNT: usize = 7;
 
-    /// The size of these bits; `None` unless they are 9 to 15.
+    /// A window of 2^`bits` bytes; `None` unless `bits` is 9 to 15.
     #[must_use]
     pub const fn new(bits: u8) -> Option<Self> {
         match NonZeroU8::new(bits) {
@@ -39,7 +54,7 @@ impl WindowBits {
         }
     }
 
-    /// The bits.
+    /// The base-2 logarithm of the size in bytes.
     #[must_use]
     pub const fn get(self) -> u8 {
         self.0.get()
@@ -47,21 +62,21 @@ impl WindowBits {
 }
 
 impl Default for WindowBits {
-    /// 15, the size if nothing else was negotiated.
+    /// 15, the size unless a smaller one was negotiated.
     fn default() -> Self {
         Self(const { NonZeroU8::new(15).expect("not zero") })
     }
 }
 
 impl Codec {
-    /// A codec that has built nothing yet.
+    /// A codec that has created nothing yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One compressed, unmasked frame, to be shared by all connections that negotiated these `bits`. `opcode` is
-    /// `Text` or `Binary`.
+    /// Compresses a message into one unmasked frame, which all connections that negotiated `bits` can share. `opcode`
+    /// is `Text` or `Binary`.
     #[must_use]
     pub fn compress(&mut self, opcode: OpCode, payload: &[u8], bits: WindowBits) -> Frames {
         let mut compressed = Vec::new();
@@ -71,9 +86,9 @@ impl Codec {
         Frames::new(frame)
     }
 
-    /// A run of messages for the connections that negotiated these `bits`, made of the same run in `plain`, in which each
-    /// message is one unmasked frame: those of `min_bytes` and more are compressed. When there are none, it is `plain`
-    /// itself.
+    /// Compresses a run of messages for the connections that negotiated `bits`. Each message in `plain` must be one
+    /// unmasked frame. Messages shorter than `min_bytes` stay uncompressed; if all are, the result is a clone of
+    /// `plain`.
     #[must_use]
     pub fn compress_run(&mut self, plain: &Frames, bits: WindowBits, min_bytes: usize) -> Frames {
         let rules = FrameRules { masked: false, compression: false };
@@ -81,7 +96,7 @@ impl Codec {
         let mut compressed = Vec::new();
         let mut is_plain = true;
         let mut rest = plain.as_bytes();
-        while let Ok(Some((header, start))) = FrameHeader::decode(rest, rules) {
+        while let Ok(Decoded::Header { header, start }) = FrameHeader::decode(rest, rules) {
             let length = encoded_length(rest).map_or(rest.len(), |length| length.min(rest.len()));
             let (frame, following) = rest.split_at(length);
             let payload = &frame[start..];
@@ -97,7 +112,7 @@ impl Codec {
         if is_plain { plain.clone() } else { Frames::new(run) }
     }
 
-    /// Sets `compressed` to the payload of a compressed message.
+    /// Replaces `compressed` with the compressed `payload`.
     fn deflate(&mut self, payload: &[u8], bits: WindowBits, compressed: &mut Vec<u8>) {
         let compressor = self.compressors[usize::from(bits.get() - 9)].get_or_insert_with(|| {
             Compress::new_with_window_bits(Compression::new(LEVEL), false, bits.get())
@@ -109,7 +124,7 @@ impl Codec {
         loop {
             let before = compressor.total_in();
             let status = compressor.compress_vec(rest, compressed, FlushCompress::Sync);
-            debug_assert!(status.is_ok(), "a compressor that was reset takes everything");
+            debug_assert!(status.is_ok(), "a compressor accepts any input after a reset");
             let taken = usize::try_from(compressor.total_in() - before).unwrap_or(rest.len());
             rest = &rest[taken..];
             if compressed.len() < compressed.capacity() {
@@ -117,16 +132,17 @@ impl Codec {
             }
             compressed.reserve(compressed.len());
         }
-        // The end of a flush, which every message has, is not sent (§7.2.1).
+        // The end of the flush is not sent (§7.2.1).
         let length = compressed.strip_suffix(FLUSH_END).map_or(compressed.len(), <[u8]>::len);
         compressed.truncate(length);
     }
 
-    /// Inflates the whole payload of a message, piece by piece; stops at the first error of `take`.
+    /// Inflates a message's complete payload and passes the output to `take` in pieces; stops at the first error of
+    /// `take`.
     ///
     /// # Errors
     ///
-    /// [`Violation::BrokenDeflate`], and whatever `take` says.
+    /// [`Violation::BrokenDeflate`], or the error of `take`.
     pub(super) fn inflate(
         &mut self,
         payload: &[u8],
@@ -139,17 +155,17 @@ impl Codec {
         })
     }
 
-    /// Bytes inflated since the last call: what the work has cost.
+    /// Bytes inflated since the last call, as a measure of the work done.
     pub(crate) const fn take_inflated(&mut self) -> usize {
         std::mem::replace(&mut self.inflated, 0)
     }
 }
 
-/// Inflates one message after the other.
+/// Inflates messages, each independently.
 #[derive(Debug)]
 struct Inflater {
     state: Decompress,
-    /// What was inflated, up to `filled`: at least the last window of it.
+    /// The latest output, up to `filled`; at least a window of it.
     output: Box<[u8]>,
     filled: usize,
 }
@@ -170,7 +186,7 @@ impl Inflater {
         for (mut input, is_tail) in [(payload, false), (FLUSH_END, false), (FINAL_BLOCK, true)] {
             while !input.is_empty() {
                 let status = self.step(&mut input, &mut |bytes: &[u8]| {
-                    // Behind a cut block the tail would be taken for what the peer has not sent.
+                    // After a truncated block the tail would decode as data the peer never sent.
                     if is_tail && !bytes.is_empty() { Err(Violation::BrokenDeflate) } else { take(bytes) }
                 })?;
                 if status == Status::StreamEnd {
@@ -185,11 +201,11 @@ impl Inflater {
                 }
             }
         }
-        // The block that ends the data was taken for the inside of another.
+        // The final block was consumed as the contents of a truncated block.
         Err(Violation::BrokenDeflate)
     }
 
-    /// Inflates until the output is full, the input taken, or a final block at its end.
+    /// Inflates until the output is full, the input is exhausted, or a final block ends.
     fn step(
         &mut self,
         input: &mut &[u8],
@@ -216,7 +232,7 @@ impl Inflater {
         Ok(status)
     }
 
-    /// Goes on behind a final block: it ends zlib's stream, but not the message (§7.2.1).
+    /// Continues after a final block, which ends zlib's stream but not the message (§7.2.1).
     fn resume(&mut self) -> Result<(), Violation> {
         self.state.reset(false);
         let window = &self.output[self.filled.saturating_sub(WINDOW)..self.filled];
@@ -227,29 +243,12 @@ impl Inflater {
     }
 }
 
-/// Appends one compressed message.
+/// Appends one compressed message as a frame.
 fn encode(opcode: OpCode, compressed: &[u8], out: &mut Vec<u8>) {
     let header = FrameHeader { fin: true, rsv1: true, opcode, mask: None, length: compressed.len() as u64 };
     header.encode(out);
     out.extend_from_slice(compressed);
 }
-
-/// How hard messages are compressed, 1 to 9. Events of JSON come out up to a tenth longer than with zlib's usual 6, but those
-/// of many kilobytes, which keep the loop from others, in a third to two thirds of the time.
-const LEVEL: u32 = 2;
-
-/// The end of an empty stored block: what a flush ends with, and what a message's payload leaves out (§7.2.2).
-const FLUSH_END: &[u8] = &[0x00, 0x00, 0xff, 0xff];
-
-/// A final block without data. Behind a whole message it ends zlib's stream; behind a cut one it does not.
-const FINAL_BLOCK: &[u8] = &[0x03, 0x00];
-
-/// The largest window, in bytes.
-const WINDOW: usize = 32 * 1024;
-
-/// How many blocks of one message may have the final bit: compressors set it once at most, and each costs a copy of
-/// the window.
-const MAX_FINAL_BLOCKS: u32 = 64;
 
 #[cfg(test)]
 mod tests {
@@ -267,13 +266,15 @@ mod tests {
         Ok(message)
     }
 
-    /// The payload of one of our own compressed frames.
+    /// The payload of one of our compressed frames.
     fn payload(frame: &Frames) -> &[u8] {
         let rules = FrameRules { masked: false, compression: true };
-        let (header, length) = FrameHeader::decode(frame.as_bytes(), rules).unwrap().unwrap();
+        let Ok(Decoded::Header { header, start }) = FrameHeader::decode(frame.as_bytes(), rules) else {
+            panic!("a frame has a header")
+        };
         assert!(header.fin && header.rsv1 && header.opcode == OpCode::Text);
-        assert_eq!(header.length, (frame.as_bytes().len() - length) as u64);
-        &frame.as_bytes()[length..]
+        assert_eq!(header.length, (frame.as_bytes().len() - start) as u64);
+        &frame.as_bytes()[start..]
     }
 
     /// The examples of RFC 7692 §7.2.3.
@@ -294,7 +295,7 @@ mod tests {
         }
         // §7.2.3.6: an empty message.
         assert_eq!(inflate(&mut codec, b"\x00").as_deref(), Ok(&b""[..]));
-        // §7.2.3.2: with a window kept from the last message, which we never do.
+        // §7.2.3.2: needs the window of the previous message, which we never keep.
         assert_eq!(inflate(&mut codec, b"\xf2\x00\x11\x00\x00"), Err(Violation::BrokenDeflate));
     }
 
@@ -307,7 +308,7 @@ mod tests {
         assert_eq!(frame.as_bytes(), b"\xc1\x01\x00");
     }
 
-    /// Events as producers write them: what a run joins.
+    /// A run of messages, one frame each.
     fn run_of(texts: &[String]) -> Frames {
         let mut run = Vec::new();
         texts.iter().for_each(|text| frame::encode(OpCode::Text, text.as_bytes(), None, &mut run));
@@ -325,7 +326,9 @@ mod tests {
         let mut rest = run.as_bytes();
         for text in &texts {
             let rules = FrameRules { masked: false, compression: true };
-            let (header, start) = FrameHeader::decode(rest, rules).unwrap().unwrap();
+            let Ok(Decoded::Header { header, start }) = FrameHeader::decode(rest, rules) else {
+                panic!("a frame has a header")
+            };
             let (payload, following) = rest[start..].split_at(usize::try_from(header.length).unwrap());
             assert_eq!((header.fin, header.rsv1, header.opcode), (true, text.len() >= 128, OpCode::Text));
             match header.rsv1 {
@@ -374,7 +377,7 @@ mod tests {
             b"\x00\x05\x00\xfa\xfe\x48",
             b"\x03\x00\xff",
             b"\xf3\x48\xcd\xc9\xc9\x07\x00\xff",
-            // A final block of six bytes that holds none: what is appended would make it whole.
+            // A final stored block of six bytes without its data: the appended tail would complete it.
             b"\x01\x06\x00\xf9\xff",
         ] {
             assert_eq!(inflate(&mut codec, broken), Err(Violation::BrokenDeflate), "{broken:x?}");
@@ -384,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn inflation_stops_where_it_is_told_to() {
+    fn inflation_stops_at_the_first_error_of_the_caller() {
         let mut codec = Codec::new();
         let frame = codec.compress(OpCode::Text, &vec![0; 5_000_000], WindowBits::default());
         let mut inflated = 0;

@@ -1,14 +1,14 @@
-//! Pieces of frames → messages, with control frames between the fragments (RFC 6455 §5.4).
+//! Assembles messages from pieces of frames, with control frames between the fragments (RFC 6455 §5.4).
 //!
-//! It owns what one peer has begun to send and not ended. It must not know what control frames mean.
+//! It owns a peer's incomplete frame and message. It must not know what control frames mean.
 
 use super::close::Violation;
 use super::deflate::Codec;
-use super::frame::{FrameHeader, FrameRules, OpCode, unmask};
+use super::frame::{Decoded, FrameHeader, FrameRules, OpCode, unmask};
 use super::message::{Assembly, Limits, Message};
 use super::reader::{ControlFrame, DataPiece, Piece, Reader};
 
-/// The frame and the message under way.
+/// A peer's incomplete frame and message.
 #[derive(Debug, Default)]
 pub(super) struct Incoming {
     reader: Reader,
@@ -18,18 +18,18 @@ pub(super) struct Incoming {
 /// What [`Incoming::next`] found.
 #[derive(Debug)]
 pub(super) enum Arrival<'i> {
-    /// All of the input is taken.
+    /// The input is exhausted.
     Starved,
-    /// A whole message.
+    /// A complete message.
     Message(Message<'i>),
-    /// A fragment of a message that goes on.
+    /// A fragment; its message continues.
     Fragment(OpCode),
-    /// A whole control frame.
+    /// A complete control frame.
     Control(Box<ControlFrame>),
 }
 
-/// The message `input` begins with, if all of it is there in one frame: the usual case, in which nothing is copied or
-/// held. `None` takes nothing; [`Incoming::next`] then sees what there is.
+/// Takes the message that `input` starts with, if one complete frame holds it: the usual case, without copying or
+/// buffering. `None` consumes nothing and leaves the input to [`Incoming::next`].
 #[inline]
 pub(super) fn whole_message<'i>(
     input: &mut &'i mut [u8],
@@ -37,7 +37,7 @@ pub(super) fn whole_message<'i>(
     limits: &Limits,
     codec: &mut Codec,
 ) -> Option<Result<Message<'i>, Violation>> {
-    let (header, start) = FrameHeader::decode(input, rules).ok()??;
+    let Ok(Decoded::Header { header, start }) = FrameHeader::decode(input, rules) else { return None };
     let length = usize::try_from(header.length).ok().filter(|&length| length <= input.len() - start)?;
     if !header.fin || !matches!(header.opcode, OpCode::Text | OpCode::Binary) {
         return None;
@@ -50,22 +50,22 @@ pub(super) fn whole_message<'i>(
 }
 
 impl Incoming {
-    /// Whether nothing is under way: then this value holds nothing worth keeping.
+    /// Whether no frame and no message is incomplete: then this value can be dropped.
     pub(super) const fn is_idle(&self) -> bool {
         self.reader.is_between() && self.message.is_none()
     }
 
-    /// Bytes of heap held for the message.
+    /// Heap memory held for the message, in bytes.
     pub(super) fn held(&self) -> usize {
         self.message.as_ref().map_or(0, Assembly::held)
     }
 
-    /// The place in the frame under way, without the message.
+    /// Keeps the reader of the incomplete frame; drops the message.
     pub(super) fn into_reader(self) -> Reader {
         self.reader
     }
 
-    /// Takes bytes from the front of `input` up to the next arrival; `Starved` only when all of it is taken.
+    /// Consumes `input` up to the next arrival; returns `Starved` only when `input` is exhausted.
     pub(super) fn next<'i>(
         &mut self,
         input: &mut &'i mut [u8],
@@ -86,7 +86,7 @@ impl Incoming {
         }
     }
 
-    /// Adds a piece to its message; `None` while its frame goes on.
+    /// Adds a piece to its message; `None` until the piece's frame is complete.
     fn take<'i>(
         &mut self,
         piece: DataPiece<'i>,

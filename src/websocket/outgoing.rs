@@ -1,16 +1,27 @@
-//! The queue of encoded frames for one peer: what is sent, what waits, and how far the first chunk has got.
+//! The queue of encoded frames for one peer, and how much of it is written.
 //!
-//! It must not know what the frames mean (but for their boundaries), nor who else shares them.
+//! It must not know what the frames mean, beyond where they end, nor who else shares them.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Write};
 
 use super::frame::{self, Frames};
 
-/// What waits to be written to one peer: two words, no heap of its own when empty or holding one shared chunk.
+/// What a chunk costs in a queue besides its bytes: a place in the queue, the reference count and the vector's fields.
+pub const CHUNK_OVERHEAD: usize = 16;
+
+/// Longest chunk, in bytes, that further frames may extend: enough for a turn's replies to one peer, and cheap to copy
+/// when the chunk grows.
+const JOINED_BYTES: usize = 16 * 1024;
+
+/// Most chunks in one `write_vectored`: their slices are on the stack.
+const CHUNKS_PER_WRITE: usize = 32;
+
+/// The bytes waiting to be written to one peer. Takes two words, and no heap of its own while it is empty or holds one
+/// chunk of frames.
 ///
-/// A chunk is one or more whole frames. Only the first chunk of a connection's life may begin otherwise: with the
-/// HTTP response that opens the connection (or refuses to).
+/// A chunk is one or more complete frames. A connection's first chunk starts with an HTTP message instead: the request
+/// or response that opens the connection (or refuses to).
 #[derive(Debug, Default)]
 pub struct Outgoing(Queue);
 
@@ -18,38 +29,45 @@ pub struct Outgoing(Queue);
 enum Queue {
     #[default]
     Empty,
-    /// One chunk, not empty, of which nothing has been written to a writer that has not blocked: what nearly every queue
-    /// is that is not empty.
+    /// One chunk of frames, of which nothing is written yet, for a writer that has not blocked: the usual queue that is
+    /// not empty. Invariant: the chunk is not empty.
     One(Frames),
     Many(Box<Many>),
 }
 
-/// Whatever else a queue can be.
+/// The general form of a queue that is not empty.
 #[derive(Debug, Default)]
 struct Many {
-    /// The chunk being sent, then what goes out behind it and the pong, in order. Neither it nor any chunk is empty.
+    /// The chunk being sent, then what follows it and the pong, in order. Invariant: there is a chunk, and none is
+    /// empty.
     chunks: VecDeque<Frames>,
-    /// Bytes of the first chunk already written: less than its end.
+    /// Length of the HTTP message that the first chunk starts with, before its first frame; 0 if there is none.
+    /// Invariant: at most the chunk's end; 0 once the chunk is written.
+    http_length: usize,
+    /// Bytes of the first chunk already written. Invariant: less than the chunk's end, which is `cut`, else its length.
     sent: usize,
-    /// Where the first chunk ends, if it was cut: at a frame's end, not beyond its length.
+    /// Where the first chunk ends, if what follows was dropped. Invariant: the end of a frame, or of the HTTP message;
+    /// more than `sent`, at most the chunk's length.
     cut: Option<usize>,
-    /// The pong that goes out behind the first chunk; there is one only if the writer blocked.
+    /// The pong to send right after the first chunk. Invariant: queued while the writer was blocked, and not since the
+    /// first chunk was written.
     pong: Option<Frames>,
-    /// Bytes not yet written: all chunks (the first one up to its cut) and the pong, less `sent`.
+    /// Bytes not yet written. Invariant: the length of all chunks (the first up to `cut`) and of the pong, minus
+    /// `sent`.
     queued: usize,
-    /// Whether the last write found the writer blocked.
+    /// Whether the last write blocked.
     blocked: bool,
 }
 
-/// How a call of [`Outgoing::write_to`] ended, when not by an error.
+/// The result of [`Outgoing::write_to`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Flush {
     /// The queue is empty.
     Done,
-    /// The writer takes no more now: wait until it is writable.
+    /// The writer blocked: wait until it is writable.
     Blocked,
-    /// The budget is spent, the writer may take more.
+    /// The budget is spent; the writer may accept more.
     Unfinished,
 }
 
@@ -64,13 +82,13 @@ impl Outgoing {
         }
     }
 
-    /// Whether nothing waits.
+    /// Whether nothing is queued.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         matches!(self.0, Queue::Empty)
     }
 
-    /// The memory this queue holds: its own, and each chunk's divided among the queues that share it.
+    /// Memory held by this queue, in bytes: its own, and its share of each chunk, divided equally among the holders.
     #[must_use]
     pub fn share(&self) -> usize {
         let share = |chunk: &Frames| chunk.memory().div_ceil(chunk.holders());
@@ -84,7 +102,7 @@ impl Outgoing {
         }
     }
 
-    /// Queues shared frames; copies nothing.
+    /// Queues shared frames without copying them.
     pub fn push(&mut self, frames: Frames) {
         if frames.as_bytes().is_empty() {
             return;
@@ -98,7 +116,7 @@ impl Outgoing {
         }
     }
 
-    /// Queues short frames that are shared with others: as they are if nothing else is queued, else joined as in
+    /// Queues short shared frames: without copying if nothing else is queued, else like
     /// [`push_bytes`](Self::push_bytes).
     pub fn push_short(&mut self, frames: &Frames) {
         if self.is_empty() {
@@ -108,19 +126,18 @@ impl Outgoing {
         }
     }
 
-    /// Queues bytes of whole frames of this peer's own, joined to the last chunk where that is small and not shared.
+    /// Queues complete frames for this peer alone. They extend the last chunk if it is small and not shared.
     pub fn push_bytes(&mut self, bytes: &[u8]) {
         self.push_with(bytes.len(), |out| out.extend_from_slice(bytes));
     }
 
-    /// Queues what `encode` appends: whole frames, `length` bytes or a little less. Joined as in
-    /// [`push_bytes`](Self::push_bytes).
+    /// Queues the complete frames that `encode` appends, at most `length` bytes, like [`push_bytes`](Self::push_bytes).
     pub(super) fn push_with(&mut self, length: usize, encode: impl FnOnce(&mut Vec<u8>)) {
         let (last, queued) = match &mut self.0 {
             Queue::Empty => (None, None),
             Queue::One(chunk) => (Some(chunk), None),
-            // A Close must be the last frame, so nothing is joined to what goes out before the pong.
-            // Nor to a chunk that was cut, behind whose cut it would be lost.
+            // A Close must be the last frame, so nothing extends a chunk that precedes a pong. Nor does anything extend
+            // a chunk that was cut: bytes beyond the cut are not sent.
             Queue::Many(many) if (many.pong.is_some() || many.cut.is_some()) && many.chunks.len() == 1 => {
                 (None, None)
             }
@@ -141,7 +158,18 @@ impl Outgoing {
         }
     }
 
-    /// Queues a control frame ahead of all chunks but the first, which may be partly sent.
+    /// Queues the HTTP message that `encode` appends, at most `length` bytes. It must be the first thing queued on a
+    /// connection.
+    pub(super) fn push_http(&mut self, length: usize, encode: impl FnOnce(&mut Vec<u8>)) {
+        debug_assert!(self.is_empty(), "an HTTP message opens the connection");
+        self.push_with(length, encode);
+        if !self.is_empty() {
+            let many = self.many();
+            many.http_length = many.queued;
+        }
+    }
+
+    /// Queues a control frame ahead of all chunks but the first, which may be partly written.
     pub fn push_control(&mut self, frame: &[u8]) {
         let frame = Frames::new(frame.to_vec());
         if self.is_empty() {
@@ -152,8 +180,8 @@ impl Outgoing {
         many.chunks.insert(1, frame);
     }
 
-    /// Queues a pong. While the writer is blocked it goes out next to the chunk being sent, and only the latest
-    /// unsent one is kept (§5.5.3); else it is queued like any frame.
+    /// Queues a pong. While the writer is blocked, the pong is sent right after the current chunk, and only the latest
+    /// unsent one is kept (§5.5.3); otherwise it is queued like any frame.
     pub fn push_pong(&mut self, frame: &[u8]) {
         let Queue::Many(many) = &mut self.0 else { return self.push_bytes(frame) };
         if !many.blocked {
@@ -166,19 +194,21 @@ impl Outgoing {
 
     /// Drops everything but the rest of the frame being sent, then queues `close_frame`.
     pub fn fail_with(&mut self, close_frame: &[u8]) {
-        let (head, sent, cut, blocked) = match std::mem::take(&mut self.0) {
-            Queue::Empty => (None, 0, None, false),
-            Queue::One(chunk) => (Some(chunk), 0, None, false),
-            Queue::Many(mut many) => (many.chunks.pop_front(), many.sent, many.cut, many.blocked),
+        let (head, Many { http_length, sent, cut, blocked, .. }) = match std::mem::take(&mut self.0) {
+            Queue::Empty => (None, Many::default()),
+            Queue::One(chunk) => (Some(chunk), Many::default()),
+            Queue::Many(mut many) => (many.chunks.pop_front(), *many),
         };
         let close = Frames::new(close_frame.to_vec());
-        let end = head.as_ref().map_or(0, |head| cut.unwrap_or_else(|| boundary(head.as_bytes(), sent)));
+        let end = head
+            .as_ref()
+            .map_or(0, |head| cut.unwrap_or_else(|| boundary(head.as_bytes(), http_length, sent)));
         match head.filter(|_| end > sent) {
-            // The frame being sent may be large and shared by many: it is not copied.
+            // The chunk may be large and shared by many peers: it is cut, not copied.
             Some(head) => {
                 let queued = end - sent + close.as_bytes().len();
                 let chunks = VecDeque::from([head, close]);
-                let many = Many { chunks, sent, cut: Some(end), pong: None, queued, blocked };
+                let many = Many { chunks, http_length, sent, cut: Some(end), pong: None, queued, blocked };
                 self.0 = Queue::Many(Box::new(many));
             }
             None => {
@@ -200,8 +230,8 @@ impl Outgoing {
     ///
     /// # Errors
     ///
-    /// What the writer says, except `WouldBlock` (see [`Flush::Blocked`]) and `Interrupted` (tried again);
-    /// `WriteZero` when it takes no bytes. What was written before stays written.
+    /// Any error of the writer except `WouldBlock` (see [`Flush::Blocked`]) and `Interrupted` (retried); `WriteZero` if
+    /// it accepts no bytes. Bytes written before the error are no longer queued.
     pub fn write_to(&mut self, writer: &mut impl Write, max_bytes: usize) -> io::Result<Flush> {
         if let Queue::Many(many) = &mut self.0 {
             many.blocked = false;
@@ -236,7 +266,7 @@ impl Outgoing {
         Ok(Flush::Done)
     }
 
-    /// Forgets the first `written` bytes.
+    /// Removes the first `written` bytes.
     fn advance(&mut self, written: usize) {
         if self.queued() == written {
             self.clear();
@@ -245,7 +275,7 @@ impl Outgoing {
         }
     }
 
-    /// The queue in its general form; it must not be empty.
+    /// The queue in its general form, converted if necessary; it must not be empty.
     fn many(&mut self) -> &mut Many {
         if let Queue::One(_) | Queue::Empty = self.0 {
             let mut many = Box::<Many>::default();
@@ -257,13 +287,13 @@ impl Outgoing {
         }
         match &mut self.0 {
             Queue::Many(many) => many,
-            Queue::Empty | Queue::One(_) => unreachable!("just made so"),
+            Queue::Empty | Queue::One(_) => unreachable!("converted above"),
         }
     }
 }
 
 impl Many {
-    /// Forgets the first `written` bytes, which are not all.
+    /// Removes the first `written` bytes, which must be fewer than are queued.
     fn advance(&mut self, mut written: usize) {
         self.queued -= written;
         while let Some(first) = self.chunks.front() {
@@ -273,6 +303,7 @@ impl Many {
                 return;
             }
             written -= unsent;
+            self.http_length = 0;
             self.sent = 0;
             self.cut = None;
             match self.pong.take() {
@@ -282,7 +313,7 @@ impl Many {
         }
     }
 
-    /// Writes what comes first, up to `budget` bytes, in one call.
+    /// Writes up to `budget` bytes from the front, in one call.
     fn write_to(&self, writer: &mut impl Write, mut budget: usize) -> io::Result<usize> {
         let mut chunks = self.chunks.iter().map(Frames::as_bytes);
         let first = chunks.next().map(|chunk| &chunk[self.sent..self.cut.unwrap_or(chunk.len())]);
@@ -305,36 +336,17 @@ impl Many {
     }
 }
 
-/// Where the first frame ends that is not wholly unsent: `sent` itself if it is between two frames.
-fn boundary(chunk: &[u8], sent: usize) -> usize {
-    let mut end = http_response_length(chunk);
+/// Where the partly sent frame ends; `sent` itself between two frames. The HTTP message of `http_length` bytes at the
+/// start counts as partly sent from the beginning.
+fn boundary(chunk: &[u8], http_length: usize, sent: usize) -> usize {
+    let mut end = http_length;
     while end < sent {
-        // No chunk is cut amid a frame. If one were, all of it would count as the frame being sent.
+        // Every chunk holds complete frames. If one did not, all of its rest would count as the frame being sent.
         end =
             frame::encoded_length(&chunk[end..]).map_or(chunk.len(), |length| end + length).min(chunk.len());
     }
     end
 }
-
-/// The length of the HTTP response a connection's first chunk begins with; 0 for others. No frame begins with an
-/// `H`: it would be a fragmented control frame.
-fn http_response_length(chunk: &[u8]) -> usize {
-    if !chunk.starts_with(b"HTTP/") {
-        return 0;
-    }
-    let end = b"\r\n\r\n";
-    chunk.windows(end.len()).position(|window| window == end).map_or(chunk.len(), |at| at + end.len())
-}
-
-/// What a chunk costs in a queue besides its bytes: a place in the queue, the reference count and the vector's parts.
-pub const CHUNK_OVERHEAD: usize = 16;
-
-/// Chunks that are no longer than this are appended to: large enough for a turn's replies to one peer, small enough
-/// to be copied when the chunk grows.
-const JOINED_BYTES: usize = 16 * 1024;
-
-/// How many chunks one `write_vectored` takes: the arrays of slices live on the stack.
-const CHUNKS_PER_WRITE: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -343,8 +355,8 @@ mod tests {
     use super::super::frame::{OpCode, encode};
     use super::*;
 
-    /// A writer that takes what its script says, call by call: some bytes, a block, an interruption. It takes
-    /// everything when the script has ended.
+    /// A scripted writer: each call accepts some bytes, blocks or is interrupted. After the script it accepts
+    /// everything.
     #[derive(Default)]
     struct Scripted {
         script: VecDeque<Result<usize, ErrorKind>>,
@@ -352,7 +364,7 @@ mod tests {
     }
 
     impl Scripted {
-        /// Takes `size` bytes and blocks, again and again.
+        /// Alternately accepts `size` bytes and blocks.
         fn stuttering(size: usize) -> Self {
             let script = (0..400).map(|i| if i % 2 == 0 { Ok(size) } else { Err(ErrorKind::WouldBlock) });
             Self { script: script.collect(), written: Vec::new() }
@@ -376,7 +388,7 @@ mod tests {
         }
     }
 
-    /// A frame of `length` bytes of payload.
+    /// A frame with `length` bytes of payload.
     fn frame(opcode: OpCode, length: u8) -> Vec<u8> {
         let mut bytes = Vec::new();
         encode(opcode, &(0..length).collect::<Vec<_>>(), None, &mut bytes);
@@ -387,7 +399,7 @@ mod tests {
         Frames::new(bytes.to_vec())
     }
 
-    /// The chunks, and how much of the first is sent.
+    /// The chunks, and how many bytes of the first are sent.
     fn chunks(queue: &Outgoing) -> (Vec<&Frames>, usize) {
         match &queue.0 {
             Queue::Empty => (Vec::new(), 0),
@@ -396,7 +408,7 @@ mod tests {
         }
     }
 
-    /// The invariants written on the fields.
+    /// Checks the invariants documented on the fields.
     fn check(queue: &Outgoing) {
         let (chunks, sent) = chunks(queue);
         let lengths: Vec<usize> = chunks.iter().map(|chunk| chunk.as_bytes().len()).collect();
@@ -410,6 +422,7 @@ mod tests {
         assert!(lengths.is_empty() || sent < lengths[0]);
         if let Queue::Many(many) = &queue.0 {
             assert!(!many.chunks.is_empty());
+            assert!(many.http_length <= many.cut.unwrap_or(lengths[0]));
         }
     }
 
@@ -567,11 +580,12 @@ mod tests {
 
     #[test]
     fn s21_a_failing_peer_gets_the_rest_of_its_frame_and_the_close() {
-        let response = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n".to_vec();
+        let response = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
         let frames: Vec<Vec<u8>> = [0, 60, 125, 200].map(|length| frame(OpCode::Text, length)).into();
         let close = frame(OpCode::Close, 2);
-        for parts in [&frames[..], &[&[response][..], &frames[..3]].concat()] {
+        for parts in [&frames[..], &[&[response.to_vec()][..], &frames[..3]].concat()] {
             let whole = parts.concat();
+            let is_opening = parts[0] == response;
             let ends: Vec<usize> = parts
                 .iter()
                 .scan(0, |end, part| {
@@ -581,15 +595,22 @@ mod tests {
                 .collect();
             for sent in 0..whole.len() {
                 let mut queue = Outgoing::default();
-                queue.push(chunk(&whole));
+                if is_opening {
+                    queue.push_http(response.len(), |out| out.extend_from_slice(response));
+                    queue.push_bytes(&parts[1..].concat());
+                } else {
+                    queue.push(chunk(&whole));
+                }
+                check(&queue);
+                assert_eq!(chunks(&queue).0.len(), 1);
                 queue.push(chunk(&whole));
                 let mut writer = Scripted::default();
                 assert_eq!(queue.write_to(&mut writer, sent).unwrap(), Flush::Unfinished);
                 queue.fail_with(&close);
                 check(&queue);
                 drain(&mut queue, &mut writer, usize::MAX);
-                // The response that opens the connection is never left out.
-                let sent = if whole.starts_with(b"HTTP") { sent.max(1) } else { sent };
+                // The response that opens the connection is always sent.
+                let sent = if is_opening { sent.max(1) } else { sent };
                 let end = ends.iter().copied().find(|&end| end >= sent).unwrap();
                 let end = if sent == 0 { 0 } else { end };
                 assert_eq!(writer.written, [&whole[..end], &close].concat(), "{sent}");
@@ -597,8 +618,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_http_message_is_forgotten_once_its_chunk_is_written() {
+        let (response, text, close) =
+            (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", frame(OpCode::Text, 100), frame(OpCode::Close, 2));
+        let mut queue = Outgoing::default();
+        queue.push_http(response.len(), |out| out.extend_from_slice(response));
+        let texts = chunk(&text.repeat(2));
+        queue.push(texts.clone());
+        let mut writer = Scripted::default();
+        // The texts' chunk is shared, so it is another one; none of it is written.
+        assert_eq!(queue.write_to(&mut writer, response.len()).unwrap(), Flush::Unfinished);
+        queue.fail_with(&close);
+        check(&queue);
+        drain(&mut queue, &mut writer, usize::MAX);
+        assert_eq!(writer.written, [&response[..], &close].concat());
+        assert_eq!(texts.holders(), 1);
+    }
+
     proptest! {
-        /// Whatever is queued and however it is written, whole frames come out, in order but for control frames.
+        /// Frames are written complete and, except for control frames, in order, however they are queued and written.
         #[test]
         fn frames_stay_whole_and_in_order(
             steps in prop::collection::vec((0..5_u8, 0..40_u8), 1..60),

@@ -1,42 +1,43 @@
-//! Bytes → frames, cut anywhere: payloads are handed on as they come, unmasked in place.
+//! Splits a byte stream into frames. Payloads are passed on as they arrive, unmasked in place.
 //!
-//! It owns what is known of the frame under way: at most a header's bytes, or a control frame. It must not know what
-//! order frames may come in, nor what they mean.
+//! It buffers at most a partial header or a control frame. It must not know which order of frames is valid, nor what
+//! they mean.
 
 use super::frame::{
-    FrameError, FrameHeader, FrameRules, MAX_CONTROL_PAYLOAD, MAX_HEADER, OpCode, advance_mask, unmask,
+    Decoded, FrameError, FrameHeader, FrameRules, MAX_CONTROL_PAYLOAD, MAX_HEADER, OpCode, advance_mask,
+    unmask,
 };
 
-/// Where one peer's bytes have got to in the frame under way.
+/// A peer's position within its current frame.
 #[derive(Debug, Default)]
 pub(crate) enum Reader {
     /// Between two frames.
     #[default]
     Between,
-    /// Amid a header: the first `length` of `bytes` have come.
+    /// Inside a header; `bytes[..length]` have arrived.
     Header { bytes: [u8; MAX_HEADER], length: u8 },
-    /// Amid a data frame's payload: `left` bytes are to come, `mask` as it stands at the next.
+    /// Inside a data frame's payload; `left` bytes are missing, and `mask` is rotated to the first of them.
     Payload { header: FrameHeader, mask: [u8; 4], left: u64 },
-    /// Amid a control frame's payload.
+    /// Inside a control frame's payload; `left` and `mask` as above.
     Control { frame: Box<ControlFrame>, mask: [u8; 4], left: u8 },
 }
 
 /// What [`Reader::next`] found.
 #[derive(Debug)]
 pub(crate) enum Piece<'i> {
-    /// All of the input is taken.
+    /// The input is exhausted.
     Starved,
-    /// A part of a data frame, or all of it.
+    /// Part or all of a data frame.
     Data(DataPiece<'i>),
-    /// A whole control frame; boxed, for it is rare and long.
+    /// A complete control frame; boxed because it is rare and large.
     Control(Box<ControlFrame>),
 }
 
-/// A part of a data frame, or all of it.
+/// Part or all of a data frame.
 #[derive(Debug)]
 pub(crate) struct DataPiece<'i> {
     pub(crate) header: FrameHeader,
-    /// Whether this is the frame's first piece; it comes as soon as the header is there, even without any payload.
+    /// Whether this is the frame's first piece, which is returned once the header is complete, even without payload.
     pub(crate) first: bool,
     /// Whether this is the frame's last piece.
     pub(crate) last: bool,
@@ -44,7 +45,7 @@ pub(crate) struct DataPiece<'i> {
     pub(crate) payload: &'i mut [u8],
 }
 
-/// A whole control frame, its payload unmasked.
+/// A complete control frame, its payload unmasked.
 #[derive(Debug)]
 pub(crate) struct ControlFrame {
     pub(crate) opcode: OpCode,
@@ -59,12 +60,12 @@ impl ControlFrame {
 }
 
 impl Reader {
-    /// Whether no frame is under way.
+    /// Whether no frame is incomplete.
     pub(crate) const fn is_between(&self) -> bool {
         matches!(self, Self::Between)
     }
 
-    /// Takes bytes from the front of `input` up to the next piece; `Starved` only when all of it is taken.
+    /// Consumes `input` up to the next piece; returns `Starved` only when `input` is exhausted.
     pub(crate) fn next<'i>(
         &mut self,
         input: &mut &'i mut [u8],
@@ -76,17 +77,17 @@ impl Reader {
                     if input.is_empty() {
                         return Ok(Piece::Starved);
                     }
-                    let Some((header, length)) = FrameHeader::decode(input, rules)? else {
+                    let Decoded::Header { header, start } = FrameHeader::decode(input, rules)? else {
                         let mut bytes = [0; MAX_HEADER];
                         let held = take(input, input.len());
                         bytes[..held.len()].copy_from_slice(held);
-                        // Less than a header.
+                        // Shorter than a header.
                         #[expect(clippy::cast_possible_truncation)]
                         let length = held.len() as u8;
                         *self = Self::Header { bytes, length };
                         return Ok(Piece::Starved);
                     };
-                    take(input, length);
+                    take(input, start);
                     if let Some(piece) = self.begin(header, input) {
                         return Ok(piece);
                     }
@@ -95,7 +96,8 @@ impl Reader {
                     let Some(byte) = input.split_off_first_mut() else { return Ok(Piece::Starved) };
                     bytes[usize::from(*length)] = *byte;
                     *length += 1;
-                    if let Some((header, _)) = FrameHeader::decode(&bytes[..usize::from(*length)], rules)?
+                    if let Decoded::Header { header, .. } =
+                        FrameHeader::decode(&bytes[..usize::from(*length)], rules)?
                         && let Some(piece) = self.begin(header, input)
                     {
                         return Ok(piece);
@@ -136,12 +138,12 @@ impl Reader {
         }
     }
 
-    /// Begins a frame whose header has just been taken: the first piece of a data frame; none of a control frame.
+    /// Begins a frame after its header. Returns the first piece of a data frame, `None` for a control frame.
     fn begin<'i>(&mut self, header: FrameHeader, input: &mut &'i mut [u8]) -> Option<Piece<'i>> {
-        // A server's frames have no key, which is the same as a key of zeros.
+        // Unmasking with zeros changes nothing.
         let mask = header.mask.unwrap_or_default();
         if header.opcode.is_control() {
-            // The decoder has checked it: at most 125.
+            // At most 125, as the decoder has checked.
             #[expect(clippy::cast_possible_truncation)]
             let length = header.length as u8;
             let frame = ControlFrame { opcode: header.opcode, length, payload: [0; MAX_CONTROL_PAYLOAD] };
@@ -161,13 +163,13 @@ impl Reader {
     }
 }
 
-/// Takes `length` bytes from the front of `input`, or all there are if they are fewer.
+/// Takes up to `length` bytes from the front of `input`.
 fn take_payload<'i>(input: &mut &'i mut [u8], length: u64) -> &'i mut [u8] {
     let length = usize::try_from(length).map_or(input.len(), |length| length.min(input.len()));
     take(input, length)
 }
 
-/// Takes `length` bytes from the front of `input`, which has them.
+/// Takes `length` bytes from the front of `input`, which must have at least as many.
 fn take<'i>(input: &mut &'i mut [u8], length: usize) -> &'i mut [u8] {
     input.split_off_mut(..length).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! The client's half: the request our own command line sends, and the check of the answer (RFC 6455 §4.1).
+//! The client side: the upgrade request that our command line sends, and the check of the response (RFC 6455 §4.1).
 
 use std::mem::MaybeUninit;
 
@@ -8,21 +8,21 @@ use httparse::{Response, Status};
 
 use super::{ACCEPT_LENGTH, HeadError, KEY_LENGTH, MAX_HEADERS, accept_value, fields};
 
-/// What a client asks a server for.
+/// A client's upgrade request.
 #[derive(Clone, Copy, Debug)]
 pub struct UpgradeRequest<'a> {
-    /// `Host`: name, and port if it is not the scheme's own. No line breaks.
+    /// Value of `Host`: the name, and the port unless it is the scheme's default. No line breaks.
     pub host: &'a str,
-    /// Path and query, as they stand in the request line. No white space.
+    /// Path and query, as in the request line. No white space.
     pub target: &'a str,
-    /// The nonce of `Sec-WebSocket-Key`, freshly random.
+    /// The nonce of `Sec-WebSocket-Key`: fresh random bytes.
     pub nonce: [u8; 16],
 }
 
-/// Why a server's answer does not open the connection.
+/// Why a server's response does not open the connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Another status than 101.
+    /// A status other than 101.
     #[error("the server answered {status} {reason}")]
     Status {
         /// The HTTP status.
@@ -30,21 +30,21 @@ pub enum Refusal {
         /// The reason phrase.
         reason: String,
     },
-    /// A 101 that is no answer to our request, or no HTTP at all; the text says what is wrong.
+    /// A 101 that does not answer our request, or not HTTP at all; the text says what is wrong.
     #[error("not a WebSocket server: {0}")]
     NoWebSocket(&'static str),
 }
 
-/// The value of `Sec-WebSocket-Accept` that a request is to be answered with.
+/// The value of `Sec-WebSocket-Accept` that the response must carry.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct ExpectedAccept([u8; ACCEPT_LENGTH]);
 
 impl UpgradeRequest<'_> {
-    /// The request's bytes, and what its answer must hold.
+    /// The encoded request, and what its response must carry.
     pub(in super::super) fn encode(&self) -> (Vec<u8>, ExpectedAccept) {
         let Self { host, target, nonce } = self;
         let mut key = [0; KEY_LENGTH];
-        STANDARD.encode_slice(nonce, &mut key).expect("16 bytes are 24 digits");
+        STANDARD.encode_slice(nonce, &mut key).expect("16 bytes are 24 digits in base64");
         let request = format!(
             "GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {}\r\n\r\n",
@@ -55,7 +55,7 @@ impl UpgradeRequest<'_> {
 }
 
 impl ExpectedAccept {
-    /// Checks a response's whole head.
+    /// Checks a complete response head.
     pub(in super::super) fn check(self, head: &[u8]) -> Result<(), Refusal> {
         let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
         let mut response = Response::new(&mut []);
@@ -78,13 +78,15 @@ impl ExpectedAccept {
             return Err(Refusal::NoWebSocket("the answer's Connection header does not say Upgrade"));
         }
         if !fields::values(head, "sec-websocket-accept").eq([self.0]) {
-            return Err(Refusal::NoWebSocket("Sec-WebSocket-Accept does not fit the request's key"));
+            return Err(Refusal::NoWebSocket("Sec-WebSocket-Accept does not match the request's key"));
         }
         if ["sec-websocket-extensions", "sec-websocket-protocol"]
             .into_iter()
             .any(|name| fields::values(head, name).next().is_some())
         {
-            return Err(Refusal::NoWebSocket("the answer has an extension or protocol that nobody offered"));
+            return Err(Refusal::NoWebSocket(
+                "the answer selects an extension or protocol that was not offered",
+            ));
         }
         Ok(())
     }
@@ -125,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn other_answers_are_refused() {
+    fn invalid_responses_are_refused() {
         let (request, expected) = REQUEST.encode();
         let response = upgrade(request).response(false);
         let response = str::from_utf8(&response).unwrap();

@@ -1,21 +1,28 @@
-//! Offers of extensions (RFC 6455 §9.1): all are read, the first permessage-deflate that can be had is taken
-//! (RFC 7692 §5, §7.1).
+//! Negotiation of extensions (RFC 6455 §9.1): reads all offers and accepts the first permessage-deflate offer that the
+//! server supports (RFC 7692 §5, §7.1).
 //!
-//! It must not know whether compression is wanted.
+//! It must not know whether compression is enabled.
 
 use super::fields::{Lexer, Malformed};
 use crate::websocket::deflate::WindowBits;
 
-/// An offer of permessage-deflate that can be accepted.
+const PARAMETERS: [&str; 4] = [
+    "server_no_context_takeover",
+    "client_no_context_takeover",
+    "server_max_window_bits",
+    "client_max_window_bits",
+];
+
+/// A permessage-deflate offer that the server can accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Offer {
-    /// The window the client wants to inflate with, if it said so: the answer then has to repeat it.
+    /// The limit on the server's window, if the client set one: the response must repeat it.
     pub(super) server_max_window_bits: Option<WindowBits>,
 }
 
 impl Offer {
-    /// The element of `Sec-WebSocket-Extensions` that accepts this offer. No message ever needs an earlier one, on
-    /// either side.
+    /// The element of `Sec-WebSocket-Extensions` that accepts this offer. It disables context takeover in both
+    /// directions.
     pub(super) fn answer(self) -> String {
         let mut answer =
             String::from("permessage-deflate; server_no_context_takeover; client_no_context_takeover");
@@ -46,7 +53,7 @@ pub(super) fn negotiate<'a>(values: impl Iterator<Item = &'a [u8]>) -> Result<Op
     Ok(chosen)
 }
 
-/// Reads one element of the list to its end: an offer to take, or one to decline.
+/// Reads one element of the list: an acceptable offer, or `None` for one to decline.
 fn read_offer(lexer: &mut Lexer<'_>) -> Result<Option<Offer>, Malformed> {
     let mut acceptable = lexer.token()? == b"permessage-deflate";
     let mut offer = Offer { server_max_window_bits: None };
@@ -58,15 +65,15 @@ fn read_offer(lexer: &mut Lexer<'_>) -> Result<Option<Offer>, Malformed> {
             acceptable = false;
             continue;
         };
-        // A parameter may come once (§7.1).
+        // A parameter may occur only once (§7.1).
         acceptable &= !std::mem::replace(&mut seen[parameter], true);
         match (PARAMETERS[parameter], value.as_deref()) {
             ("server_max_window_bits", Some(value)) => {
-                // Windows of 256 bytes are allowed by the RFC but cannot be had from zlib.
+                // The RFC allows windows of 256 bytes, but zlib does not support them.
                 offer.server_max_window_bits = window_bits(value).and_then(WindowBits::new);
                 acceptable &= offer.server_max_window_bits.is_some();
             }
-            // How far our own inflating window could shrink does not matter.
+            // The value is ignored: the server always inflates with the largest window.
             ("client_max_window_bits", Some(value)) => acceptable &= window_bits(value).is_some(),
             (
                 "client_max_window_bits" | "server_no_context_takeover" | "client_no_context_takeover",
@@ -78,7 +85,7 @@ fn read_offer(lexer: &mut Lexer<'_>) -> Result<Option<Offer>, Malformed> {
     Ok(acceptable.then_some(offer))
 }
 
-/// A window size: 8 to 15, in decimal, without leading zeros (§7.1.2).
+/// Parses a window size: 8 to 15, in decimal, without leading zeros (§7.1.2).
 const fn window_bits(value: &[u8]) -> Option<u8> {
     match value {
         [digit @ b'8'..=b'9'] => Some(*digit - b'0'),
@@ -87,18 +94,11 @@ const fn window_bits(value: &[u8]) -> Option<u8> {
     }
 }
 
-const PARAMETERS: [&str; 4] = [
-    "server_no_context_takeover",
-    "client_no_context_takeover",
-    "server_max_window_bits",
-    "client_max_window_bits",
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What the values come to: the window bits asked for, 0 for none asked for.
+    /// The window bits of the accepted offer, 0 if it does not limit them.
     fn negotiated(values: &[&str]) -> Result<Option<u8>, Malformed> {
         let offer = negotiate(values.iter().map(|value| value.as_bytes()))?;
         Ok(offer.map(|offer| offer.server_max_window_bits.map_or(0, WindowBits::get)))
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn offers_that_cannot_be_had_are_declined() {
+    fn unsupported_offers_are_declined() {
         for offer in [
             "permessage-bzip2",
             "Permessage-Deflate",
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_repeats_the_window_that_was_asked_for() {
+    fn the_response_repeats_the_requested_window() {
         let plain = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
         assert_eq!(Offer { server_max_window_bits: None }.answer(), plain);
         let offer = Offer { server_max_window_bits: WindowBits::new(9) };

@@ -1,14 +1,14 @@
-//! The values of HTTP header fields: tokens, quoted strings and lists of them (RFC 9110 §5.6), each byte read once.
+//! Parses the values of HTTP header fields: tokens, quoted strings and lists (RFC 9110 §5.6), in one pass.
 //!
-//! It must not know which fields there are.
+//! It must not know which fields exist.
 
 use std::borrow::Cow;
 
-/// A value that breaks the grammar of its field.
+/// The value violates the grammar of its field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// What of a value is still to be read.
+/// The unread rest of a value.
 #[derive(Clone, Debug)]
 pub(super) struct Lexer<'a>(&'a [u8]);
 
@@ -17,7 +17,7 @@ impl<'a> Lexer<'a> {
         Self(value)
     }
 
-    /// Skips white space, then reads `byte` if it is next.
+    /// Skips white space, then consumes `byte` if it is next.
     pub(super) fn accept(&mut self, byte: u8) -> bool {
         self.0 = self.0.trim_ascii_start();
         match self.0.split_first() {
@@ -29,7 +29,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Skips white space and says whether nothing is left.
+    /// Skips white space; returns whether nothing is left.
     pub(super) fn is_at_end(&mut self) -> bool {
         self.0 = self.0.trim_ascii_start();
         self.0.is_empty()
@@ -44,7 +44,7 @@ impl<'a> Lexer<'a> {
         if token.is_empty() { Err(Malformed) } else { Ok(token) }
     }
 
-    /// Reads a token, or a quoted string that holds one (RFC 6455 §9.1).
+    /// Reads a token, or a quoted string that contains one (RFC 6455 §9.1).
     pub(super) fn token_or_quoted(&mut self) -> Result<Cow<'a, [u8]>, Malformed> {
         if !self.accept(b'"') {
             return self.token().map(Cow::Borrowed);
@@ -70,7 +70,7 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// Whether the list `value` has `token` among its members, in whatever case.
+/// Whether the list `value` contains `token`, ignoring case.
 pub(super) fn list_contains(value: &[u8], token: &str) -> bool {
     value.split(|&byte| byte == b',').any(|member| member.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
@@ -89,7 +89,7 @@ pub(super) fn check_list(value: &[u8]) -> Result<(), Malformed> {
     }
 }
 
-/// The values of all fields called `name` (in lower case) in a head that was found well-formed, in their order.
+/// The values of all fields named `name` (in lower case) in a well-formed head, in order.
 pub(super) fn values<'h>(head: &'h [u8], name: &str) -> impl DoubleEndedIterator<Item = &'h [u8]> {
     let fields = head.iter().position(|&byte| byte == b'\n').map_or(&[][..], |end| &head[end + 1..]);
     fields.split(|&byte| byte == b'\n').filter_map(move |line| {
@@ -99,7 +99,7 @@ pub(super) fn values<'h>(head: &'h [u8], name: &str) -> impl DoubleEndedIterator
     })
 }
 
-/// Whether a token may have this byte (RFC 9110 §5.6.2).
+/// Whether a token may contain this byte (RFC 9110 §5.6.2).
 const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn quoted_strings_hold_a_token() {
+    fn a_quoted_string_must_contain_a_token() {
         for (value, expected) in [
             ("abc;", Ok("abc")),
             (" \"abc\"", Ok("abc")),

@@ -1,30 +1,30 @@
-//! Finding the end of an HTTP head that comes in pieces: each byte is looked at once.
+//! Finds the end of an HTTP head that arrives in pieces, in one pass.
 //!
-//! It must not know what the head says.
+//! It must not know what the head contains.
 
 use std::borrow::Cow;
 
 /// The head so far.
 #[derive(Debug, Default)]
 pub(in super::super) struct HeadReader {
-    /// What earlier pieces brought: no byte behind the head, as long as its end has not come.
+    /// The bytes of earlier pieces. Invariant: none of them is beyond the head's end.
     held: Vec<u8>,
-    /// How long the line under way is in `held`, in bytes.
+    /// Length of the unfinished line at the end of `held`, in bytes.
     line: usize,
 }
 
-/// A head that is not read any further.
+/// Why a head is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum HeadError {
-    /// No end within the limit.
+    /// The head does not end within the limit.
     TooLarge,
-    /// A line that ends with LF alone: not all servers on the way would see a line's end there.
+    /// A line ends with LF alone, which not every proxy on the way treats as a line ending.
     BareLineFeed,
 }
 
 impl HeadReader {
-    /// Takes bytes from the front of `input`, up to the end of the head: the head with its empty line, borrowed if it
-    /// came in one piece; `None` when more is to come. `limit` is its greatest length, in bytes.
+    /// Consumes `input` up to the end of the head. Returns the head with its empty line, borrowed if it arrived in one
+    /// piece; `None` if bytes are missing. `limit` is the longest head allowed, in bytes.
     pub(in super::super) fn take<'i>(
         &mut self,
         input: &mut &'i mut [u8],
@@ -48,12 +48,12 @@ impl HeadReader {
         Ok(Some(Cow::Owned(std::mem::take(&mut self.held))))
     }
 
-    /// Bytes of heap held.
+    /// Heap memory held, in bytes.
     pub(in super::super) fn held(&self) -> usize {
         self.held.capacity()
     }
 
-    /// How many bytes of `piece` belong to the head, if it ends there.
+    /// Number of bytes of `piece` that belong to the head, if the head ends in it.
     fn find_end(&mut self, piece: &[u8]) -> Result<Option<usize>, HeadError> {
         let mut start = 0;
         for end in memchr::memchr_iter(b'\n', piece) {
@@ -81,7 +81,7 @@ mod tests {
 
     const LIMIT: usize = 64;
 
-    /// What a head in pieces of these lengths (and one more for the rest) comes to, and what is left of the input.
+    /// Reads a head in pieces of these lengths, then the rest. Returns the head and how many bytes follow it.
     fn read(bytes: &[u8], lengths: impl IntoIterator<Item = usize>) -> (Result<Vec<u8>, HeadError>, usize) {
         let mut reader = HeadReader::default();
         let mut bytes = bytes.to_vec();

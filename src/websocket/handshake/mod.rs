@@ -1,7 +1,7 @@
-//! The opening handshake (RFC 6455 §4): request head → [`Upgrade`], [`PageRequest`] or [`Rejection`] with its HTTP status;
-//! and the client's half, for our own command line.
+//! The opening handshake (RFC 6455 §4): parses a request's head into an [`Upgrade`], a [`PageRequest`], or a
+//! [`Rejection`] with its HTTP status. Also the client side, for our own command line.
 //!
-//! It must not know which paths, origins or addresses are welcome: that is the caller's decision.
+//! It must not know which paths, origins or addresses are allowed: the caller decides.
 
 mod client;
 mod extensions;
@@ -21,25 +21,25 @@ pub use rejection::Rejection;
 pub(super) use upgrade::Asked;
 pub use upgrade::{PageRequest, Upgrade};
 
+/// Length of a key: 16 bytes in base64.
+const KEY_LENGTH: usize = 24;
+
+/// Length of a SHA-1 digest in base64.
+const ACCEPT_LENGTH: usize = 28;
+
+/// The GUID that both sides append to the key (§1.3).
+const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// Most headers in a head.
+const MAX_HEADERS: usize = 100;
+
 /// The value of `Sec-WebSocket-Accept` that answers `key` (§4.2.2).
 fn accept_value(key: &[u8; KEY_LENGTH]) -> [u8; ACCEPT_LENGTH] {
     let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
     let mut value = [0; ACCEPT_LENGTH];
-    STANDARD.encode_slice(digest, &mut value).expect("20 bytes are 28 digits");
+    STANDARD.encode_slice(digest, &mut value).expect("20 bytes are 28 digits in base64");
     value
 }
-
-/// A key: 16 bytes in base64.
-const KEY_LENGTH: usize = 24;
-
-/// A SHA-1 in base64.
-const ACCEPT_LENGTH: usize = 28;
-
-/// What §1.3 has both sides append to the key.
-const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-
-/// The most headers a head may have.
-const MAX_HEADERS: usize = 100;
 
 #[cfg(test)]
 mod tests {

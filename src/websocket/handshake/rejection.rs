@@ -1,11 +1,11 @@
-//! Requests that are not accepted, and the HTTP response each gets.
+//! Rejected requests, and their HTTP responses.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use super::HeadError;
 
-/// Why a request is not accepted, each with its HTTP status. Every rejection closes the connection.
+/// Why a request is rejected; each reason has an HTTP status. Every rejection closes the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// 400; the text says what is wrong.
@@ -16,7 +16,7 @@ pub enum Rejection {
     NotFound,
     /// 405: not `GET`.
     MethodNotAllowed,
-    /// 408: the head did not come in time.
+    /// 408: the head did not arrive in time.
     RequestTimeout,
     /// 426: not an upgrade to WebSocket version 13; carries `Sec-WebSocket-Version: 13` (RFC 6455 §4.4).
     UpgradeRequired,
@@ -32,7 +32,7 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// Every status there is, for those who count them.
+    /// Every status, for counting by status.
     pub const STATUSES: [u16; 9] = [400, 403, 404, 405, 408, 426, 431, 503, 505];
 
     /// The HTTP status.
@@ -51,7 +51,7 @@ impl Rejection {
         }
     }
 
-    /// The whole response: HTTP/1.1, `Connection: close`, the explanation as its body.
+    /// The complete response: HTTP/1.1, `Connection: close`, the explanation as its body.
     #[must_use]
     pub fn response(self) -> Vec<u8> {
         let (status, reason, explanation) = (self.status(), self.reason(), self.explanation());
@@ -65,7 +65,7 @@ impl Rejection {
         .into_bytes()
     }
 
-    /// What is wrong, for people.
+    /// A human-readable explanation.
     #[must_use]
     pub const fn explanation(self) -> &'static str {
         match self {
@@ -96,7 +96,7 @@ impl Rejection {
         }
     }
 
-    /// The headers that its status asks for, each with its line's end.
+    /// The headers that the status requires, each with its line ending.
     fn headers(self) -> Cow<'static, str> {
         match self {
             Self::MethodNotAllowed => "Allow: GET\r\n".into(),
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_response_is_whole_closes_and_carries_what_its_status_asks_for() {
+    fn every_response_is_complete_and_has_the_headers_its_status_requires() {
         for (rejection, status, header) in [
             (Rejection::BadRequest("no good"), "400 Bad Request", "Connection: close\r\n"),
             (Rejection::Forbidden, "403 Forbidden", "Connection: close\r\n"),

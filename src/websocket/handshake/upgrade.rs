@@ -1,6 +1,6 @@
-//! The server's half: a request's head, checked against RFC 6455 §4.2.1, and the response that accepts it.
+//! The server side: checks a request's head against RFC 6455 §4.2.1, and writes the response that accepts it.
 //!
-//! What is ambiguous is refused, so that no proxy on the way can have read the request in another way.
+//! Ambiguous requests are rejected, so that no proxy on the way can have read them differently.
 
 use std::borrow::Cow;
 use std::mem::MaybeUninit;
@@ -14,12 +14,12 @@ use super::extensions::{self, Offer};
 use super::{KEY_LENGTH, MAX_HEADERS, Rejection, accept_value, fields};
 use crate::websocket::deflate::WindowBits;
 
-/// What a whole head asks for.
+/// What a request asks for.
 #[derive(Clone, Debug)]
 pub(in super::super) enum Asked<'i> {
-    /// A WebSocket.
+    /// An upgrade to WebSocket.
     Upgrade(Upgrade<'i>),
-    /// Nothing but what there is at its path.
+    /// The page at its path.
     Page(PageRequest<'i>),
 }
 
@@ -27,28 +27,28 @@ pub(in super::super) enum Asked<'i> {
 #[derive(Clone, Debug)]
 pub struct PageRequest<'i> {
     head: Cow<'i, [u8]>,
-    /// Where in `head` the path is.
+    /// The range of the path in `head`.
     path: Range<usize>,
 }
 
-/// A request that may be accepted: all that RFC 6455 §4.2.1 asks of it is checked.
+/// An upgrade request that meets every requirement of RFC 6455 §4.2.1.
 #[derive(Clone, Debug)]
 pub struct Upgrade<'i> {
     head: Cow<'i, [u8]>,
-    /// Where in `head` the path is.
+    /// The range of the path in `head`.
     path: Range<usize>,
-    /// Where in `head` the value of the `Origin` header is.
+    /// The range of the `Origin` header's value in `head`.
     origin: Option<Range<usize>>,
     key: [u8; KEY_LENGTH],
     offer: Option<Offer>,
 }
 
 impl<'i> Asked<'i> {
-    /// Checks a whole head, from the request line to the empty line.
+    /// Checks a complete head, from the request line to the empty line.
     ///
     /// # Errors
     ///
-    /// The rejection to answer with; of several faults the first in the order of the code.
+    /// The [`Rejection`] to answer with, for the first fault found.
     pub(in super::super) fn parse(head: Cow<'i, [u8]>) -> Result<Self, Rejection> {
         let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
         let mut request = Request::new(&mut []);
@@ -93,7 +93,7 @@ impl<'i> Asked<'i> {
         if headers.values(Name::Origin).count() > 1 {
             return Err(Rejection::BadRequest("there is more than one Origin header"));
         }
-        // What the caller will judge by is text.
+        // The caller decides by these headers, as text.
         if [Name::Origin, Name::Forwarded, Name::XForwardedFor]
             .into_iter()
             .any(|name| headers.values(name).any(|value| !value.is_ascii()))
@@ -118,11 +118,11 @@ impl PageRequest<'_> {
 }
 
 impl Upgrade<'_> {
-    /// Bytes that are enough for any response.
+    /// Upper bound on the length of a response, in bytes.
     pub(in super::super) const RESPONSE: usize = 320;
 
-    /// Appends the whole response that accepts the request, at most [`Upgrade::RESPONSE`] bytes, with permessage-deflate if
-    /// that is wanted and was offered.
+    /// Appends the complete response that accepts the request, at most [`Upgrade::RESPONSE`] bytes. With `compression`,
+    /// it accepts permessage-deflate if that was offered.
     pub(in super::super) fn respond(&self, compression: bool, response: &mut Vec<u8>) {
         response.extend_from_slice(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
@@ -155,29 +155,29 @@ impl Upgrade<'_> {
         self.origin.as_ref().map(|origin| text(&self.head, origin))
     }
 
-    /// The values of all `X-Forwarded-For` headers, in their order, untrusted.
+    /// The values of all `X-Forwarded-For` headers, in order, unverified.
     pub fn forwarded_for(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.texts("x-forwarded-for")
     }
 
-    /// The values of all `Forwarded` headers (RFC 7239), in their order, untrusted.
+    /// The values of all `Forwarded` headers (RFC 7239), in order, unverified.
     pub fn forwarded(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.texts("forwarded")
     }
 
-    /// The window size that goes with the first acceptable offer of permessage-deflate, if there is one.
+    /// The window size of the first acceptable permessage-deflate offer, if any.
     #[must_use]
     pub fn deflate(&self) -> Option<WindowBits> {
         self.offer.map(|offer| offer.server_max_window_bits.unwrap_or_default())
     }
 
-    /// The values of a header that was found to be ASCII.
+    /// The values of a header, which were checked to be ASCII.
     fn texts(&self, name: &'static str) -> impl DoubleEndedIterator<Item = &str> {
         fields::values(&self.head, name).filter_map(|value| str::from_utf8(value).ok())
     }
 }
 
-/// The names of the headers that are looked at.
+/// The headers that decide about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Name {
     Connection,
@@ -215,7 +215,7 @@ impl Name {
     }
 }
 
-/// The headers of one request, each name read once.
+/// The headers of one request, with their names resolved once.
 struct Headers<'h> {
     headers: &'h [Header<'h>],
     names: [Option<Name>; MAX_HEADERS],
@@ -237,25 +237,25 @@ impl<'h> Headers<'h> {
         self.values(name).next().is_some()
     }
 
-    /// The value of a header that comes exactly once.
+    /// The value of a header that occurs exactly once.
     fn only(&self, name: Name) -> Option<&'h [u8]> {
         let mut values = self.values(name);
         values.next().filter(|_| values.next().is_none())
     }
 }
 
-/// Where in `head` its part `value` is.
+/// The range in `head` of `value`, which must be a slice of it.
 fn place_in(head: &[u8], value: &[u8]) -> Range<usize> {
     let start = value.as_ptr().addr() - head.as_ptr().addr();
     start..start + value.len()
 }
 
-/// A part of a head that was found to be text.
+/// A part of a head that was checked to be UTF-8.
 fn text<'h>(head: &'h [u8], range: &Range<usize>) -> &'h str {
     str::from_utf8(&head[range.clone()]).unwrap_or_default()
 }
 
-/// Where in a request's target the path is: the target has a path alone, or scheme and host before it (RFC 9112 §3.2).
+/// The range of the path in a request's target, which is in origin or absolute form (RFC 9112 §3.2).
 fn path_in(target: &str) -> Result<Range<usize>, Rejection> {
     let start = if target.starts_with('/') {
         0
@@ -268,7 +268,7 @@ fn path_in(target: &str) -> Result<Range<usize>, Rejection> {
     Ok(start..start + length)
 }
 
-/// A key, if `value` is 16 bytes in base64.
+/// Parses a key: 16 bytes in base64.
 fn key(value: &[u8]) -> Option<[u8; KEY_LENGTH]> {
     let mut nonce = [0; 18];
     let key = value.try_into().ok()?;
@@ -290,7 +290,7 @@ mod tests {
         }
     }
 
-    /// The status of the request with one part of it replaced; 101 if it is accepted.
+    /// The status of the request with one part replaced; 101 if it is accepted.
     fn status(part: &str, replacement: &str) -> u16 {
         assert!(REQUEST.contains(part), "{part}");
         parse(&REQUEST.replacen(part, replacement, 1)).map_or_else(Rejection::status, |_| 101)
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn compression_is_negotiated_only_if_it_is_wanted() {
+    fn compression_is_negotiated_only_if_enabled() {
         let offer = "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10\r\nHost: ";
         let request = REQUEST.replace("Host: ", offer);
         let upgrade = parse(&request).unwrap();
