@@ -24,6 +24,12 @@ pub trait Service: Application {
     /// `answers`, each with its line feed.
     fn line(&mut self, peers: &mut Peers, number: u64, line: Line<'_>, answers: &mut Vec<u8>, now: Now);
 
+    /// How many topics and users lines have made the service look at since the last call, besides those that they were
+    /// delivered to.
+    fn take_examined(&mut self) -> usize {
+        0
+    }
+
     /// Does what is due, and pending work within `budget`.
     fn work(&mut self, peers: &mut Peers, budget: &mut Budget, now: Now);
 
@@ -177,6 +183,7 @@ impl<S: Service> Server<S> {
             budget.charge(cost::LINE);
             budget.charge_each(cost::LINE_BYTE, line.map_or(0, <[u8]>::len));
             service.line(peers, number, line, answers, now);
+            budget.charge_each(cost::EXAMINED, service.take_examined());
             budget.charge(cost::DELIVERY.saturating_mul(peers.fanned_out() - before));
             !budget.is_spent() && peers.fanned_out() - start < most
         });
@@ -252,7 +259,7 @@ impl<S: Service> Server<S> {
     /// Whether something that producers have written has not been offered to every peer it concerns.
     #[must_use]
     pub const fn has_backlog(&self) -> bool {
-        self.backlog.bytes > 0 || self.producers.has_leftovers()
+        self.backlog.bytes > 0 || self.producers.has_leftovers() || self.peers.owes_deliveries()
     }
 
     /// Frees the slots of peers that are gone, telling `close` of each so that it closes the socket: a turn's share.
