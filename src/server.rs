@@ -24,6 +24,12 @@ pub trait Service: Application {
     /// `answers`, each with its line feed.
     fn line(&mut self, peers: &mut Peers, number: u64, line: Line<'_>, answers: &mut Vec<u8>, now: Now);
 
+    /// How many topics and users lines have made the service look at since the last call, besides those that they were
+    /// delivered to.
+    fn take_examined(&mut self) -> usize {
+        0
+    }
+
     /// Does what is due, and pending work within `budget`.
     fn work(&mut self, peers: &mut Peers, budget: &mut Budget, now: Now);
 
@@ -182,6 +188,7 @@ impl<S: Service> Server<S> {
             budget.charge(cost::LINE);
             budget.charge_each(cost::LINE_BYTE, line.map_or(0, <[u8]>::len));
             service.line(peers, number, line, answers, now);
+            budget.charge_each(cost::EXAMINED, service.take_examined());
             budget.charge(cost::DELIVERY.saturating_mul(peers.fanned_out() - before));
             !budget.is_spent() && peers.fanned_out() - start < most
         });

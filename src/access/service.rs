@@ -17,7 +17,7 @@ use super::turns::Turns;
 
 /// Names a question to the service; never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct QuestionId(u64);
+pub struct QuestionId(pub(super) u64);
 
 /// `[access] cacheSeconds`, `timeoutMs` and `questions`.
 #[derive(Clone, Copy, Debug)]
@@ -138,16 +138,10 @@ impl Service {
     /// The next question to send, if one is waiting. Ask for it only when its line can be written soon: what waits here
     /// too long is never sent.
     pub fn next_question(&mut self) -> Option<Question> {
-        while let Some((user, id)) = self.turns.next() {
-            match self.get_mut(id) {
-                Some(question) => {
-                    question.is_sent = true;
-                    return Some(Question { reference: id.0, user, subject: question.about.1 });
-                }
-                None => self.turns.skip(user),
-            }
-        }
-        None
+        let (user, id) = self.turns.next()?;
+        let question = self.get_mut(id)?;
+        question.is_sent = true;
+        Some(Question { reference: id.0, user, subject: question.about.1 })
     }
 
     /// Takes in a line that the service wrote, without its line end. Returns the question it answers and how; `None` if

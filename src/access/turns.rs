@@ -20,10 +20,10 @@ pub(super) struct Turns {
     ready: VecDeque<UserId>,
 }
 
-/// The questions of one user: there is at least one.
+/// The questions of one user: there is at least one, or the user is in `ready`.
 #[derive(Debug, Default)]
 struct Asked {
-    /// Not sent, in the order they were asked; some may be over by now.
+    /// Not sent, in the order they were asked.
     unsent: VecDeque<QuestionId>,
     sent: usize,
     /// Sent and unsent.
@@ -46,8 +46,7 @@ impl Turns {
         asked.list(user, &mut self.ready);
     }
 
-    /// The next question to send, of the user whose turn it is; it counts as sent. It may be over already: then
-    /// [`end`](Self::end) has not been called for it as sent, and [`skip`](Self::skip) has to be.
+    /// The next question to send, of the user whose turn it is; it counts as sent.
     pub(super) fn next(&mut self) -> Option<(UserId, QuestionId)> {
         while let Some(user) = self.ready.pop_front() {
             let Some(asked) = self.users.get_mut(&user) else { continue };
@@ -57,24 +56,23 @@ impl Turns {
                 asked.list(user, &mut self.ready);
                 return Some((user, question));
             }
+            if asked.all == 0 {
+                self.users.remove(&user);
+            }
         }
         None
     }
 
-    /// The question that [`next`](Self::next) gave is over: it was not sent.
-    pub(super) fn skip(&mut self, user: UserId) {
-        if let Some(asked) = self.users.get_mut(&user) {
-            asked.sent -= 1;
-            asked.list(user, &mut self.ready);
-        }
-    }
-
-    /// A question has its answer, or will have none.
+    /// A question has its answer, or will have none. Those that were not sent end in the order they were asked.
     pub(super) fn end(&mut self, user: UserId, was_sent: bool) {
         let Some(asked) = self.users.get_mut(&user) else { return };
         asked.all -= 1;
-        asked.sent -= usize::from(was_sent);
-        if asked.all == 0 {
+        match was_sent {
+            true => asked.sent -= 1,
+            false => drop(asked.unsent.pop_front()),
+        }
+        // A user in `ready` is removed when its turn comes, else it could be listed twice.
+        if asked.all == 0 && !asked.is_listed {
             self.users.remove(&user);
         } else {
             asked.list(user, &mut self.ready);
@@ -84,10 +82,11 @@ impl Turns {
     /// Nothing that waits will be sent.
     pub(super) fn drop_unsent(&mut self) {
         self.ready.clear();
-        for asked in self.users.values_mut() {
+        self.users.retain(|_, asked| {
             asked.unsent.clear();
             asked.is_listed = false;
-        }
+            asked.all > 0
+        });
     }
 }
 
@@ -97,5 +96,31 @@ impl Asked {
             self.is_listed = true;
             ready.push_back(user);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_that_end_unsent_leave_nothing_behind() {
+        let users: Vec<UserId> = (0..3).map(|user| format!("{user:024x}").parse().unwrap()).collect();
+        let mut turns = Turns::default();
+        // A service that reads nothing: every question times out. The last user always has one more.
+        turns.ask(users[2], QuestionId(0));
+        for question in 1..1000 {
+            for &user in &users {
+                turns.ask(user, QuestionId(question));
+                turns.end(user, false);
+            }
+        }
+        assert_eq!((turns.ready.len(), turns.users.len()), (3, 3));
+        assert!(turns.users.values().all(|asked| asked.unsent.len() <= 1));
+        // It reads again.
+        assert_eq!(turns.next(), Some((users[2], QuestionId(999))));
+        assert_eq!(turns.next(), None);
+        turns.end(users[2], true);
+        assert!(turns.users.is_empty() && turns.ready.is_empty());
     }
 }

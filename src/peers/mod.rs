@@ -274,6 +274,7 @@ impl Peers {
                     budget.charge(cost::UPGRADE);
                     match application.upgrade(self, id, &upgrade, now) {
                         Ok(()) => {
+                            self.message_finished(id);
                             let Some(peer) = self.slots.get_mut(id) else { return length };
                             peer.connection.accept(
                                 &upgrade,

@@ -62,7 +62,11 @@ impl Peers {
         // What is left is due still, so the next turn follows at once.
         let mut left = DUE_A_TURN;
         while let Some(id) = pop(&mut self.timers.handshake, &mut left, now) {
-            self.reject(id, Rejection::RequestTimeout, now);
+            // Not the peer's fault: its request may be in what was read and not taken.
+            match self.has_leftover(id) {
+                true => self.timers.handshake.set(id, now),
+                false => self.reject(id, Rejection::RequestTimeout, now),
+            }
         }
         // Before the next pings: a deadline of one that was answered must not be taken for theirs.
         while let Some(id) = pop(&mut self.timers.pong, &mut left, now) {
@@ -98,11 +102,8 @@ impl Peers {
         }
         self.close_drained(now);
         if self.timers.next_sweep <= now {
-            self.timers.next_sweep = now + SWEEP;
-            if !self.sweep_messages(now) {
-                self.timers.next_sweep = now;
-            }
-            self.sweep_blocked(now);
+            let is_all = self.sweep_messages(now) & self.sweep_blocked(now, DUE_A_TURN);
+            self.timers.next_sweep = if is_all { now + SWEEP } else { now };
         }
         if self.is_memory_doubtful() {
             self.bound_memory(now);
