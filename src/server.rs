@@ -267,6 +267,12 @@ impl<S: Service> Server<S> {
         self.backlog.bytes > 0 || self.producers.has_leftovers() || self.peers.owes_deliveries()
     }
 
+    /// Bytes read from producers since everything read from them had last been offered to every peer it concerns.
+    #[must_use]
+    pub const fn backlog_bytes(&self) -> usize {
+        self.backlog.bytes
+    }
+
     /// Frees the slots of peers that are gone, telling `close` of each so that it closes the socket: a turn's share.
     pub fn reap(&mut self, close: impl FnMut(PeerId)) {
         self.peers.reap(&mut self.shares.closing(), close);
