@@ -33,7 +33,7 @@ impl Random {
         least + self.below(most - least + 1)
     }
 
-    /// True in so many of a thousand cases.
+    /// True in `per_thousand` of a thousand cases.
     pub(crate) const fn chance(&mut self, per_thousand: usize) -> bool {
         self.below(1000) < per_thousand
     }

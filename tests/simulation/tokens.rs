@@ -29,7 +29,7 @@ pub(crate) struct Token {
 /// Why a token is bad at all times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
-    /// Its form or its claims: no signature is looked at.
+    /// Its form or its claims: no signature is checked.
     Plain,
     /// Its signature.
     Signature,

@@ -38,7 +38,7 @@ pub(crate) const QUEUE_SOFT: usize = 3 << 10;
 pub(crate) const QUEUE_UNAUTHENTICATED: usize = 1 << 10;
 const SUBSCRIPTIONS: usize = 8;
 
-/// See the module.
+/// A server, and what the oracle knows of it.
 pub(super) struct Setup {
     pub(super) server: Server<Witness>,
     pub(super) ledger: Ledger,
