@@ -311,7 +311,7 @@ impl World {
         {
             return about(format!("line {number} came at {arrived}, and was taken at {wall}, before it"));
         }
-        let written = producer.lines.pop_front().expect("looked at just now");
+        let written = producer.lines.pop_front().expect("it was the first just now");
         self.take_line(at, written, line.err())
     }
 
@@ -468,7 +468,7 @@ impl World {
         let is_late = closing_since.is_some_and(|since| now - since >= super::CLOSE)
             || opened_at.is_none()
                 && accepted_at.is_some_and(|at| now - at >= super::HANDSHAKE + super::CLOSE);
-        // For want of memory.
+        // So that its memory is freed.
         let is_slow = gone.is_some_and(|gone| gone.is_slow == Some(Slow::AllQueuesFull));
         let is_dropped = self.sizes.is_tight() && (is_slow || closing_since.is_some() || opened_at.is_none());
         if was_silent && !is_lost {
@@ -587,7 +587,7 @@ impl World {
     }
 }
 
-/// A client may be refused for want of memory.
+/// A client may be refused so that memory is freed.
 fn client_may_be_refused(statuses: &mut Vec<u16>) {
     if !statuses.contains(&503) {
         statuses.push(503);

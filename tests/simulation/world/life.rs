@@ -65,7 +65,7 @@ impl World {
         }
     }
 
-    /// A third of all clients at first, the others by and by; and as many producers as there are to be.
+    /// A third of all clients at first, the others by and by; and all producers.
     fn connect_some(&mut self) {
         let share = if self.moments == 0 { self.plan.clients / 3 } else { self.plan.clients / 12 };
         for _ in 0..share {

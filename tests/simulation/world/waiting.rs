@@ -184,7 +184,7 @@ impl World {
         Ok(())
     }
 
-    /// Nobody who could be accepted waits.
+    /// No client or producer that could be accepted waits.
     fn check_accepting(&mut self, timeout: Option<u64>, now: u64) -> Verdict {
         let connected = self.producers.iter().filter(|producer| producer.id.is_some()).count();
         let clients = &self.net.clients;
