@@ -219,6 +219,11 @@ impl<S: Service> Server<S> {
         self.producers.has_leftover(producer)
     }
 
+    /// The producers that have answers to be written though they were not read, since the last call.
+    pub fn take_refused_producers(&mut self) -> impl Iterator<Item = ProducerId> {
+        self.producers.take_refused()
+    }
+
     /// Writes as many answers as a producer's socket takes. Returns whether that is all of them.
     ///
     /// # Errors

@@ -80,6 +80,13 @@ impl Attendance {
         }
     }
 
+    /// Peers that were read have more: it comes after that of this many peers.
+    pub(super) const fn has_more(&mut self, readable: usize) {
+        if let Some(CatchUp { unread: Some(unread), .. }) = &mut self.catch_up {
+            *unread = readable;
+        }
+    }
+
     /// Everything queued has been offered to its socket.
     pub(super) fn has_written(&mut self) {
         if self.catch_up.as_ref().is_some_and(|catch_up| catch_up.unread == Some(0)) {
@@ -159,6 +166,22 @@ mod tests {
             attendance.waits(Some(Duration::ZERO));
         }
         assert!((4_900..5_100).contains(&last), "{last}");
+    }
+
+    #[test]
+    fn s57_what_one_read_did_not_take_is_waited_for() {
+        let mut attendance = Attendance::default();
+        attendance.begin(at(0), true);
+        attendance.waits(Some(Duration::ZERO));
+        attendance.begin(at(11_000), true);
+        attendance.reports(1);
+        attendance.has_read(1);
+        attendance.has_more(1);
+        attendance.has_written();
+        assert!(attendance.is_catching_up());
+        attendance.has_read(1);
+        attendance.has_written();
+        assert!(!attendance.is_catching_up());
     }
 
     #[test]

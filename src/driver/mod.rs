@@ -123,8 +123,12 @@ impl<S: Service> Driver<S> {
         self.accept(transport, now);
         self.producers.read(&mut self.server, transport, &mut self.buffer, now);
         self.attendance.reports(self.peers.readable_count());
-        let read = self.peers.read(&mut self.server, transport, &mut self.buffer, now);
+        let (read, are_done) = self.peers.read(&mut self.server, transport, &mut self.buffer, now);
         self.attendance.has_read(read);
+        if !are_done {
+            // Those that are not done come after all others.
+            self.attendance.has_more(self.peers.readable_count());
+        }
     }
 
     /// Does what is due, and a share of pending work.

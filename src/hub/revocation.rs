@@ -100,6 +100,7 @@ fn tell(
 
 #[cfg(test)]
 mod tests {
+    use super::super::rate::RateLimit;
     use super::super::{Admission, HubLimits};
     use super::*;
     use crate::api::EventType;
@@ -191,6 +192,30 @@ mod tests {
         let lines = [line, "\n"].concat().repeat(100);
         server.receive_lines(producer, lines.as_bytes(), now, &mut Budget::new(200_000));
         assert!(server.has_leftover_lines(producer), "two milliseconds of comparing");
+    }
+
+    #[test]
+    fn s57_requests_that_came_during_a_stop_are_within_the_rate() {
+        let mut server = server(KeySet::new());
+        server.act(Now::default(), |hub, _| hub.rate = RateLimit::new(20, 256));
+        let peer = open(&mut server, Now::default());
+        let mut frame = Vec::new();
+        encode(OpCode::Text, b"{}", Some([1, 2, 3, 4]), &mut frame);
+        let send = |server: &mut Server<Hub>, count| {
+            server.receive(peer, &mut frame.repeat(count), Now::default(), &mut Budget::unlimited());
+            server.flush(&mut Socket(Vec::new()), Now::default());
+            while server.has_leftover(peer) {
+                server.receive_leftover(peer, Now::default(), &mut Budget::unlimited());
+                server.flush(&mut Socket(Vec::new()), Now::default());
+            }
+        };
+        server.set_catching_up(true);
+        send(&mut server, 1200);
+        server.set_catching_up(false);
+        let refused = |server: &Server<Hub>| server.service().counters().replies[7];
+        assert_eq!((refused(&server), server.peers().open()), (0, 1));
+        send(&mut server, 300);
+        assert_eq!(refused(&server), 44);
     }
 
     #[test]

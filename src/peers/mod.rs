@@ -324,6 +324,12 @@ impl Peers {
         }
     }
 
+    /// Whether what comes now may have come while the process was stopped.
+    #[must_use]
+    pub const fn is_catching_up(&self) -> bool {
+        self.catching_up
+    }
+
     /// Stops reading from a peer until [`Peers::resume`]; input already given to `receive` is still taken.
     pub fn pause(&mut self, id: PeerId) {
         if let Some(peer) = self.slots.get_mut(id) {

@@ -391,7 +391,8 @@ fn s55_slow_consumers_are_closed_a_turns_share_at_once() {
     world.sockets.room.extend(peers.iter().map(|&id| (id, 0)));
     world.deliver(&peers, 100);
     while world.peers.open() == 2000 {
-        world.until((world.now.monotonic - Monotonic(START)).as_millis() as u64 + 100);
+        world.now.monotonic.0 += 100;
+        world.turn();
     }
     assert!(world.peers.open() >= 900, "{}", world.peers.open());
     world.turn();
