@@ -109,7 +109,7 @@ impl Connection<Client> {
     #[must_use]
     pub fn client(request: &UpgradeRequest<'_>, mask: fn() -> [u8; 4], outgoing: &mut Outgoing) -> Self {
         let (bytes, expected) = request.encode();
-        outgoing.push_bytes(&bytes);
+        outgoing.push_head(bytes.len(), |out| out.extend_from_slice(&bytes));
         let phase = Phase::AwaitingResponse(Box::new((HeadReader::default(), expected)));
         Self { phase, role: Client(mask) }
     }
@@ -159,7 +159,7 @@ impl<R: Role> Connection<R> {
     /// is negotiated. No sub-protocol is ever chosen. Ignored unless an upgrade was handed out.
     pub fn accept(&mut self, upgrade: &Upgrade<'_>, compression: bool, outgoing: &mut Outgoing) {
         if matches!(self.phase, Phase::Deciding) {
-            outgoing.push_with(Upgrade::RESPONSE, |out| upgrade.respond(compression, out));
+            outgoing.push_head(Upgrade::RESPONSE, |out| upgrade.respond(compression, out));
             let compression = upgrade.deflate().filter(|_| compression);
             self.phase = Phase::Open { compression, incoming: None };
         }
@@ -173,7 +173,7 @@ impl<R: Role> Connection<R> {
     /// As [`reject`](Self::reject), with a whole HTTP response of the caller's.
     pub fn respond(&mut self, response: &[u8], outgoing: &mut Outgoing) {
         if matches!(self.phase, Phase::AwaitingRequest(_) | Phase::Deciding) {
-            outgoing.push_bytes(response);
+            outgoing.push_head(response.len(), |out| out.extend_from_slice(response));
             self.phase = Phase::Closed;
         }
     }
@@ -454,7 +454,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::frame::{FrameError, FrameHeader, Frames};
+    use super::super::frame::{FrameError, FrameHeader, Frames, Parsing};
     use super::super::outgoing::Flush;
     use super::*;
 
@@ -970,7 +970,9 @@ mod tests {
     /// A frame of ours as a client would send it.
     fn masked_again(frame: &Frames) -> Vec<u8> {
         let rules = FrameRules { masked: false, compression: true };
-        let (header, length) = FrameHeader::decode(frame.as_bytes(), rules).unwrap().unwrap();
+        let Ok(Parsing::Done { header, length }) = FrameHeader::decode(frame.as_bytes(), rules) else {
+            panic!()
+        };
         let mut bytes = Vec::new();
         FrameHeader { mask: Some([0; 4]), ..header }.encode(&mut bytes);
         bytes.extend_from_slice(&frame.as_bytes()[length..]);

@@ -9,7 +9,7 @@ use std::num::NonZeroU8;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 use super::close::Violation;
-use super::frame::{FrameHeader, FrameRules, Frames, MAX_HEADER, OpCode, encoded_length};
+use super::frame::{FrameHeader, FrameRules, Frames, MAX_HEADER, OpCode, Parsing, encoded_length};
 
 /// The size of the window the server compresses with, as its base-2 logarithm: 9 to 15 (RFC 7692 §7.1.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,7 +79,7 @@ impl Codec {
         let mut compressed = Vec::new();
         let mut is_plain = true;
         let mut rest = plain.as_bytes();
-        while let Ok(Some((header, start))) = FrameHeader::decode(rest, rules) {
+        while let Ok(Parsing::Done { header, length: start }) = FrameHeader::decode(rest, rules) {
             let length = encoded_length(rest).map_or(rest.len(), |length| length.min(rest.len()));
             let (frame, following) = rest.split_at(length);
             let payload = &frame[start..];
@@ -259,7 +259,9 @@ mod tests {
     /// The payload of one of our own compressed frames.
     fn payload(frame: &Frames) -> &[u8] {
         let rules = FrameRules { masked: false, compression: true };
-        let (header, length) = FrameHeader::decode(frame.as_bytes(), rules).unwrap().unwrap();
+        let Ok(Parsing::Done { header, length }) = FrameHeader::decode(frame.as_bytes(), rules) else {
+            panic!()
+        };
         assert!(header.fin && header.rsv1 && header.opcode == OpCode::Text);
         assert_eq!(header.length, (frame.as_bytes().len() - length) as u64);
         &frame.as_bytes()[length..]
@@ -314,7 +316,9 @@ mod tests {
         let mut rest = run.as_bytes();
         for text in &texts {
             let rules = FrameRules { masked: false, compression: true };
-            let (header, start) = FrameHeader::decode(rest, rules).unwrap().unwrap();
+            let Ok(Parsing::Done { header, length: start }) = FrameHeader::decode(rest, rules) else {
+                panic!()
+            };
             let (payload, following) = rest[start..].split_at(usize::try_from(header.length).unwrap());
             assert_eq!((header.fin, header.rsv1, header.opcode), (true, text.len() >= 128, OpCode::Text));
             match header.rsv1 {

@@ -43,6 +43,20 @@ pub struct FrameHeader {
     pub length: u64,
 }
 
+/// What [`FrameHeader::decode`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parsing {
+    /// A whole header, and how many bytes it takes.
+    Done {
+        /// The header.
+        header: FrameHeader,
+        /// Its encoded length: 2 to 14 bytes. The payload follows.
+        length: usize,
+    },
+    /// The header is not complete yet.
+    NeedMore,
+}
+
 /// What a frame header must look like on one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameRules {
@@ -129,13 +143,13 @@ pub fn encode(opcode: OpCode, payload: &[u8], mask: Option<[u8; 4]>, out: &mut V
 }
 
 impl FrameHeader {
-    /// Reads the header `bytes` begin with: the header and its length in bytes, or `None` when bytes are missing.
+    /// Reads the header at the start of `bytes`.
     ///
     /// # Errors
     ///
-    /// What §5.2 and §5.5 forbid, as soon as the bytes that show it are there.
-    pub fn decode(bytes: &[u8], rules: FrameRules) -> Result<Option<(Self, usize)>, FrameError> {
-        let Some(&first) = bytes.first() else { return Ok(None) };
+    /// What §5.2 and §5.5 forbid, as soon as the offending byte is present.
+    pub fn decode(bytes: &[u8], rules: FrameRules) -> Result<Parsing, FrameError> {
+        let Some(&first) = bytes.first() else { return Ok(Parsing::NeedMore) };
         let fin = first & FIN != 0;
         let rsv1 = first & RSV1 != 0;
         let opcode = OpCode::from_bits(first & 0x0F).ok_or(FrameError::UnknownOpCode)?;
@@ -147,7 +161,7 @@ impl FrameHeader {
             return Err(FrameError::FragmentedControl);
         }
 
-        let Some(&second) = bytes.get(1) else { return Ok(None) };
+        let Some(&second) = bytes.get(1) else { return Ok(Parsing::NeedMore) };
         let masked = second & MASKED != 0;
         match (masked, rules.masked) {
             (false, true) => return Err(FrameError::NotMasked),
@@ -159,7 +173,7 @@ impl FrameHeader {
             return Err(FrameError::LongControl);
         }
 
-        let Some((length, rest)) = full_length(short, &bytes[2..]) else { return Ok(None) };
+        let Some((length, rest)) = full_length(short, &bytes[2..]) else { return Ok(Parsing::NeedMore) };
         if length >> 63 != 0 {
             return Err(FrameError::LengthTopBit);
         }
@@ -168,12 +182,13 @@ impl FrameHeader {
         }
 
         let (mask, rest) = if masked {
-            let Some((&mask, rest)) = rest.split_first_chunk() else { return Ok(None) };
+            let Some((&mask, rest)) = rest.split_first_chunk() else { return Ok(Parsing::NeedMore) };
             (Some(mask), rest)
         } else {
             (None, rest)
         };
-        Ok(Some((Self { fin, rsv1, opcode, mask, length }, bytes.len() - rest.len())))
+        let header = Self { fin, rsv1, opcode, mask, length };
+        Ok(Parsing::Done { header, length: bytes.len() - rest.len() })
     }
 
     /// Appends the header's bytes to `out`, its length in as few as it needs.
@@ -320,12 +335,20 @@ mod tests {
                 10,
             ),
         ] {
-            assert_eq!(FrameHeader::decode(bytes, rules), Ok(Some((expected, header_length))), "{bytes:x?}");
+            assert_eq!(
+                FrameHeader::decode(bytes, rules),
+                Ok(Parsing::Done { header: expected, length: header_length }),
+                "{bytes:x?}"
+            );
             let mut encoded = Vec::new();
             expected.encode(&mut encoded);
             assert_eq!(encoded, bytes[..header_length]);
             for missing in 0..header_length {
-                assert_eq!(FrameHeader::decode(&bytes[..missing], rules), Ok(None), "{bytes:x?} {missing}");
+                assert_eq!(
+                    FrameHeader::decode(&bytes[..missing], rules),
+                    Ok(Parsing::NeedMore),
+                    "{bytes:x?} {missing}"
+                );
             }
         }
         let mut payload = *b"\x7f\x9f\x4d\x51\x58";
@@ -357,7 +380,7 @@ mod tests {
             assert_eq!(FrameHeader::decode(&[0x80 | opcode], FROM_CLIENT), Err(UnknownOpCode), "{opcode:x}");
         }
         for opcode in [0x41, 0xc1, 0x42, 0xc2] {
-            assert_eq!(FrameHeader::decode(&[opcode], COMPRESSED), Ok(None), "{opcode:x}");
+            assert_eq!(FrameHeader::decode(&[opcode], COMPRESSED), Ok(Parsing::NeedMore), "{opcode:x}");
         }
     }
 
@@ -369,7 +392,7 @@ mod tests {
                 let bytes = [0x80 | opcode, 0x80 | long];
                 assert_eq!(FrameHeader::decode(&bytes, FROM_CLIENT), Err(FrameError::LongControl));
             }
-            assert_eq!(FrameHeader::decode(&[0x80 | opcode, 0x80 | 125], FROM_CLIENT), Ok(None));
+            assert_eq!(FrameHeader::decode(&[0x80 | opcode, 0x80 | 125], FROM_CLIENT), Ok(Parsing::NeedMore));
         }
     }
 
@@ -392,7 +415,9 @@ mod tests {
             assert_eq!(FrameHeader::decode(&bytes, FROM_SERVER), Err(FrameError::LengthTopBit));
         }
         let bytes = [&[0x82, 0x7f][..], &u64::to_be_bytes(u64::MAX >> 1)].concat();
-        let header = FrameHeader::decode(&bytes, FROM_SERVER).unwrap().unwrap().0;
+        let Ok(Parsing::Done { header, .. }) = FrameHeader::decode(&bytes, FROM_SERVER) else {
+            panic!("{bytes:x?}")
+        };
         assert_eq!(header.length, u64::MAX >> 1);
     }
 
@@ -433,13 +458,16 @@ mod tests {
             let mut bytes = Vec::new();
             header.encode(&mut bytes);
             prop_assert!(bytes.len() <= MAX_HEADER);
-            prop_assert_eq!(FrameHeader::decode(&bytes, COMPRESSED), Ok(Some((header, bytes.len()))));
+            prop_assert_eq!(
+                FrameHeader::decode(&bytes, COMPRESSED),
+                Ok(Parsing::Done { header, length: bytes.len() })
+            );
         }
 
         #[test]
         fn no_header_bytes_make_the_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..20)) {
             for rules in [FROM_CLIENT, FROM_SERVER, COMPRESSED] {
-                if let Ok(Some((header, length))) = FrameHeader::decode(&bytes, rules) {
+                if let Ok(Parsing::Done { header, length }) = FrameHeader::decode(&bytes, rules) {
                     let mut encoded = Vec::new();
                     header.encode(&mut encoded);
                     prop_assert_eq!(&encoded, &bytes[..length]);

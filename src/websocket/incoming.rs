@@ -4,7 +4,7 @@
 
 use super::close::Violation;
 use super::deflate::Codec;
-use super::frame::{FrameHeader, FrameRules, OpCode, unmask};
+use super::frame::{FrameHeader, FrameRules, OpCode, Parsing, unmask};
 use super::message::{Assembly, Limits, Message};
 use super::reader::{ControlFrame, DataPiece, Piece, Reader};
 
@@ -37,7 +37,7 @@ pub(super) fn whole_message<'i>(
     limits: &Limits,
     codec: &mut Codec,
 ) -> Option<Result<Message<'i>, Violation>> {
-    let (header, start) = FrameHeader::decode(input, rules).ok()??;
+    let Ok(Parsing::Done { header, length: start }) = FrameHeader::decode(input, rules) else { return None };
     let length = usize::try_from(header.length).ok().filter(|&length| length <= input.len() - start)?;
     if !header.fin || !matches!(header.opcode, OpCode::Text | OpCode::Binary) {
         return None;

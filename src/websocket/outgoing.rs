@@ -1,16 +1,17 @@
-//! The queue of encoded frames for one peer: what is sent, what waits, and how far the first chunk has got.
+//! The queue of encoded bytes for one peer: the HTTP head that opens its connection, then frames.
 //!
-//! It must not know what the frames mean (but for their boundaries), nor who else shares them.
+//! Owns the chunks not yet written and how far the first of them has got. Does not know what frames mean, only where
+//! they end, nor who shares them.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Write};
 
 use super::frame::{self, Frames};
 
-/// What waits to be written to one peer: two words, no heap of its own when empty or holding one shared chunk.
+/// The bytes waiting to be written to one peer: two words, no heap of its own when empty or holding one shared chunk.
 ///
-/// A chunk is one or more whole frames. Only the first chunk of a connection's life may begin otherwise: with the
-/// HTTP response that opens the connection (or refuses to).
+/// A chunk is one or more whole frames, or an HTTP head. Only the first chunk of a connection's life is a head: the
+/// response that opens the connection or refuses to, or a client's request.
 #[derive(Debug, Default)]
 pub struct Outgoing(Queue);
 
@@ -18,25 +19,34 @@ pub struct Outgoing(Queue);
 enum Queue {
     #[default]
     Empty,
-    /// One chunk, not empty, of which nothing has been written to a writer that has not blocked: what nearly every queue
-    /// is that is not empty.
+    /// One chunk of frames: the usual queue that is not empty.
+    ///
+    /// Invariant: the chunk is not empty, none of it is written, and the writer is not blocked.
     One(Frames),
+    /// One chunk, an HTTP head; the invariant is that of `One`.
+    Head(Frames),
     Many(Box<Many>),
 }
 
-/// Whatever else a queue can be.
+/// The general form of a queue.
+///
+/// Invariants: `chunks` is not empty, and no chunk in it is; `sent` is less than the length of the first;
+/// `queued` is the length of all chunks and the pong, less `sent`; there is a `pong` only if the writer blocked after
+/// the first chunk was begun.
 #[derive(Debug, Default)]
 struct Many {
-    /// The chunk being sent, then what goes out behind it and the pong, in order. Neither it nor any chunk is empty.
+    /// The chunk being written, then those that follow it and the pong, in order.
     chunks: VecDeque<Frames>,
-    /// Bytes of the first chunk already written: less than its length.
+    /// Bytes of the first chunk already written.
     sent: usize,
-    /// The pong that goes out behind the first chunk; there is one only if the writer blocked.
+    /// The pong to write after the first chunk.
     pong: Option<Frames>,
-    /// Bytes not yet written: all chunks and the pong, less `sent`.
+    /// Bytes not yet written.
     queued: usize,
     /// Whether the last write found the writer blocked.
     blocked: bool,
+    /// Whether the first chunk is an HTTP head.
+    head_first: bool,
 }
 
 /// How a call of [`Outgoing::write_to`] ended, when not by an error.
@@ -45,9 +55,9 @@ struct Many {
 pub enum Flush {
     /// The queue is empty.
     Done,
-    /// The writer takes no more now: wait until it is writable.
+    /// The writer would block: wait until it is writable.
     Blocked,
-    /// The budget is spent, the writer may take more.
+    /// The budget is spent; the writer may take more.
     Unfinished,
 }
 
@@ -57,29 +67,38 @@ impl Outgoing {
     pub fn queued(&self) -> usize {
         match &self.0 {
             Queue::Empty => 0,
-            Queue::One(chunk) => chunk.as_bytes().len(),
+            Queue::One(chunk) | Queue::Head(chunk) => chunk.as_bytes().len(),
             Queue::Many(many) => many.queued,
         }
     }
 
-    /// Whether nothing waits.
+    /// Whether nothing is queued.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         matches!(self.0, Queue::Empty)
     }
 
-    /// This queue's part of the memory of its chunks: each chunk's bytes divided among those who share it.
+    /// This queue's share of its chunks' memory, in bytes: each chunk's length divided by the number of its holders.
     #[must_use]
     pub fn share(&self) -> usize {
         let share = |chunk: &Frames| chunk.as_bytes().len().div_ceil(chunk.holders());
         match &self.0 {
             Queue::Empty => 0,
-            Queue::One(chunk) => share(chunk),
+            Queue::One(chunk) | Queue::Head(chunk) => share(chunk),
             Queue::Many(many) => many.chunks.iter().chain(&many.pong).map(share).sum(),
         }
     }
 
-    /// Queues shared frames; copies nothing.
+    /// Queues an HTTP head: the first bytes of a connection's life, before any frame. `encode` appends it, about
+    /// `length` bytes. Nothing is joined to its chunk, and [`fail_with`](Self::fail_with) keeps it whole.
+    pub(super) fn push_head(&mut self, length: usize, encode: impl FnOnce(&mut Vec<u8>)) {
+        debug_assert!(self.is_empty(), "a head precedes everything");
+        let mut bytes = Vec::with_capacity(length);
+        encode(&mut bytes);
+        self.0 = Queue::Head(Frames::new(bytes));
+    }
+
+    /// Queues shared frames without copying them.
     pub fn push(&mut self, frames: Frames) {
         if frames.as_bytes().is_empty() {
             return;
@@ -93,8 +112,7 @@ impl Outgoing {
         }
     }
 
-    /// Queues short frames that are shared with others: as they are if nothing else is queued, else joined as in
-    /// [`push_bytes`](Self::push_bytes).
+    /// Queues short shared frames: uncopied if the queue is empty, else joined as by [`push_bytes`](Self::push_bytes).
     pub fn push_short(&mut self, frames: &Frames) {
         if self.is_empty() {
             self.push(frames.clone());
@@ -103,18 +121,19 @@ impl Outgoing {
         }
     }
 
-    /// Queues bytes of whole frames of this peer's own, joined to the last chunk where that is small and not shared.
+    /// Queues whole frames for this peer alone, joined to the last chunk if that is small and not shared.
     pub fn push_bytes(&mut self, bytes: &[u8]) {
         self.push_with(bytes.len(), |out| out.extend_from_slice(bytes));
     }
 
-    /// Queues what `encode` appends: whole frames, `length` bytes or a little less. Joined as in
+    /// Queues the whole frames that `encode` appends, at most `length` bytes, joined as by
     /// [`push_bytes`](Self::push_bytes).
     pub(super) fn push_with(&mut self, length: usize, encode: impl FnOnce(&mut Vec<u8>)) {
         let (last, queued) = match &mut self.0 {
-            Queue::Empty => (None, None),
+            Queue::Empty | Queue::Head(_) => (None, None),
             Queue::One(chunk) => (Some(chunk), None),
-            // A Close must be the last frame, so nothing is joined to what goes out before the pong.
+            Queue::Many(many) if many.head_first && many.chunks.len() == 1 => (None, None),
+            // A Close must be the last frame, so nothing is joined to a chunk written before the pong.
             Queue::Many(many) if many.pong.is_some() && many.chunks.len() == 1 => (None, None),
             Queue::Many(many) => (many.chunks.back_mut(), Some(&mut many.queued)),
         };
@@ -133,7 +152,7 @@ impl Outgoing {
         }
     }
 
-    /// Queues a control frame ahead of all chunks but the first, which may be partly sent.
+    /// Queues a control frame ahead of all chunks but the first, which may be partly written.
     pub fn push_control(&mut self, frame: &[u8]) {
         let frame = Frames::new(frame.to_vec());
         if self.is_empty() {
@@ -144,29 +163,26 @@ impl Outgoing {
         many.chunks.insert(1, frame);
     }
 
-    /// Queues a pong. While the writer is blocked it goes out next to the chunk being sent, and only the latest
-    /// unsent one is kept (§5.5.3); else it is queued like any frame.
+    /// Queues a pong like any other frame; but while the writer is blocked, only the latest pong is kept (RFC 6455
+    /// §5.5.3), to be written right after the current chunk.
     pub fn push_pong(&mut self, frame: &[u8]) {
         let Queue::Many(many) = &mut self.0 else { return self.push_bytes(frame) };
         if !many.blocked {
             return self.push_bytes(frame);
         }
-        let former = many.pong.replace(Frames::new(frame.to_vec()));
-        many.queued -= former.map_or(0, |pong| pong.as_bytes().len());
+        let replaced = many.pong.replace(Frames::new(frame.to_vec()));
+        many.queued -= replaced.map_or(0, |pong| pong.as_bytes().len());
         many.queued += frame.len();
     }
 
-    /// Drops everything but the rest of the frame being sent, then queues `close_frame`.
+    /// Drops everything but the rest of the frame or HTTP head being written, then queues `close_frame`.
     pub fn fail_with(&mut self, close_frame: &[u8]) {
-        let (head, sent, blocked) = match &self.0 {
-            Queue::Empty => (None, 0, false),
-            Queue::One(chunk) => (Some(chunk), 0, false),
-            Queue::Many(many) => (many.chunks.front(), many.sent, many.blocked),
+        let (kept, blocked) = match &self.0 {
+            Queue::Empty | Queue::One(_) => (&[][..], false),
+            Queue::Head(head) => (head.as_bytes(), false),
+            Queue::Many(many) => (many.unfinished(), many.blocked),
         };
-        let mut kept = match head {
-            Some(head) => head.as_bytes()[sent..boundary(head.as_bytes(), sent)].to_vec(),
-            None => Vec::new(),
-        };
+        let mut kept = kept.to_vec();
         self.clear();
         kept.extend_from_slice(close_frame);
         self.push(Frames::new(kept));
@@ -180,13 +196,13 @@ impl Outgoing {
         self.0 = Queue::Empty;
     }
 
-    /// Writes up to `max_bytes`, until the queue is empty or the writer blocks: one `write` when there is one chunk,
-    /// else `write_vectored`.
+    /// Writes up to `max_bytes`, until the queue is empty or the writer blocks: by `write` if there is one chunk, else
+    /// by `write_vectored`.
     ///
     /// # Errors
     ///
-    /// What the writer says, except `WouldBlock` (see [`Flush::Blocked`]) and `Interrupted` (tried again);
-    /// `WriteZero` when it takes no bytes. What was written before stays written.
+    /// Any error of the writer except `WouldBlock` (see [`Flush::Blocked`]) and `Interrupted` (retried); `WriteZero` if
+    /// it takes no bytes. Bytes written before the error are no longer queued.
     pub fn write_to(&mut self, writer: &mut impl Write, max_bytes: usize) -> io::Result<Flush> {
         if let Queue::Many(many) = &mut self.0 {
             many.blocked = false;
@@ -198,7 +214,7 @@ impl Outgoing {
             }
             let written = match &self.0 {
                 Queue::Empty => Ok(0),
-                Queue::One(chunk) => {
+                Queue::One(chunk) | Queue::Head(chunk) => {
                     let bytes = chunk.as_bytes();
                     writer.write(&bytes[..bytes.len().min(budget)])
                 }
@@ -221,7 +237,7 @@ impl Outgoing {
         Ok(Flush::Done)
     }
 
-    /// Forgets the first `written` bytes.
+    /// Removes the first `written` bytes.
     fn advance(&mut self, written: usize) {
         if self.queued() == written {
             self.clear();
@@ -230,25 +246,36 @@ impl Outgoing {
         }
     }
 
-    /// The queue in its general form; it must not be empty.
+    /// Converts the queue, which is not empty, to its general form.
     fn many(&mut self) -> &mut Many {
-        if let Queue::One(_) | Queue::Empty = self.0 {
-            let mut many = Box::<Many>::default();
-            if let Queue::One(chunk) = std::mem::take(&mut self.0) {
-                many.queued = chunk.as_bytes().len();
-                many.chunks.push_back(chunk);
-            }
-            self.0 = Queue::Many(many);
-        }
+        self.0 = match std::mem::take(&mut self.0) {
+            Queue::Empty => Queue::Many(Box::default()),
+            Queue::One(chunk) => Queue::Many(Box::new(Many::of(chunk, false))),
+            Queue::Head(chunk) => Queue::Many(Box::new(Many::of(chunk, true))),
+            Queue::Many(many) => Queue::Many(many),
+        };
         match &mut self.0 {
             Queue::Many(many) => many,
-            Queue::Empty | Queue::One(_) => unreachable!("just made so"),
+            Queue::Empty | Queue::One(_) | Queue::Head(_) => unreachable!("just converted"),
         }
     }
 }
 
 impl Many {
-    /// Forgets the first `written` bytes, which are not all.
+    /// The queue of one chunk.
+    fn of(chunk: Frames, head_first: bool) -> Self {
+        let queued = chunk.as_bytes().len();
+        Self { chunks: VecDeque::from([chunk]), queued, head_first, ..Self::default() }
+    }
+
+    /// The rest of the frame or HTTP head being written; empty between two frames.
+    fn unfinished(&self) -> &[u8] {
+        let first = self.chunks.front().map_or(&[][..], Frames::as_bytes);
+        let end = if self.head_first { first.len() } else { frame_end(first, self.sent) };
+        &first[self.sent..end]
+    }
+
+    /// Removes the first `written` bytes, which are not all.
     fn advance(&mut self, mut written: usize) {
         self.queued -= written;
         while let Some(first) = self.chunks.front() {
@@ -259,6 +286,7 @@ impl Many {
             }
             written -= unsent;
             self.sent = 0;
+            self.head_first = false;
             match self.pong.take() {
                 Some(pong) => self.chunks[0] = pong,
                 None => drop(self.chunks.pop_front()),
@@ -266,7 +294,7 @@ impl Many {
         }
     }
 
-    /// Writes what comes first, up to `budget` bytes, in one call.
+    /// Writes up to `budget` bytes from the front in one call.
     fn write_to(&self, writer: &mut impl Write, mut budget: usize) -> io::Result<usize> {
         let mut chunks = self.chunks.iter().map(Frames::as_bytes);
         let first = chunks.next().map(|chunk| &chunk[self.sent..]);
@@ -289,32 +317,22 @@ impl Many {
     }
 }
 
-/// Where the first frame ends that is not wholly unsent: `sent` itself if it is between two frames.
-fn boundary(chunk: &[u8], sent: usize) -> usize {
-    let mut end = http_response_length(chunk);
+/// The offset in `chunk` at which the frame being written ends; `sent` itself if that is between two frames.
+fn frame_end(chunk: &[u8], sent: usize) -> usize {
+    let mut end = 0;
     while end < sent {
-        // No chunk is cut amid a frame. If one were, all of it would count as the frame being sent.
+        // A chunk never ends inside a frame. If one did, all of it would count as the frame being written.
         end =
             frame::encoded_length(&chunk[end..]).map_or(chunk.len(), |length| end + length).min(chunk.len());
     }
     end
 }
 
-/// The length of the HTTP response a connection's first chunk begins with; 0 for others. No frame begins with an
-/// `H`: it would be a fragmented control frame.
-fn http_response_length(chunk: &[u8]) -> usize {
-    if !chunk.starts_with(b"HTTP/") {
-        return 0;
-    }
-    let end = b"\r\n\r\n";
-    chunk.windows(end.len()).position(|window| window == end).map_or(chunk.len(), |at| at + end.len())
-}
-
-/// Chunks that are no longer than this are appended to: large enough for a turn's replies to one peer, small enough
-/// to be copied when the chunk grows.
+/// Bytes up to which a chunk is appended to: enough for a turn's replies to one peer, and cheap to copy when the chunk
+/// grows.
 const JOINED_BYTES: usize = 16 * 1024;
 
-/// How many chunks one `write_vectored` takes: the arrays of slices live on the stack.
+/// Chunks per `write_vectored`; their slices live on the stack.
 const CHUNKS_PER_WRITE: usize = 32;
 
 #[cfg(test)]
@@ -324,8 +342,8 @@ mod tests {
     use super::super::frame::{OpCode, encode};
     use super::*;
 
-    /// A writer that takes what its script says, call by call: some bytes, a block, an interruption. It takes
-    /// everything when the script has ended.
+    /// A writer that follows a script, call by call: take some bytes, block, be interrupted. After the script it takes
+    /// everything.
     #[derive(Default)]
     struct Scripted {
         script: VecDeque<Result<usize, ErrorKind>>,
@@ -333,7 +351,7 @@ mod tests {
     }
 
     impl Scripted {
-        /// Takes `size` bytes and blocks, again and again.
+        /// Alternately takes `size` bytes and blocks.
         fn stuttering(size: usize) -> Self {
             let script = (0..400).map(|i| if i % 2 == 0 { Ok(size) } else { Err(ErrorKind::WouldBlock) });
             Self { script: script.collect(), written: Vec::new() }
@@ -368,11 +386,11 @@ mod tests {
         Frames::new(bytes.to_vec())
     }
 
-    /// The chunks, and how much of the first is sent.
+    /// The chunks, and how much of the first is written.
     fn chunks(queue: &Outgoing) -> (Vec<&Frames>, usize) {
         match &queue.0 {
             Queue::Empty => (Vec::new(), 0),
-            Queue::One(chunk) => (vec![chunk], 0),
+            Queue::One(chunk) | Queue::Head(chunk) => (vec![chunk], 0),
             Queue::Many(many) => (many.chunks.iter().chain(&many.pong).collect(), many.sent),
         }
     }
@@ -544,13 +562,14 @@ mod tests {
 
     #[test]
     fn s21_a_failing_peer_gets_the_rest_of_its_frame_and_the_close() {
-        let response = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n".to_vec();
+        let head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n".to_vec();
         let frames: Vec<Vec<u8>> = [0, 60, 125, 200].map(|length| frame(OpCode::Text, length)).into();
         let close = frame(OpCode::Close, 2);
-        for parts in [&frames[..], &[&[response][..], &frames[..3]].concat()] {
-            let whole = parts.concat();
-            let ends: Vec<usize> = parts
+        for head in [None, Some(head)] {
+            let whole = [head.clone().unwrap_or_default(), frames.concat()].concat();
+            let ends: Vec<usize> = head
                 .iter()
+                .chain(&frames)
                 .scan(0, |end, part| {
                     *end += part.len();
                     Some(*end)
@@ -558,20 +577,50 @@ mod tests {
                 .collect();
             for sent in 0..whole.len() {
                 let mut queue = Outgoing::default();
-                queue.push(chunk(&whole));
+                if let Some(head) = &head {
+                    queue.push_head(head.len(), |out| out.extend_from_slice(head));
+                }
+                queue.push(chunk(&frames.concat()));
                 queue.push(chunk(&whole));
                 let mut writer = Scripted::default();
                 assert_eq!(queue.write_to(&mut writer, sent).unwrap(), Flush::Unfinished);
                 queue.fail_with(&close);
                 check(&queue);
                 drain(&mut queue, &mut writer, usize::MAX);
-                // The response that opens the connection is never left out.
-                let sent = if whole.starts_with(b"HTTP") { sent.max(1) } else { sent };
+                // The head is never dropped.
+                let sent = if head.is_some() { sent.max(1) } else { sent };
                 let end = ends.iter().copied().find(|&end| end >= sent).unwrap();
                 let end = if sent == 0 { 0 } else { end };
                 assert_eq!(writer.written, [&whole[..end], &close].concat(), "{sent}");
             }
         }
+    }
+
+    #[test]
+    fn a_head_stays_a_chunk_of_its_own_ahead_of_everything() {
+        let (head, message, ping) =
+            (b"HTTP/1.1 101 \r\n\r\n", frame(OpCode::Text, 20), frame(OpCode::Ping, 4));
+        for sent in 0..=head.len() {
+            let mut queue = Outgoing::default();
+            queue.push_head(head.len(), |out| out.extend_from_slice(head));
+            queue.push_bytes(&message);
+            let mut writer = Scripted::default();
+            assert_eq!(queue.write_to(&mut writer, sent).unwrap(), Flush::Unfinished);
+            queue.push_bytes(&message);
+            queue.push_control(&ping);
+            check(&queue);
+            drain(&mut queue, &mut writer, usize::MAX);
+            let written = &writer.written;
+            assert!(
+                written.starts_with(head) && written.len() == head.len() + 2 * message.len() + ping.len()
+            );
+        }
+        let mut queue = Outgoing::default();
+        queue.push_head(head.len(), |out| out.extend_from_slice(head));
+        queue.fail_with(&frame(OpCode::Close, 2));
+        let mut writer = Scripted::default();
+        drain(&mut queue, &mut writer, usize::MAX);
+        assert_eq!(writer.written, [&head[..], &frame(OpCode::Close, 2)].concat());
     }
 
     proptest! {

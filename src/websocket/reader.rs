@@ -4,7 +4,8 @@
 //! order frames may come in, nor what they mean.
 
 use super::frame::{
-    FrameError, FrameHeader, FrameRules, MAX_CONTROL_PAYLOAD, MAX_HEADER, OpCode, advance_mask, unmask,
+    FrameError, FrameHeader, FrameRules, MAX_CONTROL_PAYLOAD, MAX_HEADER, OpCode, Parsing, advance_mask,
+    unmask,
 };
 
 /// Where one peer's bytes have got to in the frame under way.
@@ -76,7 +77,7 @@ impl Reader {
                     if input.is_empty() {
                         return Ok(Piece::Starved);
                     }
-                    let Some((header, length)) = FrameHeader::decode(input, rules)? else {
+                    let Parsing::Done { header, length } = FrameHeader::decode(input, rules)? else {
                         let mut bytes = [0; MAX_HEADER];
                         let held = take(input, input.len());
                         bytes[..held.len()].copy_from_slice(held);
@@ -95,7 +96,8 @@ impl Reader {
                     let Some(byte) = input.split_off_first_mut() else { return Ok(Piece::Starved) };
                     bytes[usize::from(*length)] = *byte;
                     *length += 1;
-                    if let Some((header, _)) = FrameHeader::decode(&bytes[..usize::from(*length)], rules)?
+                    if let Parsing::Done { header, .. } =
+                        FrameHeader::decode(&bytes[..usize::from(*length)], rules)?
                         && let Some(piece) = self.begin(header, input)
                     {
                         return Ok(piece);

@@ -8,7 +8,7 @@ use crate::fuzzing::json::{Content, Json};
 use crate::subscriptions::Topic;
 use crate::websocket::connection::{Connection, Step};
 use crate::websocket::deflate::{Codec, WindowBits};
-use crate::websocket::frame::{FrameHeader, FrameRules, OpCode};
+use crate::websocket::frame::{FrameHeader, FrameRules, OpCode, Parsing};
 use crate::websocket::message::{Limits, Message};
 use crate::websocket::outgoing::Outgoing;
 
@@ -133,7 +133,7 @@ impl Client {
         loop {
             let decoded =
                 FrameHeader::decode(&self.unread, rules).expect("the server writes whole, plain frames");
-            let Some((header, start)) = decoded else { return };
+            let Parsing::Done { header, length: start } = decoded else { return };
             let end = start + usize::try_from(header.length).expect("a short frame");
             if self.unread.len() < end {
                 return;
