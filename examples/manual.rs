@@ -1,8 +1,8 @@
-//! Writes the manual pages and the shells' completions of `airlay-cli`, made from its own command line, into a folder:
+//! Writes the manual pages and shell completions of `airlay-cli`, generated from its command line, into a folder:
 //!
 //!     cargo run --example manual -- target/manual
 //!
-//! The package for Debian takes them from there.
+//! The Debian package includes them.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -24,7 +24,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// One page for each command, in `man1/`; completions for bash, zsh and fish, under the names by which each finds them, in `completions/`.
+/// Writes a page for each command into `man1/`, and completions for bash, zsh and fish into `completions/`, named as each
+/// shell expects.
+///
+/// # Errors
+/// A folder or file cannot be written.
 fn write_to(folder: &Path) -> io::Result<()> {
     let pages = folder.join("man1");
     fs::create_dir_all(&pages)?;
@@ -34,7 +38,7 @@ fn write_to(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(&completions)?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         let path = generate_to(shell, &mut airlay::cli::command(), "airlay-cli", &completions)?;
-        // For bash, clap_complete 4.6 spells a program's name with a hyphen in two ways, and finds no subcommand.
+        // clap_complete 4.6 spells a name with a hyphen in two ways in its bash script, which then finds no subcommand.
         let script = fs::read_to_string(&path)?.replace("airlay__subcmd__cli", "airlay__cli");
         fs::write(&path, script)?;
     }

@@ -1,20 +1,21 @@
-//! A million peers in the core, without sockets: what each costs, how long an event for all of them takes, and how long it
-//! takes to look at every subscription because a key is gone.
+//! A million peers in the core, without sockets: the memory of each, the time of an event for all of them, and the time to
+//! check every subscription after a key was removed.
 //!
-//! Each peer opens its WebSocket and attaches to a topic of its own and to one that all share, with the bytes a client
-//! would send, and a token that is verified. `cargo run --release --example million [PEERS]`.
+//! Each peer sends what a client would: an upgrade request, and requests with a verified token that attach to a topic of
+//! its own and to a shared one. `cargo run --release --example million [PEERS]`.
 
 #[path = "../benches/core/service.rs"]
 mod service;
 
-use service::Service;
 use std::error::Error;
 use std::time::Duration;
 
-/// Tokens take longer to sign than everything else together, so that each is used by several peers.
+use service::Service;
+
+/// Users with a token. Signing takes longer than everything else together, so peers share tokens.
 const USERS: usize = 1000;
 
-/// Events for all peers.
+/// Events published to all peers.
 const EVENTS: usize = 11;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -36,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let before = cpu()?;
         let written = service.publish();
         times.push(cpu()? - before);
-        assert_eq!(written.writes, peers, "everybody is written to, once");
+        assert_eq!(written.writes, peers, "each peer gets one write");
     }
     times.sort_unstable();
     let median = times[times.len() / 2].as_secs_f64();
@@ -48,19 +49,19 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let before = cpu()?;
     let written = service.lose_key();
-    assert_eq!(written.writes, 0, "nobody has lost anything");
-    println!("a key that goes: {:.1} ms of processor time", (cpu()? - before).as_secs_f64() * 1e3);
+    assert_eq!(written.writes, 0, "no subscription has ended");
+    println!("removing a key: {:.1} ms of processor time", (cpu()? - before).as_secs_f64() * 1e3);
     Ok(())
 }
 
-/// Bytes of heap and stack in memory.
+/// Resident bytes of heap and stack.
 fn memory() -> Result<usize, Box<dyn Error>> {
     let rollup = std::fs::read_to_string("/proc/self/smaps_rollup")?;
     let line = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:")).ok_or("no such line")?;
     Ok(line.split_ascii_whitespace().next().ok_or("no number")?.parse::<usize>()? * 1024)
 }
 
-/// Processor time so far.
+/// Processor time used so far.
 fn cpu() -> Result<Duration, Box<dyn Error>> {
     let schedstat = std::fs::read_to_string("/proc/self/schedstat")?;
     Ok(Duration::from_nanos(schedstat.split(' ').next().ok_or("no number")?.parse()?))

@@ -60,7 +60,7 @@ impl TrustedProxies {
         forwarded: impl DoubleEndedIterator<Item = &'h [u8]>,
     ) -> IpAddr {
         let peer = peer.to_canonical();
-        if !self.trust(peer) {
+        if !self.contains(peer) {
             return peer;
         }
         let x_forwarded_for = self.walk(peer, x_forwarded_for, parse_node);
@@ -78,7 +78,9 @@ impl TrustedProxies {
         }
     }
 
-    fn trust(&self, address: IpAddr) -> bool {
+    /// Whether the proxy at this address is trusted.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
         self.networks.iter().any(|network| network.contains(address))
     }
 
@@ -97,7 +99,7 @@ impl TrustedProxies {
                 return Some(client.unwrap_or(peer));
             };
             client = Some(address);
-            if !self.trust(address) {
+            if !self.contains(address) {
                 break;
             }
         }
@@ -367,7 +369,7 @@ mod tests {
             let proxies = TrustedProxies::parse([network]).unwrap();
             for (addresses, trusted) in [(inside, true), (outside, false)] {
                 for address in addresses {
-                    assert_eq!(proxies.trust(ip(address).to_canonical()), trusted, "{network} {address}");
+                    assert_eq!(proxies.contains(ip(address).to_canonical()), trusted, "{network} {address}");
                 }
             }
         }

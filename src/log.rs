@@ -1,8 +1,8 @@
-//! What the service writes about itself: the backend of the `log` crate, one line an event on standard error.
+//! The backend of the `log` crate: one line per record on standard error.
 //!
-//! Writing never waits: a line that standard error has no room for is dropped and counted, and the next line that
-//! gets through says how many were. Callers pass values as the record's key-values, never formatted into the message;
-//! no token, nor a part of one, is ever passed.
+//! Writing never blocks: a line that standard error cannot take is dropped and counted, and the next line that is written
+//! reports the number. Callers pass values as key-values of the record, not formatted into the message, and never pass a
+//! token or a part of one.
 
 mod line;
 mod sink;
@@ -11,12 +11,15 @@ mod timestamp;
 use std::io;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-pub use timestamp::Timestamp;
-
 use crate::time::Wall;
 use sink::{Sink, Stream};
 
-/// How a log line is written: `[log] format`.
+pub use timestamp::Timestamp;
+
+/// The one logger, set by the first [`init`].
+static LOGGER: OnceLock<Logger<Stream>> = OnceLock::new();
+
+/// The format of a log line: `[log] format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// `ts=… level=info msg="…" key=value …`
@@ -26,26 +29,23 @@ pub enum Format {
     Json,
 }
 
-/// Writes what is logged from now on to standard error: records of `level` and above, as `format` says.
-/// The first call counts; a later one changes only the level.
+/// Starts logging to standard error: records of `level` and more severe, in `format`. A later call changes only the level.
 ///
 /// # Errors
-/// Standard error cannot be made ready for it: no descriptor is left.
+/// Standard error cannot be duplicated: no descriptor is left.
 pub fn init(level: log::LevelFilter, format: Format) -> io::Result<()> {
     let logger = Logger::new(format, Stream::open(io::stderr())?);
     log::set_max_level(level);
-    // It fails if a logger was set before, which then is this one.
+    // Fails only if a logger is set already, which is this one.
     let _ = log::set_logger(LOGGER.get_or_init(|| logger));
     Ok(())
 }
 
-/// How many lines have been dropped since the start.
+/// Lines dropped since the start.
 #[must_use]
 pub fn dropped() -> u64 {
     LOGGER.get().map_or(0, |logger| logger.state.lock().unwrap_or_else(PoisonError::into_inner).dropped)
 }
-
-static LOGGER: OnceLock<Logger<Stream>> = OnceLock::new();
 
 struct Logger<W> {
     format: Format,
@@ -54,22 +54,23 @@ struct Logger<W> {
 
 struct State<W> {
     sink: Sink<W>,
-    /// The line being written; kept for its memory.
+    /// A buffer for the line being written, kept to reuse its memory.
     line: String,
+    /// Lines dropped since the start.
     dropped: u64,
-    /// As many of the dropped lines have been told of.
-    told: u64,
+    /// How many of them have been reported.
+    reported: u64,
 }
 
 impl<W: io::Write> Logger<W> {
     fn new(format: Format, out: W) -> Self {
-        let state = State { sink: Sink::new(out), line: String::new(), dropped: 0, told: 0 };
+        let state = State { sink: Sink::new(out), line: String::new(), dropped: 0, reported: 0 };
         Self { format, state: Mutex::new(state) }
     }
 }
 
 impl<W: io::Write + Send> log::Log for Logger<W> {
-    /// Only the service speaks: what its libraries tell each other (mio, of every socket) is no event of the service.
+    /// Only records of this crate: libraries (mio, for every socket) log details of no use to an operator.
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
         metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"))
     }
@@ -81,9 +82,9 @@ impl<W: io::Write + Send> log::Log for Logger<W> {
         let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *guard;
         state.line.clear();
-        line::write(&mut state.line, self.format, now(), record, state.dropped - state.told);
+        line::write(&mut state.line, self.format, now(), record, state.dropped - state.reported);
         match state.sink.write_line(state.line.as_bytes()) {
-            Ok(()) => state.told = state.dropped,
+            Ok(()) => state.reported = state.dropped,
             Err(_) => state.dropped += 1,
         }
     }
@@ -91,11 +92,11 @@ impl<W: io::Write + Send> log::Log for Logger<W> {
     fn flush(&self) {}
 }
 
-/// The log is told no time, since anyone may write to it; its time stamps are only ever read by people.
+/// The log reads the clock itself, since every module may write to it without knowing the time.
 #[expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "the time stamp of a log line decides nothing"
+    reason = "the time stamp of a log line affects nothing else"
 )]
 fn now() -> Wall {
     let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -144,11 +145,11 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_is_gone_ends_nothing() {
+    fn a_closed_reader_is_no_error() {
         let (reader, writer) = io::pipe().unwrap();
         let logger = Logger::new(Format::Logfmt, Stream::open(writer).unwrap());
         drop(reader);
-        log(&logger, "nobody reads this");
+        log(&logger, "this is not read");
         assert_eq!(logger.state.lock().unwrap().dropped, 1);
     }
 }

@@ -1,4 +1,4 @@
-//! The command `airlay-cli`.
+//! The command-line program `airlay-cli`; see [`airlay::cli`].
 
 use std::process::ExitCode;
 

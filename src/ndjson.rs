@@ -75,8 +75,14 @@ impl LineReader {
         self.skipping || !self.held.is_empty()
     }
 
+    /// Drops what was read of the unfinished line and skips the rest of it. Returns its number.
+    pub(crate) fn skip(&mut self) -> u64 {
+        self.held = Vec::new();
+        self.skipping = true;
+        self.number
+    }
+
     /// Bytes of heap held.
-    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn held(&self) -> usize {
         self.held.capacity()
     }

@@ -1,28 +1,38 @@
 //! The backend's processes that write events: each one's stream cut into lines, and the answers it is owed.
 //!
-//! Who reads a socket and who writes to it is not known here, and neither is what a line means.
+//! It does not know sockets, nor what a line means.
 
 use crate::ndjson::{LineReader, RawLine, TooLong};
-use slab::Slab;
+use crate::slots::{Generation, Occupant, SlotId, Slots};
+use std::borrow::Cow;
 use std::io::{self, Write};
 
-/// One connected producer: a slot, and the generation that tells it from those who had the slot before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ProducerId {
-    index: u32,
-    generation: u32,
-}
+/// One connected producer.
+pub type ProducerId = SlotId<Producer>;
 
-/// What a producer may cost.
+/// What producers may cost.
 #[derive(Clone, Copy, Debug)]
 pub struct ProducerLimits {
+    /// Producers connected at once.
+    pub producers: usize,
     /// The longest line in bytes, its end not counted.
     pub line: usize,
-    /// The answers, in bytes, that wait for a producer that does not read them; further ones are lost to it.
+    /// Bytes of answers kept for a producer that does not read them; further ones are lost to it.
     pub answers: usize,
+    /// Bytes held for all producers: unfinished lines, answers, and input that waits to be taken.
+    pub total: usize,
 }
 
-/// What has been lost of one producer's stream, for the log.
+/// Why a line cannot be given to the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadLine {
+    /// It is longer than [`ProducerLimits::line`].
+    TooLong,
+    /// It is unfinished, and the unfinished lines of all producers exceed [`ProducerLimits::total`].
+    NoRoom,
+}
+
+/// What was lost of one producer's stream, for the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Loss {
     /// The stream broke off inside a line, which was dropped.
@@ -34,13 +44,16 @@ pub struct Loss {
 /// All producers.
 #[derive(Debug)]
 pub struct Producers {
-    slab: Slab<Producer>,
-    generations: u32,
+    slots: Slots<Producer>,
     limits: ProducerLimits,
+    /// Bytes held for all.
+    held: usize,
+    /// Producers with input that waits to be taken.
+    leftovers: usize,
     counters: ProducerCounters,
 }
 
-/// What has become of the producers since the start, in numbers that only grow.
+/// Counters of all producers since the start.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProducerCounters {
     /// Producers that connected.
@@ -53,13 +66,21 @@ pub struct ProducerCounters {
     pub lost_answers: u64,
 }
 
+/// One producer's stream and the answers it is owed.
 #[derive(Debug)]
-struct Producer {
-    generation: u32,
+pub struct Producer {
+    generation: Generation,
     lines: LineReader,
-    answers: Answers,
-    /// Bytes read since the peers were last sent all there was; see [`Producers::taken`].
+    /// Input that was read and waits to be taken: `leftover[taken..]`.
+    leftover: Vec<u8>,
     taken: usize,
+    answers: Answers,
+    /// Bytes read since there was no backlog.
+    backlog: usize,
+    /// Batches queued for a subscriber since then, one for each subscriber.
+    deliveries: u64,
+    /// What it had in [`Producers::held`] last.
+    held: usize,
 }
 
 /// Answers on their way: `bytes[sent..]` is still to be written.
@@ -70,143 +91,268 @@ struct Answers {
     lost: u64,
 }
 
-impl ProducerId {
-    /// The producer that has been given this slot and generation.
-    #[must_use]
-    pub const fn new(index: u32, generation: u32) -> Self {
-        Self { index, generation }
-    }
-
-    /// The slot; reused when the producer is gone.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self.index as usize
-    }
-
-    /// Counts all producers ever; wraps.
-    #[must_use]
-    pub const fn generation(self) -> u32 {
-        self.generation
-    }
-}
-
 impl Producers {
-    /// None yet.
+    /// No producers.
     #[must_use]
     pub fn new(limits: ProducerLimits) -> Self {
-        Self { slab: Slab::new(), generations: 0, limits, counters: ProducerCounters::default() }
+        Self { slots: Slots::new(), limits, held: 0, leftovers: 0, counters: ProducerCounters::default() }
     }
 
-    /// A producer has connected.
-    pub fn connect(&mut self) -> ProducerId {
-        self.generations = self.generations.wrapping_add(1);
+    /// A producer has connected. `None` when there are as many as there may be.
+    pub fn connect(&mut self) -> Option<ProducerId> {
+        if !self.has_room() {
+            return None;
+        }
         self.counters.connected += 1;
-        let producer = Producer {
-            generation: self.generations,
+        Some(self.slots.insert(|generation| Producer {
+            generation,
             lines: LineReader::default(),
-            answers: Answers::default(),
+            leftover: Vec::new(),
             taken: 0,
-        };
-        let index = u32::try_from(self.slab.insert(producer)).expect("fewer than 2^32 producers");
-        ProducerId { index, generation: self.generations }
+            answers: Answers::default(),
+            backlog: 0,
+            deliveries: 0,
+            held: 0,
+        }))
     }
 
-    /// Cuts `input` into lines and gives each to `take`, with the buffer for its answer.
+    /// Whether one more may connect.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.slots.len() < self.limits.producers
+    }
+
+    /// Cuts `input` into lines and gives each to `take`, with the buffer for its answer, until `take` returns false. What is
+    /// left then is kept for [`receive_leftover`](Self::receive_leftover), which comes before further input.
     pub fn receive(
         &mut self,
         id: ProducerId,
-        mut input: &[u8],
-        mut take: impl FnMut(u64, Result<&[u8], TooLong>, &mut Vec<u8>),
+        input: &[u8],
+        mut take: impl FnMut(u64, Line<'_>, &mut Vec<u8>) -> bool,
     ) {
-        let ProducerLimits { line: limit, answers } = self.limits;
         self.counters.bytes += input.len() as u64;
-        let Some(producer) = self.get_mut(id) else { return };
-        producer.taken += input.len();
-        while let Some(RawLine { number, bytes }) = producer.lines.read(&mut input, limit) {
-            producer
-                .answers
-                .collect(answers, |answer| take(number, bytes.as_deref().map_err(|&it| it), answer));
+        let Some(producer) = self.slots.get_mut(id) else { return };
+        debug_assert!(producer.leftover.is_empty(), "earlier input comes first");
+        producer.backlog += input.len();
+        let mut rest = input;
+        let room = self.limits.answers_room(self.held);
+        producer.take_lines(&mut rest, self.limits, room, &mut take);
+        if !rest.is_empty() {
+            producer.leftover = rest.to_vec();
+            self.leftovers += 1;
         }
+        self.account(id, &mut take);
+    }
+
+    /// Goes on with input that was kept.
+    pub fn receive_leftover(
+        &mut self,
+        id: ProducerId,
+        mut take: impl FnMut(u64, Line<'_>, &mut Vec<u8>) -> bool,
+    ) {
+        let Some(producer) = self.slots.get_mut(id).filter(|producer| !producer.leftover.is_empty()) else {
+            return;
+        };
+        let leftover = std::mem::take(&mut producer.leftover);
+        let mut rest = &leftover[producer.taken..];
+        let room = self.limits.answers_room(self.held);
+        producer.take_lines(&mut rest, self.limits, room, &mut take);
+        producer.taken = leftover.len() - rest.len();
+        if rest.is_empty() {
+            producer.taken = 0;
+            self.leftovers -= 1;
+        } else {
+            producer.leftover = leftover;
+        }
+        self.account(id, &mut take);
+    }
+
+    /// Whether input of this producer was read and waits to be taken.
+    #[must_use]
+    pub fn has_leftover(&self, id: ProducerId) -> bool {
+        self.slots.get(id).is_some_and(|producer| !producer.leftover.is_empty())
+    }
+
+    /// Whether input of any producer was read and waits to be taken.
+    #[must_use]
+    pub const fn has_leftovers(&self) -> bool {
+        self.leftovers > 0
     }
 
     /// The stream has ended in order: gives a last line that lacks only its end to `take`. The producer may still read its
     /// answers.
-    pub fn finish(
-        &mut self,
-        id: ProducerId,
-        mut take: impl FnMut(u64, Result<&[u8], TooLong>, &mut Vec<u8>),
-    ) {
-        let limit = self.limits.answers;
-        if let Some(producer) = self.get_mut(id)
+    pub fn finish(&mut self, id: ProducerId, mut take: impl FnMut(u64, Line<'_>, &mut Vec<u8>)) {
+        let limit = self.limits.answers_room(self.held);
+        if let Some(producer) = self.slots.get_mut(id)
             && let Some(RawLine { number, bytes }) = producer.lines.finish()
         {
-            producer
-                .answers
-                .collect(limit, |answer| take(number, bytes.as_deref().map_err(|&it| it), answer));
+            producer.answers.collect(limit, |answer| take(number, as_line(&bytes), answer));
         }
+        self.account(id, &mut |number, line, answer| {
+            take(number, line, answer);
+            true
+        });
     }
 
-    /// Forgets a producer, and a line of it that broke off. Says what has been lost.
+    /// Removes a producer, discarding any partial line. Returns what was lost.
     pub fn disconnect(&mut self, id: ProducerId) -> Loss {
-        if self.get(id).is_none() {
-            return Loss::default();
-        }
-        let Producer { lines, answers, .. } = self.slab.remove(id.index());
-        let loss = Loss { cut_line: lines.is_inside_line(), answers: answers.lost };
+        let Some(producer) = self.slots.remove(id) else { return Loss::default() };
+        self.held -= producer.held;
+        self.leftovers -= usize::from(!producer.leftover.is_empty());
+        let cut_line = producer.lines.is_inside_line() || !producer.leftover.is_empty();
+        let loss = Loss { cut_line, answers: producer.answers.lost };
         self.counters.cut_lines += u64::from(loss.cut_line);
         self.counters.lost_answers += loss.answers;
         loss
     }
 
-    /// Writes as much of the answers as `writer` takes. Returns whether that is all of them.
+    /// Writes as many of the answers as `writer` takes. Returns whether that is all of them.
     ///
     /// # Errors
     /// Those of the writer, but not that it would block.
     pub fn write_answers(&mut self, id: ProducerId, writer: &mut impl Write) -> io::Result<bool> {
-        self.get_mut(id).map_or(Ok(true), |producer| producer.answers.write_to(writer))
+        let written = self.slots.get_mut(id).map_or(Ok(true), |producer| producer.answers.write_to(writer));
+        self.account(id, &mut |_, _, _: &mut Vec<u8>| true);
+        written
     }
 
-    /// Bytes read from this producer since [`Producers::forget_taken`].
+    /// Bytes read from this producer since [`Producers::clear_backlog`].
     #[must_use]
-    pub fn taken(&self, id: ProducerId) -> usize {
-        self.get(id).map_or(0, |producer| producer.taken)
+    pub fn backlog(&self, id: ProducerId) -> usize {
+        self.slots.get(id).map_or(0, |producer| producer.backlog)
     }
 
-    /// Everything that was read has been sent on as far as it could be: all may be read again.
-    pub fn forget_taken(&mut self) {
-        self.slab.iter_mut().for_each(|(_, producer)| producer.taken = 0);
+    /// Batches queued for a subscriber by lines of this producer since [`Producers::clear_backlog`].
+    #[must_use]
+    pub fn deliveries(&self, id: ProducerId) -> u64 {
+        self.slots.get(id).map_or(0, |producer| producer.deliveries)
     }
 
-    /// What has become of them since the start.
+    /// Adds the deliveries that lines of this producer caused.
+    pub fn add_deliveries(&mut self, id: ProducerId, deliveries: u64) {
+        if let Some(producer) = self.slots.get_mut(id) {
+            producer.deliveries += deliveries;
+        }
+    }
+
+    /// Everything that was read has been offered to whom it concerns: all may be read again.
+    pub fn clear_backlog(&mut self) {
+        for producer in self.slots.values_mut() {
+            producer.backlog = 0;
+            producer.deliveries = 0;
+        }
+    }
+
+    /// The counters since the start.
     #[must_use]
     pub const fn counters(&self) -> ProducerCounters {
         self.counters
     }
 
+    /// Bytes held for all producers.
+    #[must_use]
+    pub const fn held(&self) -> usize {
+        self.held
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.slab.len()
+        self.slots.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.slab.is_empty()
+        self.slots.is_empty()
     }
 
-    fn get(&self, id: ProducerId) -> Option<&Producer> {
-        self.slab.get(id.index()).filter(|producer| producer.generation == id.generation)
+    /// Brings the account of memory up to date after a change to one producer. While too much is held, the longest
+    /// unfinished line is refused, so that the others can be finished.
+    fn account(&mut self, id: ProducerId, take: &mut impl FnMut(u64, Line<'_>, &mut Vec<u8>) -> bool) {
+        self.account_one(id);
+        while self.held > self.limits.total {
+            let longest = self.slots.iter().max_by_key(|(_, producer)| producer.lines.held());
+            let Some((longest, producer)) = longest.filter(|(_, producer)| producer.lines.held() > 0) else {
+                return;
+            };
+            log::warn!(
+                producer = longest.generation(), bytes = producer.lines.held();
+                "producers' unfinished lines exceed producerBytes: the longest is refused"
+            );
+            let limit = self.limits.answers;
+            if let Some(producer) = self.slots.get_mut(longest) {
+                let number = producer.lines.skip();
+                producer.answers.collect(limit, |answer| {
+                    take(number, Err(BadLine::NoRoom), answer);
+                });
+            }
+            self.account_one(longest);
+        }
     }
 
-    fn get_mut(&mut self, id: ProducerId) -> Option<&mut Producer> {
-        self.slab.get_mut(id.index()).filter(|producer| producer.generation == id.generation)
+    fn account_one(&mut self, id: ProducerId) {
+        if let Some(producer) = self.slots.get_mut(id) {
+            let held =
+                producer.lines.held() + producer.leftover.capacity() + producer.answers.bytes.capacity();
+            self.held = self.held - producer.held + held;
+            producer.held = held;
+        }
+    }
+
+    /// Counts generations on from here, for tests near their wrap.
+    #[cfg(test)]
+    pub(crate) const fn set_generation(&mut self, generation: u32) {
+        self.slots.set_generation(generation);
+    }
+}
+
+/// A line without its end, or why there is none.
+pub type Line<'l> = Result<&'l [u8], BadLine>;
+
+fn as_line<'l>(bytes: &'l Result<Cow<'_, [u8]>, TooLong>) -> Line<'l> {
+    bytes.as_deref().map_err(|TooLong| BadLine::TooLong)
+}
+
+impl ProducerLimits {
+    /// Bytes of answers that may be kept for one producer while `held` is held for all: none of the second half of what
+    /// all may hold, which is for lines.
+    fn answers_room(&self, held: usize) -> usize {
+        self.answers.min((self.total / 2).saturating_sub(held))
+    }
+}
+
+impl Occupant for Producer {
+    type Kind = Self;
+
+    fn generation(&self) -> Generation {
+        self.generation
+    }
+}
+
+impl Producer {
+    /// Gives lines to `take` until there is none or `take` returns false.
+    fn take_lines(
+        &mut self,
+        input: &mut &[u8],
+        limits: ProducerLimits,
+        room: usize,
+        take: &mut impl FnMut(u64, Line<'_>, &mut Vec<u8>) -> bool,
+    ) {
+        let Self { lines, answers, .. } = self;
+        while let Some(RawLine { number, bytes }) = lines.read(input, limits.line) {
+            let mut goes_on = true;
+            answers.collect(room, |answer| goes_on = take(number, as_line(&bytes), answer));
+            if !goes_on {
+                return;
+            }
+        }
     }
 }
 
 impl Answers {
-    /// Lets `answer` append to the answers; what it appends is taken back if more than `limit` wait already, so that a
-    /// producer that never reads costs no more, and is not stopped from writing either.
+    /// Lets `answer` append to the answers; what it appends is dropped if `limit` bytes wait already, so that a producer
+    /// that never reads costs no more, and is not stopped from writing either.
     fn collect(&mut self, limit: usize, answer: impl FnOnce(&mut Vec<u8>)) {
         let before = self.bytes.len();
         answer(&mut self.bytes);
@@ -232,5 +378,80 @@ impl Answers {
         }
         *self = Self { lost: self.lost, ..Self::default() };
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn producers(total: usize) -> Producers {
+        Producers::new(ProducerLimits { producers: 100, line: 1000, answers: 1000, total })
+    }
+
+    /// Gives input to a producer; returns the lines taken.
+    fn receive(producers: &mut Producers, id: ProducerId, input: &[u8]) -> Vec<Result<Vec<u8>, BadLine>> {
+        let mut lines = Vec::new();
+        producers.receive(id, input, |_, line, _| {
+            lines.push(line.map(<[u8]>::to_vec));
+            true
+        });
+        lines
+    }
+
+    #[test]
+    fn s54_producers_are_read_across_the_wrap_of_generations() {
+        let mut producers = producers(10_000);
+        producers.set_generation((1 << 30) - 2);
+        for _ in 0..4 {
+            // As the kernel gives it back: by its bits.
+            let id = ProducerId::from_bits(producers.connect().unwrap().to_bits());
+            assert_eq!(receive(&mut producers, id, b"line\n"), [Ok(b"line".to_vec())]);
+            producers.disconnect(id);
+            assert!(producers.is_empty());
+        }
+    }
+
+    #[test]
+    fn input_that_is_not_taken_is_kept_and_comes_first() {
+        let mut producers = producers(10_000);
+        let id = producers.connect().unwrap();
+        let mut lines = Vec::new();
+        producers.receive(id, b"a\nb\nc\npart", |number, line, _| {
+            lines.push((number, line.unwrap().to_vec()));
+            false
+        });
+        assert!(producers.has_leftover(id) && producers.has_leftovers());
+        while producers.has_leftover(id) {
+            producers.receive_leftover(id, |number, line, _| {
+                lines.push((number, line.unwrap().to_vec()));
+                false
+            });
+        }
+        assert_eq!(lines, [(1, b"a".to_vec()), (2, b"b".to_vec()), (3, b"c".to_vec())]);
+        assert_eq!(receive(&mut producers, id, b"ial\n"), [Ok(b"partial".to_vec())]);
+        assert!(!producers.has_leftovers());
+    }
+
+    #[test]
+    fn s63_the_longest_unfinished_line_is_refused_when_all_hold_too_much() {
+        let mut producers = producers(1500);
+        let [long, short] = [(); 2].map(|()| producers.connect().unwrap());
+        assert_eq!(receive(&mut producers, long, &[b'l'; 900]), []);
+        let refused = receive(&mut producers, short, &[b's'; 700]);
+        assert_eq!(refused, [Err(BadLine::NoRoom)], "of the long one");
+        assert!(producers.held() <= 1500);
+        // The rest of that line is skipped, the next one is read, and so is the other's.
+        assert_eq!(receive(&mut producers, long, b"rest\nnext\n"), [Ok(b"next".to_vec())]);
+        assert_eq!(receive(&mut producers, short, b"\n"), [Ok(vec![b's'; 700])]);
+    }
+
+    #[test]
+    fn as_many_as_the_limit_may_connect() {
+        let mut producers = producers(1500);
+        let ids: Vec<_> = (0..100).map(|_| producers.connect().unwrap()).collect();
+        assert_eq!(producers.connect(), None);
+        producers.disconnect(ids[50]);
+        assert!(producers.connect().is_some());
     }
 }

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 const TABLE: &str = "
     module                | may import                                                | outside
     time                  |                                                           |
+    slots                 |                                                           |
+    cost                  |                                                           |
     ndjson                |                                                           |
     log                   | time                                                      | descriptors clocks system
     origins               |                                                           |
@@ -28,18 +30,20 @@ const TABLE: &str = "
     websocket             | websocket/frame websocket/close websocket/deflate websocket/handshake websocket/message websocket/outgoing websocket/utf8 |
     json                  |                                                           |
     api                   | json                                                      |
-    token                 | api json time                                                 |
+    token                 | api json time                                             |
     access                | api time                                                  |
-    peers                 | time websocket                                            |
+    peers                 | cost slots time websocket                                 |
     subscriptions         | api time token peers                                      |
-    producers             | ndjson                                                    |
-    server                | ndjson peers producers time                               |
-    hub                   | api access forwarded ndjson origins peers producers server subscriptions time token websocket |
-    fuzzing               | access api forwarded hub ndjson origins peers producers server subscriptions time token websocket websocket/close websocket/deflate websocket/frame websocket/handshake websocket/message websocket/outgoing |
+    producers             | ndjson slots                                              |
+    server                | cost peers producers time                                 |
+    driver                | cost peers producers server time                          |
+    hub                   | api access cost forwarded origins peers producers server subscriptions time token websocket |
+    fuzzing               | access api cost forwarded hub ndjson origins peers producers server subscriptions time token websocket websocket/close websocket/deflate websocket/frame websocket/handshake websocket/message websocket/outgoing |
     metrics               | api hub log peers server time websocket                   |
     config                | api access forwarded log origins peers token              | system
-    net                   | access api config forwarded hub log metrics ndjson origins peers producers server subscriptions time token websocket | sockets descriptors clocks system
-    cli                   | access api config log ndjson net time token websocket     | sockets descriptors clocks system
+    assembly              | access config hub peers producers server token websocket  |
+    net                   | access api assembly config driver forwarded hub log metrics ndjson origins peers producers server slots subscriptions time token websocket | sockets descriptors clocks system
+    cli                   | access api assembly config log ndjson net time token websocket | sockets descriptors clocks system
     main                  | cli                                                       | system
 ";
 
@@ -156,6 +160,48 @@ fn the_table_has_no_circles_and_gives_sockets_and_clocks_to_net_and_the_command_
     }
 }
 
+/// What a native engineer would not write, and what it is called instead.
+const BANNED: [(&str, &str); 14] = [
+    ("See the module", "say what the item is"),
+    ("whoever", "name who"),
+    ("somebody", "name who"),
+    ("nobody", "no client, no process, no one"),
+    ("take back", "revoke"),
+    ("takes back", "revokes"),
+    ("taken back", "revoked"),
+    ("taking back", "revoking"),
+    ("looked at", "checked, read, ignored"),
+    ("so many", "the number, or which"),
+    ("is to be", "must, has to, will"),
+    ("are to be", "must, have to, will"),
+    ("for want of", "because there is no"),
+    ("in vain", "without success"),
+];
+
+#[test]
+fn comments_and_pages_are_plain_english() {
+    let mut found = Vec::new();
+    for (path, text) in texts() {
+        for (number, line) in (1..).zip(text.lines()) {
+            let lower = line.to_lowercase();
+            for (phrase, instead) in BANNED {
+                if contains_words(&lower, &phrase.to_lowercase()) {
+                    found.push(format!("{}:{number}: \"{phrase}\": {instead}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "write it as a native engineer would:\n{}", found.join("\n"));
+}
+
+#[test]
+fn banned_phrases_are_found_as_words() {
+    assert!(contains_words("// whoever reads", "whoever"));
+    assert!(contains_words("it is to be read", "is to be"));
+    assert!(!contains_words("this to behold", "is to be"));
+    assert!(!contains_words("wholeheartedly", "whoever"));
+}
+
 #[test]
 fn no_file_is_longer_than_500_lines_before_its_tests() {
     let long: Vec<String> = sources()
@@ -248,6 +294,60 @@ fn row_of<'r>(rows: &'r [Row], module: &str) -> Option<&'r Row> {
 
 fn is_or_is_below(path: &str, above: &str, separator: &str) -> bool {
     path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(separator))
+}
+
+/// Whether the text contains the phrase, not as parts of longer words.
+fn contains_words(text: &str, phrase: &str) -> bool {
+    text.match_indices(phrase).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + phrase.len()..].chars().next();
+        ![before, after].into_iter().flatten().any(|c| c.is_alphanumeric() || c == '_')
+    })
+}
+
+/// Every page in English, and every Rust file with nothing left but its comments.
+fn texts() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders: Vec<PathBuf> =
+        ["src", "tests", "benches", "examples", "fuzz", "docs", "clients", "deploy", ".github"]
+            .iter()
+            .map(|folder| root.join(folder))
+            .collect();
+    let mut files: Vec<PathBuf> = entries(root).into_iter().filter(|path| path.is_file()).collect();
+    while let Some(folder) = folders.pop() {
+        for path in entries(&folder) {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            match path.is_dir() {
+                // What is built or installed there, and the Russian pages.
+                true if ["target", "node_modules", "ru", "corpus", ".venv"].contains(&name) => {}
+                true => folders.push(path),
+                false => files.push(path),
+            }
+        }
+    }
+    let mut texts = Vec::new();
+    for path in files {
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        if !["rs", "md"].contains(&extension) || path.ends_with("tests/architecture.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("the project's files are text");
+        let text = match extension {
+            "rs" => text
+                .lines()
+                .map(|line| line.split_once("//").map_or("", |(_, comment)| comment))
+                .collect::<Vec<_>>()
+                .join("\n"),
+            _ => text,
+        };
+        texts.push((path, text));
+    }
+    texts
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    entries.map(|entry| entry.expect("a folder of the project can be read").path()).collect()
 }
 
 /// Every file of `src/` but `lib.rs`, which only names the modules, and files of unit tests.

@@ -1,8 +1,8 @@
 //! The same streams of bytes through our connection and through tungstenite, both as servers: the same messages, the same
-//! pongs, the same end. Where the two may differ is listed in [`Difference`], each with its reason; any other difference
-//! fails, and so does a listed one that no longer occurs.
+//! pongs, the same end. [`Difference`] lists where the two may differ, each with its reason; any other difference fails, and
+//! so does a listed one that no longer occurs.
 //!
-//! 10,000 streams unless told otherwise. A million, and one again that has failed:
+//! 10,000 streams by default. A million, and a single one that has failed:
 //!
 //!     DIFFERENTIAL_STREAMS=1000000 cargo test --test differential -- --nocapture
 //!     DIFFERENTIAL_SEED=1 DIFFERENTIAL_FIRST=4711 DIFFERENTIAL_STREAMS=1 cargo test --test differential
@@ -10,15 +10,16 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
 
+use tungstenite::error::{CapacityError, ProtocolError};
+use tungstenite::protocol::{Role, WebSocketConfig};
+use tungstenite::{Error, WebSocket};
+
 use airlay::websocket::close::{CloseCode, Violation};
 use airlay::websocket::connection::{Connection, Ended, Step};
 use airlay::websocket::deflate::Codec;
 use airlay::websocket::frame::FrameError;
 use airlay::websocket::message::{Limits, Message};
 use airlay::websocket::outgoing::{Flush, Outgoing};
-use tungstenite::error::{CapacityError, ProtocolError};
-use tungstenite::protocol::{Role, WebSocketConfig};
-use tungstenite::{Error, WebSocket};
 
 #[test]
 fn random_streams_mean_the_same_to_tungstenite() {
@@ -39,7 +40,7 @@ fn random_streams_mean_the_same_to_tungstenite() {
                  DIFFERENTIAL_STREAMS=1): {difference}\n{case:x?}"
             )
         });
-        // The codes of applications are all the same to us.
+        // All codes of applications count as one.
         *ends.entry(compared.end.map(|code| code.min(3000))).or_insert(0_u64) += 1;
         if let Some(difference) = compared.difference {
             *counts.entry(difference).or_insert(0_u64) += 1;
@@ -49,12 +50,12 @@ fn random_streams_mean_the_same_to_tungstenite() {
     println!("close codes (none: still open, or none given; 3000: and above): {ends:?}");
     if streams >= 10_000 {
         let missing: Vec<_> = Difference::ALL.iter().filter(|known| !counts.contains_key(known)).collect();
-        assert!(missing.is_empty(), "{missing:?} did not occur: is it one still?");
-        assert!(ends.len() >= 5, "hardly any end but {ends:?}");
+        assert!(missing.is_empty(), "{missing:?} did not occur");
+        assert!(ends.len() >= 5, "too few kinds of ends: {ends:?}");
     }
 }
 
-/// One stream for each listed difference, so that one that is gone is noticed.
+/// A stream for each listed difference, so that one that no longer exists is noticed.
 #[test]
 fn every_listed_difference_is_still_there() {
     let fragments = [&b"\x01\x80\0\0\0\0"[..], &b"\x00\x80\0\0\0\0".repeat(64)].concat();
@@ -76,25 +77,24 @@ fn every_listed_difference_is_still_there() {
     }
 }
 
-/// Where the two may differ.
+/// A permitted difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Difference {
-    /// We see a fault as soon as its bytes have come, tungstenite when the frame is whole. It has to see the same one
-    /// when the rest of the frame comes.
+    /// We report a violation as soon as its bytes arrive, tungstenite when the frame is whole. It must report the same one when
+    /// the rest of the frame arrives.
     Sooner,
-    /// A length in more bytes than it needs: RFC 6455 §5.2 has it that "the minimal number of bytes MUST be used".
-    /// Tungstenite takes it.
+    /// A length that is not minimal: RFC 6455 §5.2 says "the minimal number of bytes MUST be used". Tungstenite accepts it.
     LengthNotMinimal,
-    /// A length of more than 63 bits: forbidden by §5.2, so 1002. To tungstenite it is only too long: 1009.
+    /// A length of more than 63 bits: §5.2 forbids it, so 1002. To tungstenite it is just too long: 1009.
     LengthTopBit,
-    /// A frame that is too long and breaks another rule: we look at the rule first (1002), tungstenite at the length (1009).
+    /// A frame that is too long and breaks another rule: we check the rule first (1002), tungstenite the length (1009).
     TooLongAndForbidden,
     /// More than 64 fragments: our own limit.
     TooManyFragments,
-    /// A Close whose code is not allowed and whose reason is not UTF-8: we look at the code first (1002), tungstenite at
-    /// the reason (1007).
+    /// A Close whose code is not allowed and whose reason is not UTF-8: we check the code first (1002), tungstenite the reason
+    /// (1007).
     BothCodeAndReason,
-    /// 1014 (bad gateway) is in the registry of RFC 6455 §11.7; tungstenite does not know it.
+    /// 1014 (bad gateway) is in the registry of RFC 6455 §11.7, but unknown to tungstenite.
     CloseCode1014,
 }
 
@@ -110,7 +110,7 @@ impl Difference {
     ];
 }
 
-/// A stream, where it is cut, and the greatest message.
+/// A stream, its pieces, and the longest message.
 #[derive(Debug)]
 struct Case {
     bytes: Vec<u8>,
@@ -274,7 +274,7 @@ impl Case {
         Outcome { messages, pongs, end }
     }
 
-    /// The same with what is missing of the last frame, zeros; of one that is too long, no more than its header.
+    /// The same with the missing part of the last frame as zeros; only its header is completed if it is too long.
     fn with_whole_frame(&self) -> Self {
         let mut bytes = self.bytes.clone();
         if let Some(last) = self.frames().last() {
@@ -315,7 +315,7 @@ struct Frame<'b> {
     header: usize,
     /// Whether the payload's length has an extension.
     is_extended: bool,
-    /// The payload's length, as far as it is known.
+    /// The payload's length, by the bytes so far.
     length: u64,
 }
 
@@ -357,7 +357,7 @@ fn answers(mut written: &[u8]) -> (Vec<Vec<u8>>, End) {
     (pongs, End::Open)
 }
 
-/// The code that goes with an error of tungstenite, which itself sends none (RFC 6455 §7.4.1).
+/// The close code for an error of tungstenite, which sends none itself (RFC 6455 §7.4.1).
 fn close_code(error: &Error) -> CloseCode {
     match error {
         Error::Utf8(_) => CloseCode::INVALID_DATA,
@@ -376,7 +376,7 @@ fn close_code(error: &Error) -> CloseCode {
     }
 }
 
-/// A socket that gives one piece after the other and then blocks.
+/// A socket that returns one piece per read and then blocks.
 struct Wire<'b> {
     pieces: std::vec::IntoIter<&'b [u8]>,
     piece: &'b [u8],
@@ -403,7 +403,7 @@ impl Write for Wire<'_> {
 }
 
 impl Case {
-    /// Some frames that make sense, or nearly so; half of the streams have one mistake more.
+    /// Valid or nearly valid frames; half of the streams have one more mistake.
     fn random(random: &mut Random) -> Self {
         let message_bytes = *random.pick(&[125, 1000, 16 * 1024, 70_000]);
         let mut bytes = Vec::new();
@@ -446,7 +446,7 @@ fn random_frame(random: &mut Random, message_bytes: usize, in_message: &mut bool
         0x8 => random_close(random),
         0x9 | 0xa => random.bytes_below(126),
         2 => random_bytes(random, message_bytes),
-        // A continuation may be that of a text.
+        // A continuation may belong to a text.
         _ => random_text(random, message_bytes),
     };
     let mut key = [0; 4];
@@ -487,7 +487,7 @@ fn random_bytes(random: &mut Random, message_bytes: usize) -> Vec<u8> {
     std::iter::repeat_with(|| random.next().to_le_bytes()).flatten().take(length).collect()
 }
 
-/// Text, now and then cut amid a character.
+/// Text, sometimes truncated within a character.
 fn random_text(random: &mut Random, message_bytes: usize) -> Vec<u8> {
     let length = random_length(random, message_bytes);
     let alphabet = *random.pick(&["abc", "aκ", "aκ€", "a\u{10ffff}\u{800}\u{7ff}\u{d7ff}\u{e000}"]);
@@ -522,7 +522,7 @@ fn random_close(random: &mut Random) -> Vec<u8> {
 
 /// One mistake.
 fn mutate(random: &mut Random, bytes: &mut Vec<u8>) {
-    // More often near the beginning, where the first header is.
+    // More often near the beginning, in the first header.
     let length = bytes.len();
     let place = if random.one_in(2) { random.below(length.min(16)) } else { random.below(length) };
     match random.below(8) {
@@ -537,7 +537,7 @@ fn mutate(random: &mut Random, bytes: &mut Vec<u8>) {
             bytes.splice(place..place, again);
         }
         _ => {
-            // A length of eight bytes, any.
+            // Any length of eight bytes.
             let mut header = vec![*random.pick(&[0x82, 0x81, 0x01, 0xa2, 0x89]), 0xff];
             let length = match random.below(4) {
                 0 => u64::MAX >> random.below(64),
@@ -551,7 +551,7 @@ fn mutate(random: &mut Random, bytes: &mut Vec<u8>) {
     }
 }
 
-/// SplitMix64: what one seed and number give, they always give.
+/// SplitMix64: the same numbers for the same seed and stream, always.
 struct Random(u64);
 
 impl Random {

@@ -10,71 +10,87 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rows, numbered from 1.
-const ROWS: [&str; 53] = [
-    "a head that is too large, or comes byte by byte",
+const ROWS: [&str; 68] = [
+    "an HTTP head that is too large, or arrives byte by byte",
     "thousands of heads that never end",
-    "a key that is absent, twice there or not 16 bytes",
-    "requests hidden behind an upgrade that is none",
+    "a key that is absent, repeated, or not 16 bytes",
+    "requests smuggled behind an invalid upgrade",
     "frames in one segment with the head",
     "a page of a foreign origin",
-    "an address that the client made up",
-    "too many connections: in all, from one address, of one user",
+    "a forged client address",
+    "too many connections: in total, per address, per user",
     "malformed headers for extensions and protocols",
     "lengths of 64 bits that overflow",
     "memory claimed by a length, without the bytes",
-    "lengths not minimal, frames not masked, unknown opcodes, reserved bits",
+    "non-minimal lengths, unmasked frames, unknown opcodes, reserved bits",
     "fragments without end",
-    "frames that bring no message, in masses",
+    "floods of frames that complete no message",
     "fragments out of order, control frames too long or fragmented",
     "pings whose pongs are not read",
-    "pongs that nobody asked for",
+    "unsolicited pongs",
     "a close that is malformed or never answered",
-    "bytes that are no UTF-8, cut anywhere",
-    "what one peer gets reaching another",
+    "invalid UTF-8, split anywhere",
+    "one peer's data reaching another",
     "a subscriber that reads too slowly",
-    "a peer without a good token that does not read",
-    "many slow ones at once",
+    "a peer without a valid token that does not read",
+    "many slow peers at once",
     "a busy topic beside a quiet one",
     "a client whose packets are all lost",
     "the idle limit of a proxy",
-    "a restart with everybody connected",
-    "a peer that goes during its own fan-out, and its slot",
+    "a restart with all clients connected",
+    "a peer that closes during its own fan-out, and the reuse of its slot",
     "an attach that races with an event",
     "producers faster than the clients",
     "tokens with another algorithm than RS256",
-    "tokens that bring a key along or name one",
+    "tokens that carry or name a key",
     "tokens with odd times",
     "clocks that step",
     "tokens too long, or of too many parts",
-    "a remembered token taken for another, or for good too long",
-    "bad tokens in masses",
+    "a cached token mistaken for another, or valid for too long",
+    "floods of bad tokens",
     "JSON too deep, too large, ambiguous",
     "too many requests",
-    "what a peer wrote, and tokens, in the log",
-    "a log that nobody reads",
+    "peer data and tokens in the log",
+    "a log that is not read",
     "another user of the machine at the events socket",
-    "a socket's file left behind; two servers at one path",
-    "a producer that dies within a line",
+    "a stale socket file; two servers at one path",
+    "a producer that dies in the middle of a line",
     "a line that is too long",
-    "lines that are no events",
+    "lines that are not events",
     "no descriptors left",
     "errors of system calls",
     "connections aborted at every stage",
-    "readiness that is told once only",
+    "edge-triggered readiness",
     "a server killed under load",
     "a loop that hangs",
-    "a wrong configuration, at the start and later",
+    "an invalid configuration, at startup and at reload",
+    "ids that wrap: slots reused after 2^30 connections",
+    "messages that cost far more than their bytes",
+    "slow consumers closed in the middle of a large frame that many share",
+    "a process that was stopped: clients judged for the time it was away",
+    "floods of requests that are refused, and frames after a Close",
+    "small bursts of events for many subscribers",
+    "clients that keep producers from being read",
+    "connections without a request that take every slot of an address",
+    "memory that no limit counts: unread replies, half heads and messages",
+    "too many producers, and lines that never end",
+    "events written after a token's end",
+    "questions of one user that crowd out those of others",
+    "FIFOs, devices and links in place of files",
+    "two forwarding headers that contradict each other",
+    "half-open connections to the metrics endpoint",
 ];
 
-/// Where tests are looked for.
+/// The folders with tests.
 const FOLDERS: [&str; 5] = ["src", "tests", "fuzz", "benches", "clients"];
 
 /// What a test whose file's name begins so is made of; the first that fits counts.
-const LEVELS: [(&str, &str); 8] = [
+const LEVELS: [(&str, &str); 9] = [
     ("src/", "unit"),
     ("fuzz/", "fuzz"),
     ("tests/differential", "differential"),
     ("tests/simulation", "simulation"),
+    ("tests/attacks", "attack"),
     ("tests/python/test_syscalls", "system calls"),
     ("tests/python/test_network", "network"),
     ("tests/python/test_nginx", "nginx"),
@@ -157,9 +173,9 @@ fn row(word: &str) -> Option<usize> {
 
 fn document(tests: &Tests) -> String {
     let mut text = String::from(
-        "# What can go wrong, and its tests\n\n\
-         Written by `UPDATE_SAFETY=1 cargo test --test safety` from the names of the tests. Fuzz targets (`fuzz/`) and the simulation\n\
-         (`tests/simulation/`) play many of these at once, beyond the tests that are named here.\n\n\
+        "# Faults and attacks, and their tests\n\n\
+         Generated by `UPDATE_SAFETY=1 cargo test --test safety` from the test names. Fuzz targets (`fuzz/`) and the simulation\n\
+         (`tests/simulation/`) exercise many of these at once, beyond the tests listed.\n\n\
          | # | what | tests |\n|---|---|---|\n",
     );
     for (number, what) in (1..).zip(ROWS) {

@@ -1,10 +1,10 @@
-//! The service under a steady load for as long as one likes: nothing is lost and nothing grows.
+//! The service under a steady load of any length: nothing is lost and nothing grows.
 //!
-//! Many peers, of whom one in a hundred leaves each minute and another comes; a producer at a steady rate, each peer's events
-//! counted; and somebody who does, every second, one of the things that go wrong in a day. At the end everybody has had
-//! everything, and the server has the descriptors and the memory it had at the start.
+//! Many clients, one percent of which are replaced each minute; a producer at a steady rate, whose events are counted at each
+//! client; and a fault every second. At the end each client has had every event, and the server has the descriptors and the
+//! memory of the start.
 //!
-//! `PEERS=15000 MINUTES=30 cargo test --release --test soak -- --nocapture` is the whole of it, with a line for every minute.
+//! `PEERS=15000 MINUTES=30 cargo test --release --test soak -- --nocapture` is the full test, with a line per minute.
 #![expect(
     clippy::disallowed_types,
     clippy::disallowed_methods,
@@ -13,35 +13,38 @@
 
 mod support;
 
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
-use rustix::process::Signal;
 use std::io::ErrorKind;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{
-    Client, DEADLINE, Metrics, OTHER_USER, Producer, Server, Setup, USER, event, http, reply, request,
-};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use rustix::process::Signal;
 use tungstenite::protocol::{Message, Role, WebSocket, WebSocketConfig};
 
-/// Topics with a share of the peers each.
+use support::wait::RaisedOnDrop;
+use support::{
+    Client, LONG_DEADLINE, Metrics, OTHER_USER, Producer, Server, Setup, USER, event, http, reply, request,
+};
+
+/// Topics, each with a share of the clients.
 const TOPICS: usize = 100;
-/// The topic all of them have besides.
+/// The topic of all clients.
 const COMMON: usize = TOPICS;
-/// The topic of those who do not read.
+/// The topic of the slow consumers.
 const UNREAD: usize = TOPICS + 1;
-/// The topic of those from whom it is taken back.
+/// The topic of the clients whose right is revoked.
 const REVOKED: usize = TOPICS + 2;
-/// Events a second, each to one of the topics in turn; one a second goes to the common one.
+/// Events per second, to the topics in turn; one per second is for the common topic.
 const RATE: u64 = 50;
-/// Events from one connection of a producer.
+/// Events per connection of a producer.
 const EVENTS_A_PRODUCER: u64 = 1000;
-/// Those who do not read, at most.
+/// The most slow consumers at once.
 const SLOW: usize = 20;
 
-/// How many events have been written to each topic, or are being written.
+/// The number of events written to each topic, those being written included.
 type Written = [AtomicU64; TOPICS + 1];
 
 #[test]
@@ -62,8 +65,8 @@ fn a_steady_load_with_faults_loses_nothing_and_grows_nothing() {
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| produce(&server, &written, &is_over));
-        // A failure here must end the producer too, or nobody would hear of it.
-        let over = Over(&is_over);
+        // A failure here must end the producer, too, or the test would hang.
+        let over = RaisedOnDrop(&is_over);
         crowd.run(length);
         drop(over);
     });
@@ -74,8 +77,8 @@ fn a_steady_load_with_faults_loses_nothing_and_grows_nothing() {
         let all = peers as f64;
         metrics.sum("airlay_connections") == all && metrics.get("airlay_producers") == 0.0
     });
-    // That of the last scrape may still be there.
-    let give_up = Instant::now() + DEADLINE;
+    // The connection of the last scrape may not be closed yet.
+    let give_up = Instant::now() + LONG_DEADLINE;
     while Usage::of(&server).descriptors != start.descriptors && Instant::now() < give_up {
         thread::yield_now();
     }
@@ -83,24 +86,15 @@ fn a_steady_load_with_faults_loses_nothing_and_grows_nothing() {
     println!(
         "   end {:8} {:11} {:5} {:9} {:12}",
         crowd.events(),
-        crowd.heard,
+        crowd.received,
         crowd.left,
         end.resident,
         end.descriptors
     );
     assert_eq!(end.descriptors, start.descriptors, "descriptors");
-    // What the allocator keeps of the queues of those who did not read does not come to more.
+    // The allocator keeps some memory of the slow consumers' queues, but no more than this.
     let allowed = start.resident + start.resident / 10 + (4 << 10);
     assert!(end.resident <= allowed, "{} KiB at the start, {} at the end", start.resident, end.resident);
-}
-
-/// Tells the producer, however it ends.
-struct Over<'t>(&'t AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// The event of a topic with this number.
@@ -112,7 +106,7 @@ fn id(topic: usize) -> String {
     format!("{:024x}", topic + 1)
 }
 
-/// Writes events at a steady rate, from one connection after another.
+/// Writes events at a steady rate, over a series of connections.
 fn produce(server: &Server, written: &Written, is_over: &AtomicBool) {
     let start = Instant::now();
     let mut producer = Producer::connect(server);
@@ -125,12 +119,12 @@ fn produce(server: &Server, written: &Written, is_over: &AtomicBool) {
         let topic = usize::try_from(number).expect("64 bits") % TOPICS;
         let also = number.is_multiple_of(RATE).then_some(COMMON);
         for topic in [topic].into_iter().chain(also) {
-            // Before it is written: who is told afterwards that he is attached gets what has a higher number.
+            // Counted before it is written: a client whose attach is answered afterwards gets the higher numbers.
             let number = written[topic].fetch_add(1, Ordering::SeqCst);
             producer.line(&numbered(topic, number));
         }
         if number % EVENTS_A_PRODUCER == EVENTS_A_PRODUCER - 1 {
-            // Between connections there is no order but what the producer waits for.
+            // The server keeps no order between connections, so the producer waits.
             producer.settle();
             producer = Producer::connect(server);
         }
@@ -138,7 +132,7 @@ fn produce(server: &Server, written: &Written, is_over: &AtomicBool) {
     producer.settle();
 }
 
-/// Those who read, and the one who does things wrong.
+/// The clients, and the faults.
 struct Crowd<'t> {
     server: &'t Server,
     written: &'t Written,
@@ -146,21 +140,21 @@ struct Crowd<'t> {
     peers: Vec<Peer>,
     token: String,
     victim: String,
-    /// Those who do not read.
+    /// Clients that do not read.
     slow: Vec<Client>,
-    /// How many have left.
+    /// The number of clients that have left.
     left: usize,
-    /// How many wrong things have been done.
-    wrongs: usize,
-    /// Events that have come, of those who have left too.
-    heard: u64,
+    /// The number of faults so far.
+    faults: usize,
+    /// Events received, by clients that have left, too.
+    received: u64,
 }
 
-/// Somebody who is attached to two topics and misses nothing of them.
+/// A client with two subscriptions that misses no event.
 struct Peer {
     socket: WebSocket<TcpStream>,
     topics: [usize; 2],
-    /// The number of the next event of each; of the first one, the highest that it may have.
+    /// The number of the next event of each topic; before the first event, the highest number it may have.
     next: [u64; 2],
     has_begun: [bool; 2],
 }
@@ -177,18 +171,18 @@ impl<'t> Crowd<'t> {
             victim: support::token_until(OTHER_USER, tomorrow),
             slow: Vec::new(),
             left: 0,
-            wrongs: 0,
-            heard: 0,
+            faults: 0,
+            received: 0,
         };
         for place in 0..peers {
-            let peer = crowd.come(place);
+            let peer = crowd.connect(place);
             crowd.peers.push(peer);
         }
         crowd
     }
 
-    /// Connects and attaches somebody.
-    fn come(&mut self, place: usize) -> Peer {
+    /// Connects and attaches a client.
+    fn connect(&mut self, place: usize) -> Peer {
         let topics = [place % TOPICS, COMMON];
         let mut client = Client::connect(self.server);
         client.send_all(
@@ -218,22 +212,22 @@ impl<'t> Crowd<'t> {
         let config = WebSocketConfig::default().read_buffer_size(4096).write_buffer_size(0);
         let socket = WebSocket::from_raw_socket(stream, Role::Client, Some(config));
         let mut peer = Peer { socket, topics, next, has_begun: [false; 2] };
-        self.heard += early.len() as u64;
+        self.received += early.len() as u64;
         for text in early {
             peer.take(&text);
         }
         peer
     }
 
-    /// Somebody leaves, in one of three ways, and another comes.
+    /// Replaces a client, which leaves in one of three ways.
     fn replace(&mut self) {
-        // Each place in turn, in no order that the topics have.
+        // Every place in turn, in an order unrelated to the topics.
         let place = (self.left * 7919) % self.peers.len();
-        let another = self.come(place);
+        let another = self.connect(place);
         let Peer { mut socket, .. } = std::mem::replace(&mut self.peers[place], another);
         match self.left % 3 {
             0 => {
-                // A Close; its answer is not waited for.
+                // A Close, without waiting for the answer.
                 let _ = socket.close(None);
             }
             1 => {
@@ -251,7 +245,7 @@ impl<'t> Crowd<'t> {
         self.left += 1;
     }
 
-    /// Lets them read, leave and come, and things go wrong, for so long.
+    /// Runs the clients and the faults for this long.
     fn run(&mut self, length: Duration) {
         let start = Instant::now();
         let mut minute = 1;
@@ -263,15 +257,15 @@ impl<'t> Crowd<'t> {
                 self.replace();
             }
             #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-            if (self.wrongs as f64) < seconds {
-                self.do_wrong();
+            if (self.faults as f64) < seconds {
+                self.inject_fault();
             }
             if start.elapsed() >= Duration::from_secs(60) * minute {
                 let Usage { resident, descriptors } = Usage::of(self.server);
                 println!(
                     "{minute:6} {:8} {:11} {:5} {resident:9} {descriptors:12}",
                     self.events(),
-                    self.heard,
+                    self.received,
                     self.left
                 );
                 minute += 1;
@@ -279,7 +273,7 @@ impl<'t> Crowd<'t> {
         }
     }
 
-    /// Takes what has come; waits for something at most so long.
+    /// Reads what has arrived, or waits this long for it.
     fn read(&mut self, patience: Duration) {
         let mut events = Events::with_capacity(1024);
         match self.poll.poll(&mut events, Some(patience)) {
@@ -287,14 +281,14 @@ impl<'t> Crowd<'t> {
             polled => polled.expect("the system can poll"),
         }
         for event in &events {
-            self.heard += self.peers[event.token().0].hear();
+            self.received += self.peers[event.token().0].receive();
         }
     }
 
-    /// One of the things that go wrong: none of them is anybody else's matter.
-    fn do_wrong(&mut self) {
+    /// One of the faults, which must not affect any other client.
+    fn inject_fault(&mut self) {
         let server = self.server;
-        match self.wrongs % 8 {
+        match self.faults % 8 {
             0 => {
                 let answer = http::exchange(server.address(), "GARBAGE\r\n\r\n");
                 assert_eq!(answer.status, 400, "{answer:?}");
@@ -351,10 +345,10 @@ impl<'t> Crowd<'t> {
                 client.close();
             }
         }
-        self.wrongs += 1;
+        self.faults += 1;
     }
 
-    /// Everybody has one event more of each topic, and with it all that was written before.
+    /// Waits until each client has one more event of each of its topics, and with it everything written before.
     fn finish(&mut self) {
         self.slow.clear();
         let mut producer = Producer::connect(self.server);
@@ -365,27 +359,27 @@ impl<'t> Crowd<'t> {
         let last: Vec<u64> = self.written.iter().map(|written| written.load(Ordering::SeqCst)).collect();
         let has_all =
             |peer: &Peer| peer.has_begun == [true; 2] && peer.next == peer.topics.map(|topic| last[topic]);
-        let give_up = Instant::now() + DEADLINE;
+        let give_up = Instant::now() + LONG_DEADLINE;
         while let Some(missing) = self.peers.iter().position(|peer| !has_all(peer)) {
             let Peer { topics, next, .. } = &self.peers[missing];
             assert!(
                 Instant::now() < give_up,
-                "peer {missing} has had {next:?} of {topics:?}, written are {last:?}"
+                "client {missing} has had {next:?} of {topics:?}, written are {last:?}"
             );
             self.read(Duration::from_millis(100));
         }
     }
 
-    /// How many events have been written.
+    /// The number of events written.
     fn events(&self) -> u64 {
         self.written.iter().map(|written| written.load(Ordering::SeqCst)).sum()
     }
 }
 
 impl Peer {
-    /// Reads all that has come. Returns how many events that were.
-    fn hear(&mut self) -> u64 {
-        for heard in 0.. {
+    /// Reads everything that has arrived. Returns the number of events.
+    fn receive(&mut self) -> u64 {
+        for received in 0.. {
             loop {
                 match self.socket.read() {
                     Ok(Message::Text(text)) => {
@@ -395,24 +389,24 @@ impl Peer {
                     Ok(Message::Ping(_)) => {}
                     Ok(other) => panic!("unexpected: {other:?}"),
                     Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
-                        return heard;
+                        return received;
                     }
                     Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
-                    Err(error) => panic!("the connection ends: {error}"),
+                    Err(error) => panic!("the connection ended: {error}"),
                 }
             }
         }
         unreachable!("numbers do not end")
     }
 
-    /// An event has come: it is the next one of its topic.
+    /// Asserts that an event is the next one of its topic.
     fn take(&mut self, text: &str) {
         let read = |topic| {
             let before = format!(r#"{{"type":"issueUpdate","id":"{}","data":"#, id(topic));
             text.strip_prefix(&before)?.strip_suffix('}')?.parse::<u64>().ok()
         };
         let found = (0..2).find_map(|which| Some((which, read(self.topics[which])?)));
-        let (which, number) = found.unwrap_or_else(|| panic!("{text} comes to {:?}", self.topics));
+        let (which, number) = found.unwrap_or_else(|| panic!("{text} for a client of {:?}", self.topics));
         let next = self.next[which];
         match self.has_begun[which] {
             true => assert_eq!(number, next, "topic {}", self.topics[which]),
@@ -422,7 +416,7 @@ impl Peer {
     }
 }
 
-/// What the server has of the machine.
+/// The server's resources.
 struct Usage {
     /// KiB of memory.
     resident: u64,
@@ -434,7 +428,7 @@ impl Usage {
         let process = format!("/proc/{}", server.process().id());
         let status = std::fs::read_to_string(format!("{process}/status")).expect("the server runs");
         let resident =
-            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory is told");
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the status has VmRSS");
         Self {
             resident: resident.trim().trim_end_matches(" kB").parse().expect("a number"),
             descriptors: std::fs::read_dir(format!("{process}/fd")).expect("the server runs").count(),

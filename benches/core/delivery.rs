@@ -1,15 +1,16 @@
-//! From a producer's line to the last write, for few and many subscribers.
+//! Fan-out: from a producer's line to the last write, for few and many subscribers.
 
-use crate::service::Service;
 use criterion::{BenchmarkId, Criterion, Throughput};
 
-/// How many there are of what may be many. A test does not need the largest.
+use crate::service::Service;
+
+/// The sizes to measure; small ones under `cargo test`.
 pub(crate) fn sizes() -> &'static [u32] {
     let is_test = !std::env::args().any(|argument| argument == "--bench");
     if is_test { &[10, 1000] } else { &[100, 1000, 10_000, 100_000, 1_000_000] }
 }
 
-/// One event to all.
+/// One event to all subscribers; and a removed key, which checks all subscriptions.
 pub(crate) fn fan_out(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fan-out");
     group.sample_size(10);
@@ -23,7 +24,7 @@ pub(crate) fn fan_out(criterion: &mut Criterion) {
             bencher.iter(|| assert_eq!(service.publish().writes, subscribers as usize));
         });
     }
-    group.bench_function("a key is gone", |bencher| {
+    group.bench_function("removing a key", |bencher| {
         bencher.iter(|| assert_eq!(service.lose_key().writes, 0));
     });
 }

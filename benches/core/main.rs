@@ -1,4 +1,4 @@
-//! The core's steps one by one, without sockets. `cargo bench --bench core [NAME]`; as a test each body runs once.
+//! Benchmarks of the core's steps, without sockets: `cargo bench --bench core [NAME]`. `cargo test` runs each body once.
 
 mod delivery;
 mod requests;

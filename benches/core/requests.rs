@@ -1,35 +1,36 @@
 //! Requests, tokens and producers' lines.
 
+use std::hint::black_box;
+use std::time::Duration;
+
 use airlay::api::{Line, Request};
 use airlay::ndjson::LineReader;
 use airlay::time::Wall;
 use airlay::token::{Claims, KeyId, KeySet, Lookup, Rules, SigningKey, Tokens};
 use criterion::{Criterion, Throughput};
-use std::hint::black_box;
-use std::time::Duration;
 
 const NOW: Wall = Wall(1_800_000_000_000);
 
-/// A request with a token of real length.
+/// Parsing a request with a token of realistic length.
 pub(crate) fn parsing(criterion: &mut Criterion) {
     let token = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.".repeat(24);
     let text = format!(
         r#"{{"auth": "{token}", "action": "attach", "event": {{"type": "issueUpdate", "id": "610217e481f6fc54736209e0"}}}}"#
     );
     criterion.bench_function("request", |bencher| {
-        bencher.iter(|| Request::parse(black_box(&text)).expect("a good request"));
+        bencher.iter(|| Request::parse(black_box(&text)).expect("a valid request"));
     });
 }
 
-/// A token that has been verified before, and one that has not: what it costs besides its signature, and the signature.
+/// A new token, without and with its signature check, and a token from the cache.
 pub(crate) fn tokens(criterion: &mut Criterion) {
     let (mut tokens, token) = real_tokens(1000);
     criterion.bench_function("token/new, all but the signature", |bencher| {
         bencher.iter(|| assert!(matches!(tokens.lookup(black_box(&token), NOW), Lookup::Unverified(_))));
     });
-    let (mut forgetful, _) = real_tokens(0);
+    let (mut uncached, _) = real_tokens(0);
     criterion.bench_function("token/new, RSA-4096", |bencher| {
-        bencher.iter(|| verify(&mut forgetful, &token));
+        bencher.iter(|| verify(&mut uncached, &token));
     });
     verify(&mut tokens, &token);
     criterion.bench_function("token/known", |bencher| {
@@ -37,14 +38,14 @@ pub(crate) fn tokens(criterion: &mut Criterion) {
     });
 }
 
-/// The name of a key, as claims have it.
+/// A key id, as in verified claims.
 pub(crate) fn key_id() -> KeyId {
     let (mut tokens, token) = real_tokens(0);
     verify(&mut tokens, &token).key
 }
 
-/// Tokens of the usual kind, so many of which are remembered, and one that is good.
-fn real_tokens(remembered: usize) -> (Tokens, String) {
+/// A verifier with the given cache size, and a valid token.
+fn real_tokens(cache_entries: usize) -> (Tokens, String) {
     let private = include_bytes!("../../tests/fixtures/live-4096.pem");
     let public = include_bytes!("../../tests/fixtures/live-4096.pub.pem");
     let key = SigningKey::from_pem(private).expect("a private key");
@@ -59,15 +60,15 @@ fn real_tokens(remembered: usize) -> (Tokens, String) {
         leeway: Duration::from_secs(30),
         token_bytes: 8192,
     };
-    (Tokens::new(keys, rules, remembered), token)
+    (Tokens::new(keys, rules, cache_entries), token)
 }
 
 fn verify(tokens: &mut Tokens, token: &str) -> Claims {
-    let Lookup::Unverified(unverified) = tokens.lookup(token, NOW) else { panic!("it is new") };
-    tokens.verify(&unverified).expect("a good signature")
+    let Lookup::Unverified(unverified) = tokens.lookup(token, NOW) else { panic!("the token is new") };
+    tokens.verify(&unverified).expect("a valid signature")
 }
 
-/// A producer's line of 128 bytes: found, read, and encoded for its subscribers.
+/// A producer's line of 128 bytes: split off, parsed, and encoded for subscribers.
 pub(crate) fn lines(criterion: &mut Criterion) {
     let line = format!(
         "{{\"type\":\"issueUpdate\",\"id\":\"610217e481f6fc54736209e0\",\"data\":\"{}\"}}\n",

@@ -1,7 +1,12 @@
-//! A whole service without its sockets: peers that connect and attach with the bytes clients send, sockets that take
-//! everything. For these benches, and for the example `million`.
+//! A complete service without sockets, for these benchmarks and the example `million`: peers connect and attach with the
+//! bytes that clients send, and writes always succeed.
+
+use std::io::{self, Write};
+use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use airlay::access::Access;
+use airlay::cost::Budget;
 use airlay::forwarded::TrustedProxies;
 use airlay::hub::{Admission, Hub, HubLimits};
 use airlay::origins::Origins;
@@ -12,27 +17,24 @@ use airlay::time::{Monotonic, Now, Wall};
 use airlay::token::{KeySet, Rules, SigningKey, Tokens};
 use airlay::websocket::frame::{OpCode, encode};
 use airlay::websocket::message::Limits;
-use std::io::{self, Write};
-use std::net::Ipv4Addr;
-use std::time::Duration;
 
-/// The topic that all peers share.
+/// The object of the topic that all peers share.
 const COMMON: &str = "610217e481f6fc54736209e0";
 
 const NOW: Now = Now { monotonic: Monotonic(1), wall: Wall(1_800_000_000_000) };
 
-/// A service with its peers.
+/// A service and its peers.
 pub(crate) struct Service {
     server: Server<Hub>,
     tokens: Vec<String>,
-    /// The key that the tokens are verified with, and one that none is, PEM.
+    /// Public keys in PEM: the one that verifies the tokens, and an unused one.
     keys: [String; 2],
     producer: ProducerId,
     sink: Sink,
     peers: usize,
 }
 
-/// Sockets that take everything, and count it.
+/// Sockets that accept every write and count it.
 #[derive(Default)]
 pub(crate) struct Sink {
     /// Calls of `write`.
@@ -42,23 +44,23 @@ pub(crate) struct Sink {
 }
 
 impl Service {
-    /// Nobody is connected. So many users have a token.
+    /// A service without peers, with a token for each of `users` users.
     pub(crate) fn new(users: usize) -> Self {
         let [(key, public), (_, other)] =
             [(); 2].map(|()| SigningKey::generate().expect("the system has random numbers"));
         let mut server = server(key_set(&[&public]));
         let tokens = (0..users).map(|user| key.sign(&claims(user))).collect();
-        let producer = server.producers.connect();
+        let producer = server.connect_producer().expect("there is room");
         Self { server, tokens, keys: [public, other], producer, sink: Sink::default(), peers: 0 }
     }
 
-    /// One peer more opens a WebSocket and attaches to a topic of its own and to the common one.
+    /// Connects one more peer, which attaches to the shared topic and to one of its own.
     pub(crate) fn connect(&mut self) {
-        let peer = self.server.peers.connect(Ipv4Addr::LOCALHOST.into(), NOW.monotonic).expect("no limit");
+        let peer = self.server.connect(Ipv4Addr::LOCALHOST.into(), NOW).expect("no limit");
         let mut upgrade =
             *b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
-        self.server.receive(peer, &mut upgrade, NOW);
+        self.server.receive(peer, &mut upgrade, NOW, &mut Budget::unlimited());
         let token = &self.tokens[self.peers % self.tokens.len()];
         let own = format!("{:024x}", self.peers);
         let mut requests = Vec::new();
@@ -68,29 +70,29 @@ impl Service {
             );
             encode(OpCode::Text, request.as_bytes(), Some([1, 2, 3, 4]), &mut requests);
         }
-        self.server.receive(peer, &mut requests, NOW);
+        self.server.receive(peer, &mut requests, NOW, &mut Budget::unlimited());
         self.peers += 1;
         self.turn();
     }
 
-    /// An event of 128 bytes for all peers, to the last write. Returns what has been written.
+    /// Publishes an event of 128 bytes to all peers, up to the last write. Returns what was written.
     pub(crate) fn publish(&mut self) -> Sink {
         let line =
             format!("{{\"type\":\"issueUpdate\",\"id\":\"{COMMON}\",\"data\":\"{}\"}}\n", ".".repeat(64));
-        self.server.receive_lines(self.producer, line.as_bytes(), NOW);
+        self.server.receive_lines(self.producer, line.as_bytes(), NOW, &mut Budget::unlimited());
         self.turn()
     }
 
-    /// A key comes and goes again that nobody has used: each subscription is looked at, and none ends.
+    /// Adds and removes an unused key: removing it checks every subscription, and none ends.
     pub(crate) fn lose_key(&mut self) -> Sink {
         let [used, other] = &self.keys;
         for pems in [&[used, other][..], &[used]] {
-            self.server.service.replace_keys(&mut self.server.peers, key_set(pems), NOW);
+            self.server.act(NOW, |hub, peers| hub.replace_keys(peers, key_set(pems), NOW));
         }
         self.turn()
     }
 
-    /// Does all there is to do. Returns what has been written.
+    /// Runs turns until there is no more work. Returns what was written.
     fn turn(&mut self) -> Sink {
         loop {
             self.server.advance(NOW);
@@ -103,7 +105,7 @@ impl Service {
     }
 }
 
-/// A server with the limits of the shipped configuration, but for the number of peers and of a user's connections.
+/// A server with the default limits, except for the number of connections, which is unlimited.
 fn server(keys: KeySet) -> Server<Hub> {
     let admission = Admission {
         path: "/ws".to_owned(),
@@ -119,13 +121,15 @@ fn server(keys: KeySet) -> Server<Hub> {
         requests_per_second: 20,
         request_burst: 256,
         line: 1 << 20,
+        producers_total: 64 << 20,
     };
     let rules =
         Rules { issuers: Vec::new(), audience: None, leeway: Duration::from_secs(30), token_bytes: 8192 };
     let tokens = Tokens::new(keys, rules, 100_000);
     let hub = Hub::new(admission, tokens, Access::Token, hub_limits, true);
-    let producers = Producers::new(ProducerLimits { line: 1 << 20, answers: 1 << 20 });
-    Server::new(Peers::new(PeerLimits::default(), Limits::default()), producers, hub, 1 << 20)
+    let limits = ProducerLimits { producers: 1, line: 1 << 20, answers: 1 << 20, total: 64 << 20 };
+    let peers = Peers::new(PeerLimits { queue_total: 1 << 40, ..PeerLimits::default() }, Limits::default());
+    Server::new(peers, Producers::new(limits), hub, Duration::from_millis(10), 1 << 20, 1 << 40)
 }
 
 fn key_set(pems: &[&String]) -> KeySet {

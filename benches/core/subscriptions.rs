@@ -1,14 +1,14 @@
-//! Attaching, detaching and the end of a peer, with few and many others about.
+//! Attaching, detaching and disconnecting, beside few and many other subscriptions.
 
-use crate::requests::key_id;
 use airlay::api::{EventType, ObjectId, UserId};
 use airlay::peers::PeerId;
 use airlay::subscriptions::{Lease, Subscriptions, Topic};
 use airlay::time::Wall;
 use criterion::{BenchmarkId, Criterion};
 
-/// Each change with this many others: subscriptions of one topic, each of a peer and a user of its own, who is also
-/// alone on a topic of his own.
+use crate::requests::key_id;
+
+/// Each change beside `others` other peers, each of a user of its own, attached to a shared topic and to one of its own.
 pub(crate) fn changes(criterion: &mut Criterion) {
     let lease = Lease { ends: Wall(4_000_000_000_000), key: key_id() };
     let mut group = criterion.benchmark_group("subscriptions");

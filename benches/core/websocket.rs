@@ -1,4 +1,6 @@
-//! Bytes to messages, and the upgrade.
+//! Decoding bytes into messages, and the upgrade.
+
+use std::hint::black_box;
 
 use airlay::websocket::connection::{Connection, Step};
 use airlay::websocket::deflate::Codec;
@@ -6,7 +8,6 @@ use airlay::websocket::frame::{OpCode, encode, unmask};
 use airlay::websocket::message::Limits;
 use airlay::websocket::outgoing::Outgoing;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
-use std::hint::black_box;
 
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
@@ -15,7 +16,7 @@ const UPGRADE: &[u8] = b"GET /ws HTTP/1.1\r\nHost: events.airlay.ru\r\nUser-Agen
     Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Extensions: permessage-deflate\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n";
 
-/// Whole text messages out of one read, as a connection takes them: header, unmasking, UTF-8.
+/// Decoding the text messages of one read: header, unmasking, UTF-8.
 pub(crate) fn frames(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("frames");
     for size in [128, 16 << 10] {
@@ -46,7 +47,7 @@ pub(crate) fn frames(criterion: &mut Criterion) {
     }
 }
 
-/// The masking key over bytes in the cache.
+/// Unmasking bytes that are in the processor's cache.
 pub(crate) fn unmasking(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("unmask");
     for size in [16, 128, 1 << 10, 16 << 10] {
@@ -58,7 +59,7 @@ pub(crate) fn unmasking(criterion: &mut Criterion) {
     }
 }
 
-/// Messages in one piece that are not only ASCII.
+/// Decoding unfragmented messages, ASCII and not.
 pub(crate) fn utf8(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("utf8");
     for (name, word) in [("ascii", "issue "), ("russian", "задача ")] {
@@ -69,7 +70,7 @@ pub(crate) fn utf8(criterion: &mut Criterion) {
         let (mut connection, mut outgoing, mut codec) = open();
         let limits = Limits::default();
         group.bench_function(name, |bencher| {
-            // A key of zeros: the bytes stay what they are.
+            // The masking key is zero, so the buffer stays as it is for the next iteration.
             bencher.iter(|| {
                 let mut input = &mut stream[..];
                 let step = connection.receive(&mut input, &mut outgoing, &limits, &mut codec);
@@ -79,7 +80,7 @@ pub(crate) fn utf8(criterion: &mut Criterion) {
     }
 }
 
-/// A browser's upgrade request, to the queued 101.
+/// From a browser's upgrade request to the queued 101.
 pub(crate) fn handshake(criterion: &mut Criterion) {
     let limits = Limits::default();
     criterion.bench_function("handshake", |bencher| {
@@ -107,7 +108,7 @@ fn upgrade(
     connection.accept(&upgrade, false, outgoing);
 }
 
-/// A connection that is open.
+/// An open connection.
 fn open() -> (Connection, Outgoing, Codec) {
     let (mut connection, mut outgoing, mut codec) = (Connection::server(), Outgoing::default(), Codec::new());
     upgrade(&mut connection, &mut outgoing, &Limits::default(), &mut codec, &mut UPGRADE.to_vec());

@@ -1,4 +1,4 @@
-/** What an event is about; without an id: every notification of the token's user. */
+/** What to subscribe to; without an id: every notification of the token's user. */
 export interface Topic {
   type: EventType;
   /** The id of an object: 24 hex digits. */
@@ -12,34 +12,34 @@ export interface AirlayEvent<Data = any> {
   type: EventType;
   /** In lower case; empty if the event has none. */
   id: string;
-  /** What the producer wrote; `[]` if it wrote nothing. */
+  /** What the producer wrote; `[]` if it gave no data. */
   data: Data;
 }
 
-/** What the server refused, or why no token was to be had. What the function `token` throws comes as it is thrown. */
+/** A refusal of the server, or a token that could not be obtained. An exception of `token()` is passed on unchanged. */
 export interface AirlayError extends Error {
-  /** The server's code: 1 and 2 about the token, 3 to 6 about a subscription, which has ended. */
+  /** The server's code: 1 and 2 concern the token, 3 to 6 a subscription, which has ended. */
   code?: number;
-  /** The subscription that has ended; absent if it is about the token. */
+  /** The subscription that has ended; absent if the error concerns the token. */
   topic?: { type: EventType; id: string };
 }
 
-/** `waiting`: for the next try. `closed`: by `close()`. */
+/** `waiting`: to reconnect. `closed`: by `close()`. */
 export type Status = "connecting" | "open" | "waiting" | "closed";
 
 export interface StatusDetail {
   status: Status;
-  /** With `waiting`: the close code of the connection before (RFC 6455 §7.4). */
+  /** With `waiting`: the close code of the previous connection (RFC 6455 §7.4). */
   code?: number;
-  /** With `waiting`: the reason that was given for closing it. */
+  /** With `waiting`: the reason given for closing it. */
   reason?: string;
-  /** With `waiting`: milliseconds until the next try. */
+  /** With `waiting`: milliseconds until the next attempt. */
   delay?: number;
 }
 
 export interface AttachedDetail {
   topic: { type: EventType; id: string };
-  /** There was a gap, in which events may have been missed: fetch again what they would have told. */
+  /** There was a gap in which events may have been missed: fetch the current state again. */
   missed: boolean;
 }
 
@@ -51,25 +51,25 @@ export interface AirlayEventMap {
 
 export interface Options {
   /**
-   * Gives an access token that is still good for a while. Asked before the first subscription, before a token ends, and
-   * when the server has refused one. If it throws, it is asked again after a pause.
+   * Returns an access token with some time left. Called before the first subscription, before a token expires and when
+   * the server has refused one. If it throws, it is called again after a pause.
    */
   token: () => string | Promise<string>;
-  /** The class to connect with, where it is not the global one. */
+  /** The class to connect with, if not the global one. */
   WebSocket?: new (url: any) => any;
 }
 
 export interface Callbacks {
   /**
-   * Called when events begin to come; with `true` after a gap, in which events may have been missed: fetch again what
-   * they would have told.
+   * Called when events start to arrive; with `true` after a gap in which events may have been missed: fetch the current
+   * state again.
    */
   onAttached?: (missed: boolean) => void;
-  /** Called when the server refuses the subscription or takes it back (codes 3 to 6): it is over then. */
+  /** Called when the server refuses or revokes the subscription (codes 3 to 6), which ends it. */
   onError?: (error: AirlayError) => void;
 }
 
-/** A connection to the service, opened at once and kept until `close()`. */
+/** A connection to the service, opened immediately and kept open until `close()`. */
 export class AirlayEvents extends EventTarget {
   /** @param url the endpoint, `wss://…/ws` */
   constructor(url: string | URL, options: Options);
@@ -77,15 +77,15 @@ export class AirlayEvents extends EventTarget {
   readonly status: Status;
 
   /**
-   * Calls `handler` with every event of a topic, from when the server has taken the subscription until the function that
-   * is returned is called. Any number of handlers of a topic cost the server one subscription.
+   * Calls `handler` with every event of a topic, from the moment the server accepts the subscription until the returned
+   * function is called. All handlers of a topic share one subscription.
    *
    * @returns unsubscribes
    * @throws if the connection was closed by `close()`
    */
   subscribe<Data = any>(topic: Topic, handler: (event: AirlayEvent<Data>) => void, callbacks?: Callbacks): () => void;
 
-  /** Ends the connection and all subscriptions, for good. */
+  /** Closes the connection and ends all subscriptions, permanently. */
   close(): void;
 
   addEventListener<Type extends keyof AirlayEventMap>(

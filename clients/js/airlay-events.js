@@ -1,16 +1,16 @@
 /**
- * The browser client of the Airlay event service: one WebSocket that comes back by itself, and subscriptions that
- * outlive it. It knows nothing of the page but its `online`, `offline` and `visibilitychange` events.
+ * The browser client of the Airlay event service: one WebSocket that reconnects by itself, and subscriptions that
+ * outlive it. Of the page it uses only the `online`, `offline` and `visibilitychange` events.
  *
  * @module
  */
 
 /**
- * A connection to the service, opened at once and kept until `close()`.
+ * A connection to the service, opened immediately and kept open until `close()`.
  *
- * Events on it (`CustomEvent`s): `status` when the connection changes, `attached` when the server has taken a
- * subscription (`detail.missed`: after a gap), `error` when something went wrong that trying again does not mend, or
- * has not mended yet.
+ * It dispatches `CustomEvent`s: `status` when the connection changes, `attached` when the server has accepted a
+ * subscription (`detail.missed`: after a gap), `error` when a subscription has ended or a token was refused or could
+ * not be obtained.
  */
 export class AirlayEvents extends EventTarget {
   #url;
@@ -21,34 +21,34 @@ export class AirlayEvents extends EventTarget {
 
   #status;
   #socket;
-  /** Connections that failed since the server last said Ok. */
+  /** Failed connections since the server last replied Ok. */
   #failures = 0;
-  /** What the requests so far take up of the server's rate, as the moment until which they do. */
+  /** Rate limiting (GCRA): the moment until which the requests so far use up the server's rate. */
   #takenUp = 0;
 
-  /** The access token in use; nothing if a fresh one has to be asked for. */
+  /** The access token in use; undefined if a fresh one is needed. */
   #token;
-  /** When a token should be replaced, in milliseconds of the wall clock. */
+  /** When to replace the token, in milliseconds of the wall clock. */
   #renewAt = Infinity;
   #isAsking = false;
-  /** Whether this connection has seen the token accepted. */
+  /** Whether the server has accepted the token on this connection. */
   #isProven = false;
-  /** Tokens refused, or not to be had, since one was last accepted. */
+  /** Tokens refused or not obtained since one was last accepted. */
   #refusals = 0;
 
   /** All topics by their key; see `#topic`. */
   #topics = new Map();
-  /** Topics for which there may be something to ask of the server. */
+  /** Topics that may need a request. */
   #changed = new Set();
-  /** The requests without a reply, oldest first: replies come in the order of the requests. */
+  /** Requests without a reply, oldest first: replies come in the order of the requests. */
   #unanswered = [];
 
   /**
    * @param {string | URL} url the endpoint, `wss://…/ws`
    * @param {object} options
-   * @param {() => string | Promise<string>} options.token gives an access token that is still good for a while; asked
-   *   before the first subscription, before a token ends and when the server has refused one
-   * @param {any} [options.WebSocket] the class to connect with, where it is not the global one
+   * @param {() => string | Promise<string>} options.token returns an access token with some time left; called before
+   *   the first subscription, before a token expires and when the server has refused one
+   * @param {any} [options.WebSocket] the class to connect with, if not the global one
    */
   constructor(url, { token, WebSocket = globalThis.WebSocket }) {
     super();
@@ -63,22 +63,22 @@ export class AirlayEvents extends EventTarget {
     this.#connect();
   }
 
-  /** `connecting`, `open`, `waiting` (for the next try) or `closed` (by `close()`). */
+  /** `connecting`, `open`, `waiting` (to reconnect) or `closed` (by `close()`). */
   get status() {
     return this.#status;
   }
 
   /**
-   * Calls `handler` with every event of a topic, from when the server has taken the subscription until the function
-   * that is returned is called. Any number of handlers of a topic cost the server one subscription.
+   * Calls `handler` with every event of a topic, from the moment the server accepts the subscription until the
+   * returned function is called. All handlers of a topic share one subscription.
    *
    * @param {import("./airlay-events.js").Topic} topic without an id: every notification of the token's user
    * @param {(event: import("./airlay-events.js").AirlayEvent) => void} handler
    * @param {object} [callbacks]
-   * @param {(missed: boolean) => void} [callbacks.onAttached] called when events begin to come; with `true` after a
-   *   gap, in which events may have been missed: fetch again what they would have told
-   * @param {(error: Error) => void} [callbacks.onError] called when the server refuses the subscription or takes it
-   *   back (`error.code` 3 to 6); it is over then, for all handlers of the topic
+   * @param {(missed: boolean) => void} [callbacks.onAttached] called when events start to arrive; with `true` after a
+   *   gap in which events may have been missed: fetch the current state again
+   * @param {(error: Error) => void} [callbacks.onError] called when the server refuses or revokes the subscription
+   *   (`error.code` 3 to 6), which ends it for all handlers of the topic
    * @returns {() => void} unsubscribes
    */
   subscribe({ type, id }, handler, { onAttached, onError } = {}) {
@@ -94,7 +94,7 @@ export class AirlayEvents extends EventTarget {
     };
   }
 
-  /** Ends the connection and all subscriptions, for good. */
+  /** Closes the connection and ends all subscriptions, permanently. */
   close() {
     if (this.#ended.signal.aborted) return;
     this.#ended.abort();
@@ -112,7 +112,7 @@ export class AirlayEvents extends EventTarget {
     socket.onopen = () => this.#opened();
     socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
     socket.onclose = ({ code, reason }) => this.#lost(code, reason);
-    // A close follows, which says no less.
+    // A close event always follows, with at least as much detail.
     socket.onerror = () => {};
     this.#after("connection", CONNECT_TIME, () => this.#lost(1006, "no connection in time"));
     this.#tell("connecting");
@@ -128,14 +128,14 @@ export class AirlayEvents extends EventTarget {
 
   #lost(code, reason) {
     this.#abandon();
-    // The server has had enough of what we do or of how slowly we read: the longest pause.
+    // Policy violation, such as too many requests or reading too slowly: wait the longest pause.
     if (code === 1008) this.#failures = Infinity;
     const delay = jitter(this.#failures++);
     this.#after("connection", delay, () => this.#connect());
     this.#tell("waiting", { code, reason, delay });
   }
 
-  /** Lets go of the socket and of all that depended on it. */
+  /** Drops the socket and all state that depends on it. */
   #abandon(code) {
     const socket = this.#socket;
     socket.onopen = socket.onmessage = socket.onclose = null;
@@ -153,7 +153,7 @@ export class AirlayEvents extends EventTarget {
     }
   }
 
-  /** The page has become visible, or the network has come or gone: what was true before may not be any more. */
+  /** The page has become visible, or the network has changed: the connection may be dead, or possible again. */
   #wake(type) {
     if (this.#status === "open") {
       this.#probe();
@@ -164,7 +164,7 @@ export class AirlayEvents extends EventTarget {
     }
   }
 
-  /** Asks for something the server has to answer: a connection that died without a sign is not seen otherwise. */
+  /** Sends a request that the server must answer: the only way to detect a connection that died silently. */
   #probe() {
     if (globalThis.document?.hidden || this.#unanswered.length) return;
     for (const topic of this.#topics.values()) {
@@ -176,9 +176,9 @@ export class AirlayEvents extends EventTarget {
     }
   }
 
-  // Requests and what comes back.
+  // Requests and replies.
 
-  /** What is known of a topic. */
+  /** The state of a topic, created if new. */
   #topic(type, id) {
     const key = keyOf(type, id);
     let topic = this.#topics.get(key);
@@ -187,14 +187,15 @@ export class AirlayEvents extends EventTarget {
         key,
         event: { type, id },
         subscribers: new Set(),
-        /** The token it is attached with, if it is. */
+        /** The token it is attached with; undefined if it is not attached. */
         token: undefined,
-        /** A request about it is on its way, or waits to be tried again. */
+        /** Has a request without a reply, or waits to retry one. */
         isBusy: false,
+        /** Needs a repeated attach, to see that the connection lives. */
         isProbe: false,
-        /** It was attached and then was not, so events may have passed by. */
+        /** Lost a subscription and is not yet attached again, so events may have been missed. */
         missed: false,
-        /** How often it was put off. */
+        /** Consecutive replies that postponed it. */
         delays: 0,
       };
       this.#topics.set(key, topic);
@@ -202,13 +203,13 @@ export class AirlayEvents extends EventTarget {
     return topic;
   }
 
-  /** Looks at a topic as soon as the page's script is done with what it does now. */
+  /** Reconsiders a topic once the page's running script has finished. */
   #touch(topic) {
     this.#changed.add(topic);
     queueMicrotask(() => this.#ask());
   }
 
-  /** Asks for what changed topics need, as far as token, rate and the server's last word allow. */
+  /** Sends the requests that changed topics need, within the limits of token and rate. */
   #ask() {
     if (this.#status !== "open") return;
     for (const topic of this.#changed) {
@@ -220,7 +221,7 @@ export class AirlayEvents extends EventTarget {
         continue;
       }
       if (!this.#token) return this.#timers.has("token") || this.#renew();
-      // One request tries a token: five bad ones in a row would end the connection.
+      // Try a new token with a single request: five refused in a row would close the connection.
       if (!this.#isProven && this.#unanswered.length) return;
       const now = performance.now();
       const wait = this.#takenUp - now - (BURST - 1) * INTERVAL;
@@ -234,7 +235,7 @@ export class AirlayEvents extends EventTarget {
   #send(topic, action) {
     topic.isBusy = true;
     topic.isProbe = false;
-    // Whoever subscribes from now on is attached anew.
+    // A handler added from now on needs a new attach.
     if (action === "detach") topic.token = undefined;
     this.#socket.send(JSON.stringify({ auth: this.#token, action, event: topic.event }));
     if (this.#unanswered.push({ topic, action, token: this.#token }) === 1) this.#expectReply();
@@ -247,14 +248,14 @@ export class AirlayEvents extends EventTarget {
   #receive(message) {
     this.#after("quiet", QUIET_TIME, () => this.#probe());
     if (message.type) this.#deliver(message);
-    else if (message.event) this.#taken(message);
+    else if (message.event) this.#subscriptionEnded(message);
     else this.#answered(message);
   }
 
   #deliver(event) {
     const { type, id } = event;
     const keys = [keyOf(type, id)];
-    // Attached to without an id, notifications come whatever their id.
+    // A notification subscription without an id gets notifications with any id.
     if (type === "notification" && id) keys.push(keyOf(type, ""));
     for (const key of keys) {
       const topic = this.#topics.get(key);
@@ -262,8 +263,8 @@ export class AirlayEvents extends EventTarget {
     }
   }
 
-  /** A subscription has ended without our asking. */
-  #taken({ code, message, event: { type, id } }) {
+  /** The server has ended a subscription. */
+  #subscriptionEnded({ code, message, event: { type, id } }) {
     const topic = this.#topics.get(keyOf(type, id));
     if (!topic) return;
     if (code !== 2) return this.#end(topic, code, message);
@@ -308,7 +309,7 @@ export class AirlayEvents extends EventTarget {
     this.#dispatch("attached", { topic: event, missed });
   }
 
-  /** The server is busy, or we were too quick: again after a pause, and no sooner whoever subscribes meanwhile. */
+  /** The server is busy, or the rate was exceeded: retry after a pause, even if handlers are added meanwhile. */
   #putOff(topic, code) {
     if (code === 7) this.#takenUp = performance.now() + BURST * INTERVAL;
     topic.isBusy = true;
@@ -318,7 +319,7 @@ export class AirlayEvents extends EventTarget {
     });
   }
 
-  /** A topic will not be had: its subscribers are told, and it is forgotten. */
+  /** A topic cannot be attached to: notifies its subscribers and forgets it. */
   #end(topic, code, message) {
     if (this.#topics.get(topic.key) !== topic) return;
     this.#topics.delete(topic.key);
@@ -365,7 +366,7 @@ export class AirlayEvents extends EventTarget {
     this.#cancel("token");
   }
 
-  /** The server does not take this token. The first time it may just have ended: a fresh one is asked for at once. */
+  /** The server has refused this token. The first time it may just have expired: get a fresh one at once. */
   #refused(token, error) {
     if (token !== this.#token) return;
     this.#forgetToken();
@@ -373,14 +374,14 @@ export class AirlayEvents extends EventTarget {
     else this.#refusals = 1;
   }
 
-  /** There is no good token to be had now: again after a pause. */
+  /** No valid token could be obtained: retry after a pause. */
   #withoutToken(error) {
     if (this.#ended.signal.aborted) return;
     this.#after("token", jitter(this.#refusals++), () => this.#renew());
     this.#dispatch("error", error);
   }
 
-  // Small things.
+  // Helpers.
 
   #tell(status, more) {
     this.#status = status;
@@ -393,7 +394,7 @@ export class AirlayEvents extends EventTarget {
 
   #after(name, delay, then) {
     this.#cancel(name);
-    // A longer delay than this would be none (HTML, timer initialization steps).
+    // A longer delay would overflow to none (HTML, timer initialization steps).
     const timer = setTimeout(() => {
       this.#timers.delete(name);
       then();
@@ -407,20 +408,20 @@ export class AirlayEvents extends EventTarget {
   }
 }
 
-/** How long to wait before a try, after so many in vain: from half a second up to a limit that doubles from 2 s to 20 s. */
+/** Milliseconds to wait after `failures` failures: random between 500 and a limit that doubles from 2 s up to 20 s. */
 function jitter(failures) {
   return 500 + Math.random() * (Math.min(2000 * 2 ** failures, 20_000) - 500);
 }
 
-/** When to replace a token: after 75 to 90 % of what is left of it, spread so that not all pages ask at once. */
+/** When to replace a token: after 75 to 90 % of its remaining lifetime, at random so that pages do not ask in step. */
 function renewalOf(token) {
   try {
     const payload = token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/");
     const left = JSON.parse(atob(payload)).exp * 1000 - Date.now();
-    // With a clock that is wrong all tokens look ended; the server says when one really has.
+    // With a wrong clock every token may look expired; the server refuses those that are.
     if (left > 0) return Date.now() + Math.max(left * (0.75 + Math.random() * 0.15), 5000);
   } catch {
-    // No token that can be read: the server will say what it thinks of it.
+    // Not a readable token: leave the verdict to the server.
   }
   return Infinity;
 }
@@ -433,14 +434,14 @@ function failure(message, more) {
   return Object.assign(new Error(message), more);
 }
 
-/** Calls every subscriber that there is now, unless one of them has unsubscribed another. */
+/** Calls each current subscriber, except those that an earlier one has unsubscribed. */
 function callAll({ subscribers }, name, argument) {
   for (const subscriber of [...subscribers]) {
     if (subscribers.has(subscriber)) call(subscriber[name], argument);
   }
 }
 
-/** Calls what the page has given us. What it throws is the page's, and must not keep others from their events. */
+/** Calls a callback of the page. An exception is reported to the page without disturbing other callbacks. */
 function call(callback, argument) {
   try {
     callback?.(argument);
@@ -456,7 +457,7 @@ const CONNECT_TIME = 15_000;
 const REPLY_TIME = 20_000;
 const QUIET_TIME = 60_000;
 
-// The server takes 20 requests a second and 256 at once (config keys requestsPerSecond, requestBurst); somewhat less,
-// since what we send in time may come late and all at once.
+// The server accepts 20 requests a second and bursts of 256 (config keys requestsPerSecond, requestBurst). Stay below
+// both, since the network may deliver evenly sent requests late and in one burst.
 const INTERVAL = 1000 / 16;
 const BURST = 200;

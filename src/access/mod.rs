@@ -6,8 +6,8 @@
 
 mod answers;
 mod file;
-
 mod service;
+mod turns;
 
 use crate::api::{Code, EventType, Subject, UserId};
 use crate::time::Monotonic;

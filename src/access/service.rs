@@ -13,6 +13,7 @@ use crate::time::Monotonic;
 
 use super::Decision;
 use super::answers::{About, Answers, Revocations};
+use super::turns::Turns;
 
 /// Names a question to the service; never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,8 +42,7 @@ pub struct Service {
     in_flight: VecDeque<Option<InFlight>>,
     /// The id of the first in `in_flight`; the others follow one by one.
     first: QuestionId,
-    /// The first question that the connection has not taken yet.
-    unsent: QuestionId,
+    turns: Turns,
     answers: Answers,
     revocations: Revocations,
 }
@@ -57,6 +57,7 @@ enum Connection {
 struct InFlight {
     about: About,
     deadline: Monotonic,
+    is_sent: bool,
 }
 
 impl Service {
@@ -69,7 +70,7 @@ impl Service {
             pause: FIRST_PAUSE,
             in_flight: VecDeque::new(),
             first: QuestionId(1),
-            unsent: QuestionId(1),
+            turns: Turns::default(),
             answers: Answers::new(settings.keep, MAX_ANSWERS),
             revocations: Revocations::new(settings.keep.max(settings.timeout)),
         }
@@ -97,7 +98,7 @@ impl Service {
         let jitter = Duration::from_millis(random % (u64::try_from(half.as_millis()).unwrap_or(0) + 1));
         self.connection = Connection::Down { attempt_at: now + half + jitter };
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        self.unsent = self.next_id();
+        self.turns.drop_unsent();
     }
 
     /// The answer that is kept, or a question to be sent.
@@ -108,13 +109,17 @@ impl Service {
         {
             return Decision::Now(code);
         }
+        let share = (self.settings.questions / USERS_SHARE).max(LEAST_SHARE);
         if matches!(self.connection, Connection::Down { .. })
             || self.in_flight.len() >= self.settings.questions
+            || self.turns.count(user) >= share
         {
             return Decision::Now(Code::Unavailable);
         }
         let id = self.next_id();
-        self.in_flight.push_back(Some(InFlight { about, deadline: now + self.settings.timeout }));
+        let deadline = now + self.settings.timeout;
+        self.in_flight.push_back(Some(InFlight { about, deadline, is_sent: false }));
+        self.turns.ask(user, id);
         Decision::Later(id)
     }
 
@@ -133,11 +138,13 @@ impl Service {
     /// The next question to send, if one is waiting. Ask for it only when its line can be written soon: what waits here
     /// too long is never sent.
     pub fn next_question(&mut self) -> Option<Question> {
-        while self.unsent < self.next_id() {
-            let id = self.unsent;
-            self.unsent = QuestionId(id.0 + 1);
-            if let Some(InFlight { about: (user, subject), .. }) = self.get(id) {
-                return Some(Question { reference: id.0, user: *user, subject: *subject });
+        while let Some((user, id)) = self.turns.next() {
+            match self.get_mut(id) {
+                Some(question) => {
+                    question.is_sent = true;
+                    return Some(Question { reference: id.0, user, subject: question.about.1 });
+                }
+                None => self.turns.skip(user),
             }
         }
         None
@@ -157,7 +164,7 @@ impl Service {
         let Answer { reference, code } = Answer::parse(line)?;
         self.pause = FIRST_PAUSE;
         let id = QuestionId(reference);
-        if id >= self.unsent || self.get(id).is_none_or(|question| question.deadline <= now) {
+        if self.get_mut(id).is_none_or(|question| !question.is_sent || question.deadline <= now) {
             return Ok(None);
         }
         let Some(InFlight { about, .. }) = self.remove(id) else { return Ok(None) };
@@ -192,13 +199,17 @@ impl Service {
         QuestionId(self.first.0 + self.in_flight.len() as u64)
     }
 
-    fn get(&self, id: QuestionId) -> Option<&InFlight> {
-        self.in_flight.get(self.place(id)?)?.as_ref()
+    fn get_mut(&mut self, id: QuestionId) -> Option<&mut InFlight> {
+        let place = self.place(id)?;
+        self.in_flight.get_mut(place)?.as_mut()
     }
 
     fn remove(&mut self, id: QuestionId) -> Option<InFlight> {
         let place = self.place(id)?;
         let removed = self.in_flight.get_mut(place)?.take();
+        if let Some(InFlight { about: (user, _), is_sent, .. }) = removed {
+            self.turns.end(user, is_sent);
+        }
         while self.in_flight.pop_front_if(|question| question.is_none()).is_some() {
             self.first = QuestionId(self.first.0 + 1);
         }
@@ -210,6 +221,12 @@ impl Service {
         usize::try_from(id.0.checked_sub(self.first.0)?).ok()
     }
 }
+
+/// One user may ask this part of all questions at once, so that others are asked about too.
+const USERS_SHARE: usize = 8;
+
+/// But as many as one connection asks for in a burst.
+const LEAST_SHARE: usize = 512;
 
 /// The most answers kept.
 const MAX_ANSWERS: usize = 100_000;

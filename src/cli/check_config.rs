@@ -1,12 +1,13 @@
-//! `check-config`: everything that is wrong with a configuration, without starting anything.
+//! `check-config`: reports every mistake in a configuration without starting anything.
 
 use super::failure::Failure;
 use super::output::print;
 use super::settings::Settings;
 
-/// Says everything that is wrong with the configuration
+/// Checks the configuration and reports every mistake
 ///
-/// It looks at all sections and keys, the environment, and the files they name (public keys, the access file).
+/// Checks all sections and keys, the environment variables, and the files they name (public keys, the access file).
+/// Starts nothing. Exits with 0 if the server would accept the configuration, else with 2.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -19,5 +20,5 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (_, path) = arguments.settings.load()?;
-    print(format_args!("{} is good.", path.display()))
+    print(format_args!("{}: configuration OK", path.display()))
 }

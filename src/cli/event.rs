@@ -1,19 +1,25 @@
-//! How events are named on the command line.
+//! Event types and subjects as written on the command line.
 
 use crate::api::{EventType, ObjectId, Subject};
 
-/// Reads the name of an event type.
+/// Parses the name of an event type.
+///
+/// # Errors
+/// A clause that lists the event types.
 pub(super) fn parse_type(name: &str) -> Result<EventType, String> {
-    EventType::from_name(name).ok_or_else(|| format!("the event types are {}", EventType::names(|_| true)))
+    EventType::from_name(name).ok_or_else(|| format!("event types are {}", EventType::names(|_| true)))
 }
 
-/// Reads `TYPE [ID] [TYPE [ID]]…`: a word that is no id begins a new subject.
+/// Parses `TYPE [ID] [TYPE [ID]]…`: a word that is not an id starts a new subject.
+///
+/// # Errors
+/// A clause that names the wrong word.
 pub(super) fn parse_subjects(words: &[String]) -> Result<Vec<Subject>, String> {
     let mut subjects: Vec<Subject> = Vec::new();
     for word in words {
         match (word.parse::<ObjectId>(), subjects.last_mut()) {
             (Ok(id), Some(subject @ Subject { id: None, .. })) => subject.id = Some(id),
-            (Ok(_), _) => return Err(format!("{word} is an id that follows no event type")),
+            (Ok(_), _) => return Err(format!("the id {word} does not follow an event type")),
             (Err(_), _) => {
                 let kind = parse_type(word).map_err(|types| {
                     format!("{word} is neither an id (24 hexadecimal digits) nor an event type; {types}")
@@ -25,7 +31,7 @@ pub(super) fn parse_subjects(words: &[String]) -> Result<Vec<Subject>, String> {
     Ok(subjects)
 }
 
-/// Says what an event is about.
+/// A subject as written on the command line.
 pub(super) fn describe(subject: Subject) -> String {
     match subject.id {
         Some(id) => format!("{} {id}", subject.kind),
@@ -38,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_may_be_followed_by_an_id_each() {
+    fn each_type_may_be_followed_by_an_id() {
         const ID: &str = "610217e481f6fc54736209e0";
         let parse = |line: &str| {
             let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
@@ -48,7 +54,7 @@ mod tests {
         assert_eq!(parse("notification").unwrap(), "notification");
         let subjects = parse(&format!("notification issueUpdate {ID} notification {ID}")).unwrap();
         assert_eq!(subjects, format!("notification, issueUpdate {ID}, notification {ID}"));
-        assert_eq!(parse(ID).unwrap_err(), format!("{ID} is an id that follows no event type"));
+        assert_eq!(parse(ID).unwrap_err(), format!("the id {ID} does not follow an event type"));
         assert!(parse(&format!("issueUpdate {ID} {ID}")).is_err());
         assert!(parse("issueUpdate 610217").unwrap_err().starts_with("610217 is neither an id"));
     }

@@ -1,12 +1,12 @@
-//! How a command fails: with an exit code, and with sentences for who typed it.
+//! How a command fails: an exit code, and sentences on standard error.
 
 use std::process::ExitCode;
 
-/// Why a command did not do what it was told.
+/// Why a command failed.
 #[derive(Debug)]
 pub(super) struct Failure {
     exit: Exit,
-    /// Each is one line on standard error.
+    /// One line each on standard error.
     sentences: Vec<String>,
 }
 
@@ -14,9 +14,9 @@ pub(super) struct Failure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Exit {
-    /// Something went wrong while running.
+    /// An error while running.
     Failed = 1,
-    /// Wrong usage or a wrong configuration; nothing was done.
+    /// Wrong usage or configuration; nothing was done.
     Wrong = 2,
     /// `publish`: the server refused an event.
     Refused = 3,
@@ -29,12 +29,12 @@ impl Failure {
         Self { exit, sentences: vec![sentence.into()] }
     }
 
-    /// One sentence for each error.
+    /// A failure with one line for each error.
     pub(super) fn each(exit: Exit, errors: &[impl ToString]) -> Self {
         Self { exit, sentences: errors.iter().map(ToString::to_string).collect() }
     }
 
-    /// It has been said already.
+    /// A failure that has been reported already.
     pub(super) const fn silent(exit: Exit) -> Self {
         Self { exit, sentences: Vec::new() }
     }
@@ -49,7 +49,7 @@ impl Failure {
         &self.sentences
     }
 
-    /// Says why, and gives the code to exit with.
+    /// Writes the sentences to standard error and returns the exit code.
     pub(super) fn report(self) -> ExitCode {
         for sentence in self.sentences {
             eprintln!("{sentence}");

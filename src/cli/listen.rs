@@ -1,4 +1,4 @@
-//! `listen`: attaches to events as a browser does, and prints what comes.
+//! `listen`: attaches to events as a browser does, and prints them.
 
 use std::io::{self, Read as _};
 use std::net::TcpStream;
@@ -22,9 +22,12 @@ use crate::websocket::handshake::UpgradeRequest;
 use crate::websocket::message::{Limits, Message};
 use crate::websocket::outgoing::Outgoing;
 
-/// Attaches to events and prints each as it comes, one JSON object a line
+/// Limits for what the server sends; far above what any server should need.
+const LIMITS: Limits = Limits { head_bytes: 1 << 16, message_bytes: 1 << 28, fragments: u32::MAX };
+
+/// Subscribes to events and prints each as one line of JSON
 ///
-/// It ends when the server ends the connection, refuses a subscription, or takes the last one back.
+/// Runs until the server closes the connection, refuses a subscription, or ends the last one. It does not reconnect.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -37,7 +40,7 @@ pub(super) struct Arguments {
     auth: String,
     #[arg(value_name = "TYPE [ID]", required = true, help = subjects_help())]
     subjects: Vec<String>,
-    /// The server. Without it: where the configuration says, on this machine
+    /// The server's URL [default: this machine, with port and path from the configuration]
     #[arg(long, value_name = "ws://HOST:PORT/PATH")]
     url: Option<Url>,
     #[command(flatten)]
@@ -55,12 +58,11 @@ fn subjects_help() -> String {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let subjects = parse_subjects(&arguments.subjects)
-        .map_err(|wrong| Failure::new(Exit::Wrong, format!("What to attach to: {wrong}.")))?;
+        .map_err(|wrong| Failure::new(Exit::Wrong, format!("Cannot tell what to attach to: {wrong}.")))?;
     let url = arguments.url()?;
     let token = read_token(&arguments.auth)?;
     let stream = TcpStream::connect((url.host.as_str(), url.port)).map_err(|error| {
-        let sentence =
-            format!("{} cannot be connected to: {error}; is the server running there?", url.authority);
+        let sentence = format!("Cannot connect to {}: {error}; is the server running there?", url.authority);
         Failure::new(Exit::Failed, sentence)
     })?;
     Subscriber::new(subjects).run(stream, &url, &token, print)
@@ -73,21 +75,18 @@ impl Arguments {
         }
         let config = self.settings.load_section(WebSocketEvents::load)?;
         Url::of_server(&config).ok_or_else(|| {
-            let sentence = "[webSocketEvents] port is 0, any free one; say which with --url (the server's log names it).";
+            let sentence = "[webSocketEvents] port is 0, so the port is unknown; give it with --url (the server's log has it).";
             Failure::new(Exit::Wrong, sentence)
         })
     }
 }
 
-/// What a message may be, whatever the server's limits are.
-const LIMITS: Limits = Limits { head_bytes: 1 << 16, message_bytes: 1 << 28, fragments: u32::MAX };
-
-/// What is attached to, and how far that has got.
+/// The client: one attach request for each subject, and the replies so far.
 struct Subscriber {
     subjects: Vec<Subject>,
-    /// As many of the requests, from the first on, have been answered.
+    /// Requests answered, counted from the first: replies come in the order of the requests.
     answered: usize,
-    /// As many subscriptions have been taken back.
+    /// Subscriptions that the server has ended.
     lost: usize,
 }
 
@@ -96,7 +95,10 @@ impl Subscriber {
         Self { subjects, answered: 0, lost: 0 }
     }
 
-    /// Speaks with the server until one of both has enough. Each event is given to `print` as one line.
+    /// Opens the WebSocket, attaches, and passes each event to `print` as one line until the connection ends.
+    ///
+    /// # Errors
+    /// Always, as only a failure ends it: of the connection, of a request, of the last subscription, or of `print`.
     fn run(
         mut self,
         mut stream: TcpStream,
@@ -114,7 +116,12 @@ impl Subscriber {
         loop {
             flush(&mut outgoing, &mut stream).map_err(failed)?;
             let length = match stream.read(&mut buffer) {
-                Ok(0) => return Err(Failure::new(Exit::Failed, "The server is gone without a word.")),
+                Ok(0) => {
+                    return Err(Failure::new(
+                        Exit::Failed,
+                        "The server ended the connection without a Close.",
+                    ));
+                }
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(failed(error)),
@@ -129,14 +136,14 @@ impl Subscriber {
                         }
                     }
                     Step::Message(Message::Text(text)) => {
-                        if let Some(event) = self.understand(&text)? {
+                        if let Some(event) = self.handle(&text)? {
                             print(event)?;
                         }
                     }
                     Step::Message(Message::Binary(_)) | Step::Frame(_) | Step::Upgrade(_) | Step::Page(_) => {
                     }
                     Step::Ended(ended) => {
-                        // The answer to a Close is a courtesy; the server may be gone already.
+                        // Answers the Close; the server may be gone already.
                         let _ = flush(&mut outgoing, &mut stream);
                         return Err(Failure::new(Exit::Failed, end(&ended)));
                     }
@@ -145,19 +152,22 @@ impl Subscriber {
         }
     }
 
-    /// The line to print, if the message is an event; a reply is noted.
-    fn understand(&mut self, text: &str) -> Result<Option<String>, Failure> {
+    /// Handles a message of the server. Returns the line to print if it is an event.
+    ///
+    /// # Errors
+    /// The message is invalid, refuses a request, or ends the last subscription.
+    fn handle(&mut self, text: &str) -> Result<Option<String>, Failure> {
         let failed = |sentence| Failure::new(Exit::Failed, sentence);
         let message: ServerMessage = serde_json::from_str(text)
-            .map_err(|error| failed(format!("The server sent what is no message of ours: {error}.")))?;
+            .map_err(|error| failed(format!("The server sent an invalid message: {error}.")))?;
         match message {
             ServerMessage { status: None, .. } => {
-                // There may be line ends between the tokens of the data.
+                // The data may have line breaks between its tokens.
                 return Ok(Some(text.replace(['\n', '\r'], " ")));
             }
             ServerMessage { event: Some(event), message, .. } => {
                 self.lost += 1;
-                let Lost { kind, id } = event;
+                let EndedSubject { kind, id } = event;
                 let separator = if id.is_empty() { "" } else { " " };
                 let sentence = format!("The subscription to {kind}{separator}{id} has ended: {message}.");
                 if self.lost >= self.subjects.len() {
@@ -179,23 +189,24 @@ impl Subscriber {
     }
 }
 
-/// A message of the server: an event (no `status`), a reply, or the loss of a subscription (with `event`).
+/// A message of the server: an event (no `status`), a reply, or the end of a subscription (with `event`).
 #[derive(Deserialize)]
 struct ServerMessage {
     status: Option<u16>,
     #[serde(default)]
     message: String,
-    event: Option<Lost>,
+    event: Option<EndedSubject>,
 }
 
+/// The subject of a subscription that the server has ended.
 #[derive(Deserialize)]
-struct Lost {
+struct EndedSubject {
     #[serde(rename = "type")]
     kind: String,
     id: String,
 }
 
-/// The request to attach to `subject`.
+/// The request that attaches to `subject`.
 fn attach(token: &str, subject: Subject) -> String {
     let id = subject.id.map_or_else(String::new, |id| id.to_string());
     json!({"auth": token, "action": "attach", "event": {"type": subject.kind.as_str(), "id": id}}).to_string()
@@ -208,10 +219,10 @@ fn flush(outgoing: &mut Outgoing, stream: &mut TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Why the connection has ended.
+/// Why the connection has ended, as a sentence.
 fn end(ended: &Ended) -> String {
     match ended {
-        Ended::Refused(refusal) => format!("The server did not let us in: {refusal}."),
+        Ended::Refused(refusal) => format!("The server refused the connection: {refusal}."),
         Ended::Closed { code: None, .. } => "The server closed the connection.".to_owned(),
         Ended::Closed { code: Some(code), reason } if reason.is_empty() => {
             format!("The server closed the connection with code {}.", code.get())
@@ -219,7 +230,7 @@ fn end(ended: &Ended) -> String {
         Ended::Closed { code: Some(code), reason } => {
             format!("The server closed the connection with code {}: {reason}.", code.get())
         }
-        Ended::Failed(violation) => format!("The server does not keep to the protocol: {violation}."),
+        Ended::Failed(violation) => format!("The server violated the WebSocket protocol: {violation}."),
         Ended::Rejected(_) => "The connection has ended.".to_owned(),
     }
 }
@@ -236,7 +247,8 @@ mod tests {
 
     const ID: &str = "610217e481f6fc54736209e0";
 
-    /// What is printed, and the sentences at the end, if the server says these things after it has got both requests.
+    /// Runs a client against a server that sends `messages` after both requests, then closes. Returns the printed lines
+    /// and the final sentences.
     fn listen(messages: &[&str]) -> (Vec<String>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url: Url = format!("ws://{}/ws", listener.local_addr().unwrap()).parse().unwrap();
@@ -288,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_loss_of_the_last_subscription_is_the_end() {
+    fn the_end_of_the_last_subscription_ends_the_command() {
         let lost = |kind: &str, id: &str| {
             json!({"status": 400, "message": "Invalid token", "code": 2, "event": {"type": kind, "id": id}})
                 .to_string()

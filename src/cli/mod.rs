@@ -1,7 +1,7 @@
-//! The command line: what `airlay-cli` is told → one of its commands → an exit code.
+//! The command line of `airlay-cli`: arguments → a command → an exit code.
 //!
-//! Each command is a module. All but `server` and `demo` are small programs of their own, which may block: they speak to a server
-//! as anybody else would.
+//! Each command is a module. All but `server` and `demo` are small blocking programs: they talk to a server only through
+//! its public interfaces.
 
 mod check_config;
 mod demo;
@@ -15,7 +15,11 @@ mod publish;
 mod random;
 mod server;
 mod settings;
-#[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "a token is made and checked now")]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tokens are made and checked at the current time"
+)]
 mod token;
 mod url;
 
@@ -23,10 +27,23 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-/// Runs what the command line says, up to its end.
+/// Shown after the family's help.
+const ENVIRONMENT: &str = "\
+Environment:
+  AIRLAY_<SECTION>_<KEY>, all in upper case, overrides a key of config.ini, as in
+  AIRLAY_WEBSOCKETEVENTS_PORT=8082
+
+Exit codes:
+  0  done
+  1  failed while running
+  2  wrong usage or configuration
+  3  publish: the server refused an event
+  4  publish: no server at the socket";
+
+/// Runs the command given on the command line and returns its exit code.
 #[must_use]
 pub fn run() -> ExitCode {
-    // Wrong usage ends here with exit code 2, and `--help` with 0.
+    // Exits here with 2 on wrong usage, and with 0 after `--help`.
     let Cli { command: Family::WebSocket { command } } = Cli::parse();
     let result = match command {
         Command::Server(arguments) => server::run(&arguments),
@@ -42,13 +59,13 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// The command line itself, for whoever writes manual pages and completions of it.
+/// The definition of the command line, for generating manual pages and completions.
 #[must_use]
 pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// The Airlay event service: browsers subscribe to events over WebSocket, backend processes write events into a
+/// The Airlay event service: browsers subscribe to events over WebSocket, backend processes write events to a
 /// Unix-domain socket.
 #[derive(Debug, Parser)]
 #[command(name = "airlay-cli", version)]
@@ -77,24 +94,12 @@ enum Command {
     CheckConfig(check_config::Arguments),
 }
 
-const ENVIRONMENT: &str = "\
-Environment:
-  AIRLAY_<SECTION>_<KEY>, all in upper case, overrides that key of config.ini:
-  AIRLAY_WEBSOCKETEVENTS_PORT=8082
-
-Exit codes:
-  0  done
-  1  failed while running
-  2  wrong usage, or wrong configuration
-  3  publish: the server refused an event
-  4  publish: no server at the socket";
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_commands_contradict_neither_themselves_nor_each_other() {
+    fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
     }
 
@@ -111,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lines_of_the_contract_are_understood() {
+    fn the_lines_of_the_contract_are_parsed() {
         const ID: &str = "610217e481f6fc54736209e0";
         for line in [
             "server".to_owned(),

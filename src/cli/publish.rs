@@ -1,4 +1,4 @@
-//! `publish`: writes events into the events socket, as a backend process does, and says what the server answered.
+//! `publish`: writes events to the events socket, as a backend process does, and reports the server's answers.
 
 use std::io::{self, BufRead, BufReader, BufWriter, Write as _};
 use std::net::Shutdown;
@@ -16,10 +16,11 @@ use super::settings::Settings;
 use crate::api::{EventType, Line, ObjectId, UserId};
 use crate::config::Events;
 
-/// Publishes an event, or many
+const UNANSWERED: &str = "The server ended the connection before answering.";
+
+/// Publishes one event, or many from standard input
 ///
-/// It writes into the events socket, where backend processes write theirs. Without --wait it says nothing but what the
-/// server refuses.
+/// Writes to the events socket, as backend processes do. Without --wait, prints only what the server refuses.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -28,24 +29,25 @@ Examples:
   airlay-cli web_socket publish notification --users 5dad615eae019570fb4647ed --data '[{\"text\":\"Hello\"}]'
   airlay-cli web_socket publish notification --users '*'
   airlay-cli web_socket publish - < events.ndjson
+  echo '{\"control\":\"revoke\",\"user\":\"5dad615eae019570fb4647ed\"}' | airlay-cli web_socket publish -
 
-Exit codes: 3 if the server refused an event, 4 if there is no server at the socket.")]
+Exit codes: 3 if the server refused an event, 4 if no server listens on the socket.")]
 pub(super) struct Arguments {
     #[arg(value_name = "TYPE", value_parser = parse_target, help = target_help())]
     target: Target,
-    /// The id of the object the event is about: 24 hexadecimal digits
+    /// The id of the event's object: 24 hexadecimal digits
     id: Option<ObjectId>,
-    /// What subscribers get as the event's data: any JSON value. Without it: []
+    /// The event's data: any JSON value [default: []]
     #[arg(long, value_name = "JSON", value_parser = parse_data)]
     data: Option<Data>,
-    /// For a notification: the ids of the users it is for, with commas between them, or '*' for everyone
+    /// For a notification: the ids of its users, separated by commas, or '*' for everyone
     #[arg(long, value_name = "ID,ID", value_parser = parse_users)]
     users: Option<Users>,
-    /// Wait until the server has queued the event for its subscribers, and say how many they are. With -, print the
+    /// Wait until the server has queued the event for its subscribers, and print how many there are. With -, print the
     /// server's answer to each line
     #[arg(long)]
     wait: bool,
-    /// The events socket. Without it: [events] socket of the configuration
+    /// The events socket [default: [events] socket of the configuration]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
     #[command(flatten)]
@@ -61,12 +63,12 @@ fn target_help() -> String {
     )
 }
 
-/// What is published.
+/// What to publish.
 #[derive(Clone, Copy, Debug)]
 enum Target {
     /// One event of this type.
     Event(EventType),
-    /// The lines of standard input.
+    /// Lines from standard input.
     Lines,
 }
 
@@ -88,21 +90,24 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         Target::Lines if arguments.id.is_some() || arguments.data.is_some() || arguments.users.is_some() => {
             let sentence =
-                "With - the events come from standard input; an id, --data and --users have no place.";
+                "With -, events come from standard input; an id, --data and --users are not allowed.";
             Err(Failure::new(Exit::Wrong, sentence))
         }
         Target::Lines => publish_lines(&arguments.connect()?, io::stdin().lock(), arguments.wait),
     }
 }
 
-/// The line of one event, and its answer: there is none if it was taken and none was asked for.
+/// Writes one event and prints its answer, if any: without `wait`, only a refused event gets one.
+///
+/// # Errors
+/// The connection failed, the event was refused, or `wait` got no answer.
 fn publish_one(mut stream: &UnixStream, line: &str, wait: bool) -> Result<(), Failure> {
     stream.write_all(line.as_bytes()).and_then(|()| stream.shutdown(Shutdown::Write)).map_err(cut_off)?;
     match answers(stream).next().transpose().map_err(cut_off)? {
         Some((_, Answer { status: 200, subscribers, .. })) => match subscribers {
-            Some(1) => print("Taken, and queued for 1 subscriber."),
+            Some(1) => print("Accepted, queued for 1 subscriber."),
             subscribers => {
-                print(format_args!("Taken, and queued for {} subscribers.", subscribers.unwrap_or(0)))
+                print(format_args!("Accepted, queued for {} subscribers.", subscribers.unwrap_or(0)))
             }
         },
         Some((_, Answer { message, .. })) => {
@@ -113,12 +118,15 @@ fn publish_one(mut stream: &UnixStream, line: &str, wait: bool) -> Result<(), Fa
     }
 }
 
-/// All lines of `input`, while the answers to them are printed as they come.
+/// Writes all lines of `input`, printing the answers as they come.
+///
+/// # Errors
+/// `input` or the connection failed, a line was refused, or `wait` and some answers did not come.
 fn publish_lines(stream: &UnixStream, input: impl BufRead, wait: bool) -> Result<(), Failure> {
     let (wanted, answered) = thread::scope(|scope| {
         let answered = scope.spawn(|| print_answers(stream));
         let wanted = write_lines(stream, input, wait);
-        // After an error, too: it ends the connection, and so the answers. If it fails there is none to end.
+        // After an error, too: it lets the server end the answers. A failure means that the connection is gone.
         let _ = stream.shutdown(Shutdown::Write);
         (wanted, answered.join().expect("printing does not panic"))
     });
@@ -132,10 +140,13 @@ fn publish_lines(stream: &UnixStream, input: impl BufRead, wait: bool) -> Result
     }
 }
 
-/// Writes the lines, empty ones too: so the server counts them as their author does. Returns how many answers are
-/// wanted.
+/// Writes the lines, including empty ones, so that the server's line numbers match the input's. Returns how many answers
+/// to expect.
+///
+/// # Errors
+/// `input` cannot be read, or the connection failed.
 fn write_lines(stream: &UnixStream, input: impl BufRead, wait: bool) -> Result<u64, Failure> {
-    let unreadable = |error| Failure::new(Exit::Failed, format!("Standard input cannot be read: {error}."));
+    let unreadable = |error| Failure::new(Exit::Failed, format!("Cannot read standard input: {error}."));
     let mut input = BufReader::with_capacity(1 << 16, input);
     let mut out = BufWriter::with_capacity(1 << 16, stream);
     let mut line = Vec::new();
@@ -153,7 +164,7 @@ fn write_lines(stream: &UnixStream, input: impl BufRead, wait: bool) -> Result<u
             out.write_all(text).map_err(cut_off)?;
         }
         out.write_all(b"\n").map_err(cut_off)?;
-        // What comes slowly is not held back.
+        // No more input is buffered: do not let this line wait for the next.
         if input.buffer().is_empty() {
             out.flush().map_err(cut_off)?;
         }
@@ -162,7 +173,7 @@ fn write_lines(stream: &UnixStream, input: impl BufRead, wait: bool) -> Result<u
     Ok(wanted)
 }
 
-/// The line with an `ack`, so that it is answered. A line that has its own, or will be refused, is answered anyhow.
+/// The line with an `ack` added. A line that has its own, or will be refused, is answered anyway and stays as it is.
 fn with_ack(line: &[u8], number: u64) -> Vec<u8> {
     let has_ack = match Line::parse(line) {
         Ok(Line::Event(event)) => event.ack.is_some(),
@@ -177,14 +188,17 @@ fn with_ack(line: &[u8], number: u64) -> Vec<u8> {
     }
 }
 
-/// How many lines the server has answered.
+/// The server's answers, counted.
 struct Answered {
     taken: u64,
     refused: u64,
 }
 
-/// Prints what the server answers, up to the end: what it took on standard output, word for word; what it refused as a
-/// sentence.
+/// Prints the server's answers up to the end: an acceptance verbatim on standard output, a refusal as a sentence on
+/// standard error.
+///
+/// # Errors
+/// The connection or standard output failed, or an answer is not valid.
 fn print_answers(stream: &UnixStream) -> Result<Answered, Failure> {
     let mut answered = Answered { taken: 0, refused: 0 };
     for answer in answers(stream) {
@@ -201,18 +215,21 @@ fn print_answers(stream: &UnixStream) -> Result<Answered, Failure> {
     Ok(answered)
 }
 
-/// A line of the server.
+/// A line from the server.
 #[derive(Deserialize)]
 struct Answer {
     status: u16,
     message: String,
-    /// The number of the line that was refused.
+    /// The number of the refused line, counted from 1.
     line: Option<u64>,
-    /// How many an event was queued for.
+    /// The number of subscribers an event was queued for.
     subscribers: Option<u64>,
 }
 
 /// The server's answers up to the end, each with its text.
+///
+/// # Errors
+/// Of an item: the connection failed, or the answer is not valid.
 fn answers(stream: &UnixStream) -> impl Iterator<Item = io::Result<(String, Answer)>> {
     BufReader::new(stream).lines().map(|line| {
         let line = line?;
@@ -221,10 +238,8 @@ fn answers(stream: &UnixStream) -> impl Iterator<Item = io::Result<(String, Answ
     })
 }
 
-const UNANSWERED: &str = "The server ended the connection before it had answered.";
-
 fn cut_off(error: io::Error) -> Failure {
-    Failure::new(Exit::Failed, format!("The connection with the server failed: {error}."))
+    Failure::new(Exit::Failed, format!("The connection to the server failed: {error}."))
 }
 
 impl Arguments {
@@ -246,7 +261,7 @@ impl Arguments {
             data: self.data.as_deref(),
         };
         let line = serde_json::to_string(&line).expect("texts and numbers are always JSON");
-        // Between the tokens of the data there may be line feeds, which would end the line.
+        // The data may have line feeds between its tokens, which would end the line.
         line.replace('\n', " ") + "\n"
     }
 }
@@ -256,19 +271,19 @@ fn no_connection(socket: &Path, error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Failure::new(
             Exit::NoServer,
-            format!("There is no server at {socket}; is it running, with this [events] socket?"),
+            format!("No server at {socket}; is it running, with this [events] socket?"),
         ),
         io::ErrorKind::PermissionDenied => {
             let sentence = format!(
-                "You may not write to {socket}; see [events] socketMode and the folder's permissions."
+                "No permission to write to {socket}: join its group, or see [events] socketMode and its folder's permissions."
             );
             Failure::new(Exit::Failed, sentence)
         }
-        _ => Failure::new(Exit::Failed, format!("{socket} cannot be connected to: {error}.")),
+        _ => Failure::new(Exit::Failed, format!("Cannot connect to {socket}: {error}.")),
     }
 }
 
-/// An event as the events socket takes it.
+/// An event as a line of the events socket.
 #[derive(Serialize)]
 struct EventLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -339,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ack_is_asked_for_where_there_is_none() {
+    fn a_line_without_an_ack_gets_one() {
         let event = format!("{{\"type\":\"issueUpdate\",\"id\":\"{ID}\"}}");
         assert_eq!(with_ack(event.as_bytes(), 7), format!("{{\"ack\":7,{}", &event[1..]).as_bytes());
         let revoke = format!("{{\"control\":\"revoke\",\"user\":\"{ID}\"}}");
@@ -351,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_reach_the_server_and_its_answers_decide_the_exit() {
+    fn the_servers_answers_decide_the_exit_code() {
         for (answer, exit) in [
             ("{\"ack\":2,\"status\":200,\"message\":\"Ok\",\"code\":0,\"subscribers\":0}\n", None),
             (
@@ -377,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn no_server_and_no_permission_are_different_exits() {
+    fn no_server_and_other_failures_have_different_exit_codes() {
         let connect = |socket: &str| arguments(&["-", "--socket", socket]).connect().unwrap_err().exit();
         assert_eq!(connect("/nowhere/events.sock"), Exit::NoServer);
         assert_eq!(connect(&"x".repeat(200)), Exit::Failed);

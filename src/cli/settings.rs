@@ -1,4 +1,4 @@
-//! Which configuration a command uses.
+//! The configuration a command uses: finding its file and loading it.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -6,23 +6,26 @@ use std::path::{Path, PathBuf};
 use super::failure::{Exit, Failure};
 use crate::config::{Config, Mistake};
 
+/// Where to look for the configuration file, in this order.
+const DEFAULTS: [&str; 2] = ["./config.ini", "/etc/airlay/config.ini"];
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Settings {
-    /// The configuration file. Without it: ./config.ini, or else /etc/airlay/config.ini
+    /// The configuration file [default: ./config.ini, then /etc/airlay/config.ini]
     #[arg(long, value_name = "PATH")]
     config: Option<PathBuf>,
 }
 
-/// Where the configuration file is looked for, in this order.
-const DEFAULTS: [&str; 2] = ["./config.ini", "/etc/airlay/config.ini"];
-
 impl Settings {
-    /// The whole configuration, and the path of its file. There must be one.
+    /// The whole configuration, and the path of its file.
+    ///
+    /// # Errors
+    /// There is no file, or it has mistakes: exit code 2.
     pub(super) fn load(&self) -> Result<(Config, PathBuf), Failure> {
         let path = self.find().ok_or_else(|| {
             let [here, system] = DEFAULTS;
             let sentence =
-                format!("There is neither {here} nor {system}; name a configuration file with --config.");
+                format!("Found neither {here} nor {system}; name a configuration file with --config.");
             Failure::new(Exit::Wrong, sentence)
         })?;
         let config =
@@ -30,7 +33,10 @@ impl Settings {
         Ok((config, path))
     }
 
-    /// A part of the configuration; without a file, its defaults. `load` is the `load` function of that part.
+    /// One section of the configuration; without a file, its defaults. `load` is the section's `load` function.
+    ///
+    /// # Errors
+    /// The section has mistakes: exit code 2.
     pub(super) fn load_section<T>(
         &self,
         load: impl FnOnce(Option<&Path>, env::VarsOs) -> Result<T, Vec<Mistake>>,

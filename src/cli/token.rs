@@ -1,4 +1,4 @@
-//! `token`: makes a token for tests, or says why one is or is not accepted.
+//! `token`: makes a token for tests, or checks one as the server would.
 
 use std::fs;
 use std::io;
@@ -17,10 +17,10 @@ use crate::log::Timestamp;
 use crate::time::Wall;
 use crate::token::{SigningKey, Tokens};
 
-/// Makes an access token, or says why one is or is not accepted
+/// Makes an access token, or checks one as the server would
 ///
-/// With --key and --user it prints a token signed with that private key. With --check it goes through what the server
-/// looks at, step by step, with the keys and rules of the configuration.
+/// With --key and --user, prints a token signed with that private key. With --check, applies the server's checks step by
+/// step, with the keys and rules of the configuration, and shows the first that fails.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "airlay-cli web_socket token --key <PRIVATE.pem> --user <ID> [--name <NAME>] [--issuer <ISS>] \
@@ -35,7 +35,7 @@ Examples:
 pub(super) struct Arguments {
     #[command(flatten)]
     make: Option<Make>,
-    /// Says why this token is or is not accepted; - reads it from standard input
+    /// Check this token; - reads it from standard input
     #[arg(long, value_name = "TOKEN", conflicts_with = "Make")]
     check: Option<String>,
     #[command(flatten)]
@@ -44,19 +44,19 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Args)]
 struct Make {
-    /// The RSA private key to sign with, a PEM file
+    /// The PEM file of the RSA private key to sign with
     #[arg(long, value_name = "PRIVATE.pem")]
     key: PathBuf,
-    /// The id of the user whose token it is
+    /// The id of the token's user (data.id)
     #[arg(long, value_name = "ID")]
     user: UserId,
-    /// The user's name
+    /// The user's name (data.name)
     #[arg(long)]
     name: Option<String>,
-    /// Who issues the token (iss)
+    /// The issuer (iss); needed if [token] issuer is set
     #[arg(long, value_name = "ISS")]
     issuer: Option<String>,
-    /// How long the token is good
+    /// How long the token is valid, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 7200)]
     ttl: u64,
 }
@@ -66,7 +66,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         (Some(make), _) => make.run(),
         (None, Some(token)) => check(&arguments.settings, token),
         (None, None) => {
-            let sentence = "Give --key and --user to make a token, or --check to have one checked.";
+            let sentence = "Give --key and --user to make a token, or --check to check one.";
             Err(Failure::new(Exit::Wrong, sentence))
         }
     }
@@ -75,14 +75,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 impl Make {
     fn run(&self) -> Result<(), Failure> {
         let wrong = |what: String| Failure::new(Exit::Wrong, format!("{}: {what}.", self.key.display()));
-        let file = fs::read(&self.key).map_err(|error| wrong(format!("the key cannot be read: {error}")))?;
+        let file = fs::read(&self.key).map_err(|error| wrong(format!("cannot read the key: {error}")))?;
         let key = SigningKey::from_pem(&file).map_err(|error| wrong(error.to_string()))?;
         let payload = payload(self.user, self.name.as_deref(), self.issuer.as_deref(), self.ttl, now());
         print(key.sign(&payload.to_string()))
     }
 }
 
-/// What the product's own tokens have in them; the token is good for `ttl` seconds.
+/// A payload like those of the product's own tokens. The token expires `ttl` seconds after `now`.
 pub(super) fn payload(user: UserId, name: Option<&str>, issuer: Option<&str>, ttl: u64, now: Wall) -> Value {
     let issued = now.0 / 1000;
     let mut payload = json!({
@@ -100,7 +100,7 @@ pub(super) fn payload(user: UserId, name: Option<&str>, issuer: Option<&str>, tt
     payload
 }
 
-/// Goes through the checks the server makes, in its order, up to the first that fails.
+/// Applies the server's checks in its order, up to the first that fails.
 fn check(settings: &Settings, token: &str) -> Result<(), Failure> {
     let rules = settings.load_section(Token::load)?;
     let limits = settings.load_section(Limits::load)?;
@@ -114,7 +114,7 @@ fn check(settings: &Settings, token: &str) -> Result<(), Failure> {
     match explanation.outcome {
         Ok(claims) => {
             let (user, expires) = (claims.user, Timestamp(claims.expires));
-            print(format_args!("The token is accepted: it is that of user {user} and expires at {expires}."))
+            print(format_args!("The token is accepted: its user is {user}, and it expires at {expires}."))
         }
         Err(error) => {
             print(format_args!("NO   {error}"))?;
@@ -123,17 +123,21 @@ fn check(settings: &Settings, token: &str) -> Result<(), Failure> {
     }
 }
 
-/// The token that was given, or for `-` the one on standard input.
+/// The token itself, or for `-` the one on standard input.
+///
+/// # Errors
+/// Standard input cannot be read.
 pub(super) fn read_token(token: &str) -> Result<String, Failure> {
     if token != "-" {
         return Ok(token.to_owned());
     }
     let token = io::read_to_string(io::stdin()).map_err(|error| {
-        Failure::new(Exit::Failed, format!("The token cannot be read from standard input: {error}."))
+        Failure::new(Exit::Failed, format!("Cannot read the token from standard input: {error}."))
     })?;
     Ok(token.trim().to_owned())
 }
 
+/// The current time.
 pub(super) fn now() -> Wall {
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Wall(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX))

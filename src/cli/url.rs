@@ -1,4 +1,4 @@
-//! Where a WebSocket server is: `ws://host:port/path` (RFC 6455 §3).
+//! WebSocket URLs: `ws://host:port/path` (RFC 6455 §3).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
@@ -8,9 +8,9 @@ use crate::config::WebSocketEvents;
 /// A `ws://` URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Url {
-    /// Host and port as they were written: what the `Host` header says.
+    /// Host and port as written, for the `Host` header.
     pub(super) authority: String,
-    /// A name or an address, the latter without brackets.
+    /// A name or an IP address, without brackets.
     pub(super) host: String,
     pub(super) port: u16,
     /// Path and query.
@@ -18,7 +18,7 @@ pub(super) struct Url {
 }
 
 impl Url {
-    /// The server of this configuration, seen from its own machine. `None` if its port is 0: any one.
+    /// The URL of the server with this configuration, from its own machine. `None` if the port is 0 and so unknown.
     pub(super) fn of_server(config: &WebSocketEvents) -> Option<Self> {
         let address = match config.address {
             IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
@@ -47,13 +47,13 @@ impl FromStr for Url {
         let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => {
-                (host, port.parse().map_err(|_| "the port is a number from 0 to 65535")?)
+                (host, port.parse().map_err(|_| "the port is not a number from 0 to 65535")?)
             }
             _ => (authority, 80),
         };
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         if host.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) || text.contains('#') {
-            return Err("a URL has a host, and neither a space nor a # in it");
+            return Err("the URL needs a host, and may have neither spaces nor #");
         }
         let root = if target.starts_with('/') { "" } else { "/" };
         Ok(Self {
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_taken_apart() {
+    fn urls_are_parsed() {
         for (text, authority, host, port, target) in [
             ("ws://localhost:8081/ws", "localhost:8081", "localhost", 8081, "/ws"),
             ("ws://[::1]:8081/a/b?c=d:e", "[::1]:8081", "::1", 8081, "/a/b?c=d:e"),
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_own_url_is_one_that_can_be_connected_to() {
+    fn the_servers_own_url_can_be_connected_to() {
         let config = |name: &str, value: &str| {
             WebSocketEvents::load(None, [(format!("AIRLAY_WEBSOCKETEVENTS_{name}").into(), value.into())])
                 .unwrap()

@@ -1,15 +1,15 @@
-//! Users and groups of this machine: names → numbers, from `/etc/passwd` and `/etc/group` (passwd(5), group(5)).
+//! Users and groups of this machine: names → ids, from `/etc/passwd` and `/etc/group` (passwd(5), group(5)).
 //!
-//! Directory services (LDAP, NSS modules) are not asked; their users are given by number.
+//! Directory services (LDAP, other NSS modules) are not queried; their users and groups can be given by number.
 
 use std::fs;
 
-/// The number of the user of this name, or the number that was given.
+/// The id of the user with this name, or the number itself if `name` is one. `None` if there is no such user.
 pub(super) fn user(name: &str) -> Option<u32> {
     number("/etc/passwd", name)
 }
 
-/// The number of the group of this name, or the number that was given.
+/// The id of the group with this name, or the number itself if `name` is one. `None` if there is no such group.
 pub(super) fn group(name: &str) -> Option<u32> {
     number("/etc/group", name)
 }
@@ -18,12 +18,12 @@ fn number(database: &str, name: &str) -> Option<u32> {
     if name.bytes().all(|byte| byte.is_ascii_digit()) {
         return name.parse().ok();
     }
-    // Names need not be UTF-8 in there; one that is not is no name we could be asked for.
+    // Other names in the file need not be UTF-8; `name` is, so a lossy conversion cannot hide it.
     let database = fs::read(database).ok()?;
     find(&String::from_utf8_lossy(&database), name)
 }
 
-/// Both databases have the name in the first of their fields and the number in the third.
+/// Both files have the name in the first field and the id in the third.
 fn find(database: &str, name: &str) -> Option<u32> {
     database.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_found_in_the_database_and_numbers_taken_as_they_are() {
+    fn names_are_looked_up_and_numbers_kept() {
         let database = "root:x:0:0:root:/root:/bin/sh\nairlay:x:994:990::/:/bin/false\nbad\n\nbroken:x:y:\n";
         assert_eq!(find(database, "airlay"), Some(994));
         assert_eq!(find(database, "air"), None);

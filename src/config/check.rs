@@ -1,21 +1,20 @@
-//! What no single value shows: keys that need each other, and files that have to be there and hold what they should.
+//! Checks across values: keys that depend on each other, and named files that must be readable and well-formed.
 
 use std::path::PathBuf;
 
 use super::files::read_access_file;
-use super::sections::{AccessKeys, Limits, Mode, Token};
+use super::sections::{Access, AccessMode, AccessSection, Limits, ModeWord, Token};
 use super::source::Source;
-use super::{Access, AccessMode};
 
 impl Token {
-    /// The section, if there are keys and all their files are good; else that is noted.
+    /// The section, if it names keys and all their files are usable; otherwise notes the mistakes.
     pub(super) fn take_checked(source: &mut Source) -> Option<Self> {
         Self::take(source).filter(|token| token.has_keys(source))
     }
 
     fn has_keys(&self, source: &mut Source) -> bool {
         if self.public_key.is_empty() && self.jwks.is_none() {
-            let what = "not set, nor is jwks; without a key no token can be verified";
+            let what = "not set, and neither is jwks; without a key no token can be verified";
             source.note(Self::SECTION, "publicKey", what);
             return false;
         }
@@ -25,19 +24,20 @@ impl Token {
     }
 }
 
-impl AccessKeys {
-    /// What the section means, if what its mode needs is there and good; else that is noted.
+impl AccessSection {
+    /// The section's meaning, if the path its mode needs is set and the access file is valid; otherwise notes the
+    /// mistakes.
     pub(super) fn take_checked(source: &mut Source) -> Option<Access> {
         let keys = Self::take(source)?;
         let mode = match keys.mode {
-            Mode::Token => AccessMode::Token,
-            Mode::File => {
+            ModeWord::Token => AccessMode::Token,
+            ModeWord::File => {
                 let path = needed(source, "file", keys.file)?;
                 read_access_file(&path).map_err(|error| source.note_file(&error)).ok()?;
                 AccessMode::File(path)
             }
-            // The service may come up after the server does.
-            Mode::Socket => AccessMode::Socket(needed(source, "socket", keys.socket)?),
+            // Not checked further: the service may start after the server.
+            ModeWord::Socket => AccessMode::Socket(needed(source, "socket", keys.socket)?),
         };
         Some(Access {
             mode,
@@ -49,27 +49,28 @@ impl AccessKeys {
     }
 }
 
+/// The path that `mode = {key}` needs, which is the key of the same name; `None` and a mistake if it is not set.
 fn needed(source: &mut Source, key: &str, path: Option<PathBuf>) -> Option<PathBuf> {
     if path.is_none() {
-        source.note(AccessKeys::SECTION, key, format!("not set; mode = {key} needs its path"));
+        source.note(AccessSection::SECTION, key, format!("not set; mode = {key} needs its path"));
     }
     path
 }
 
 impl Limits {
-    /// The section, if no limit makes another one pointless; else that is noted.
+    /// The section, if no limit contradicts another; otherwise notes the mistakes.
     pub(super) fn take_checked(source: &mut Source) -> Option<Self> {
-        Self::take(source).filter(|limits| limits.agree(source))
+        Self::take(source).filter(|limits| limits.are_consistent(source))
     }
 
-    fn agree(&self, source: &mut Source) -> bool {
-        let mut good = true;
+    fn are_consistent(&self, source: &mut Source) -> bool {
+        let mut consistent = true;
         let mut at_most = |small, small_bytes, large, large_bytes| {
             if small_bytes > large_bytes {
                 let what =
                     format!("{small_bytes} is not allowed; allowed: at most {large}, which is {large_bytes}");
                 source.note(Self::SECTION, small, what);
-                good = false;
+                consistent = false;
             }
         };
         at_most("queueSoftBytes", self.queue_soft_bytes, "queueBytes", self.queue_bytes);
@@ -81,8 +82,8 @@ impl Limits {
             let ping = self.ping_seconds.as_secs();
             let what = format!("not allowed; allowed: less than pingSeconds, which is {ping}");
             source.note(Self::SECTION, "pongSeconds", what);
-            good = false;
+            consistent = false;
         }
-        good
+        consistent
     }
 }

@@ -1,28 +1,22 @@
-//! The files that values name: public keys and the access file. They are read when the server starts, and again when
-//! it is told to; a file that cannot be used is reported, and what was in force stays so.
+//! The files that values name: public keys and the access file, read at the start and at each reload.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::fs::OpenOptions;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 
-use super::sections::{AccessKeys, Limits, Token};
+use rustix::fs::OFlags;
+
+use super::mistake::FileError;
+use super::sections::{AccessSection, Limits, Token};
 use crate::access::AccessFile;
 use crate::token::{KeySet, Rules};
 
-/// A file that cannot be used; its text names the key, the file and what is wrong with it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("[{section}] {key}: {}: {what}", path.display())]
-pub struct FileError {
-    pub(super) section: &'static str,
-    pub(super) key: &'static str,
-    pub(super) path: PathBuf,
-    pub(super) what: String,
-}
-
 impl Token {
-    /// The keys in all the files of `publicKey` and `jwks`, as the files are now.
+    /// Reads the keys from all files of `publicKey` and `jwks`.
     ///
     /// # Errors
-    /// Every file that cannot be read or holds no usable key; then no key counts.
+    /// Every file that cannot be read or has no usable key; one such file discards the keys of all.
     pub fn read_keys(&self) -> Result<KeySet, Vec<FileError>> {
         let mut keys = KeySet::new();
         let mut errors = Vec::new();
@@ -37,7 +31,7 @@ impl Token {
         if errors.is_empty() { Ok(keys) } else { Err(errors) }
     }
 
-    /// What a token has to be besides well signed.
+    /// What a token must satisfy besides its signature.
     #[must_use]
     pub fn rules(&self, limits: &Limits) -> Rules {
         Rules {
@@ -49,12 +43,26 @@ impl Token {
     }
 }
 
-/// The users and datasets in the file of `[access] file`, as the file is now.
+/// Reads the users and their datasets from the file of `[access] file`.
 ///
 /// # Errors
-/// It cannot be read, or is not as it should be; then nothing in it counts.
+/// The file cannot be read, or any part of it is invalid.
 pub fn read_access_file(path: &Path) -> Result<AccessFile, FileError> {
-    read(AccessKeys::SECTION, "file", path, AccessFile::parse)
+    read(AccessSection::SECTION, "file", path, AccessFile::parse)
+}
+
+/// Reads a regular file. A FIFO would stop the event loop until it is written to, a device for ever.
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let kind = file.metadata()?.file_type();
+    // Reading a directory fails with words of its own.
+    if !kind.is_file() && !kind.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn read<T, E: ToString>(
@@ -63,7 +71,7 @@ fn read<T, E: ToString>(
     path: &Path,
     parse: impl FnOnce(&[u8]) -> Result<T, E>,
 ) -> Result<T, FileError> {
-    fs::read(path)
+    read_regular(path)
         .map_err(|error| format!("cannot be read: {error}"))
         .and_then(|file| parse(&file).map_err(|error| error.to_string()))
         .map_err(|what| FileError { section, key, path: path.to_owned(), what })

@@ -1,4 +1,4 @@
-//! The kinds of values a key can have: how each is read from its text, and how the allowed ones are described.
+//! The kinds of values a key can have: how each is parsed, and how the allowed values are described.
 
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
@@ -14,12 +14,12 @@ use crate::origins::Origins;
 
 /// One kind of value.
 pub(super) struct Kind<T> {
-    /// Completes the sentence "allowed: …".
+    /// The allowed values, completing "allowed: …".
     pub(super) allowed: String,
     read: Box<Reader<T>>,
 }
 
-/// Reads a text; relative paths start at the given folder. The error says what is not allowed.
+/// Parses a text; relative paths start at the given folder. The error says what is not allowed.
 type Reader<T> = dyn Fn(&str, &Path) -> Result<T, String>;
 
 impl<T: 'static> Kind<T> {
@@ -30,18 +30,21 @@ impl<T: 'static> Kind<T> {
         }
     }
 
-    /// Reads `text`; relative paths start at `folder`. The error says what in it is not allowed.
+    /// Parses `text`; relative paths start at `folder`.
+    ///
+    /// # Errors
+    /// What in the text is not allowed.
     pub(super) fn read(&self, text: &str, folder: &Path) -> Result<T, String> {
         (self.read)(text, folder)
     }
 
-    /// The same texts, with other values made of theirs.
+    /// The same texts, with their values converted.
     fn map<U: 'static>(self, map: fn(T) -> U) -> Kind<U> {
         let read = self.read;
         Kind { allowed: self.allowed, read: Box::new(move |text, folder| read(text, folder).map(map)) }
     }
 
-    /// The same values, and "" for none.
+    /// The same values, and the empty text for `None`.
     pub(super) fn or_none(self) -> Kind<Option<T>> {
         Kind {
             allowed: format!("{}; may be empty", self.allowed),
@@ -53,7 +56,7 @@ impl<T: 'static> Kind<T> {
         }
     }
 
-    /// Any number of such values with commas between them; "" is the empty list.
+    /// A comma-separated list of such values; the empty text is the empty list.
     pub(super) fn list(self) -> Kind<Vec<T>> {
         Kind {
             allowed: list_of(&self.allowed),
@@ -87,7 +90,7 @@ pub(super) fn switch() -> Kind<bool> {
     })
 }
 
-/// A whole number of things.
+/// A whole number without unit.
 pub(super) fn count<N>(range: RangeInclusive<N>) -> Kind<N>
 where
     N: FromStr + PartialOrd + Display + 'static,
@@ -110,36 +113,36 @@ pub(super) fn millis(range: RangeInclusive<u64>) -> Kind<Duration> {
     time("a whole number of milliseconds", range, Duration::from_millis)
 }
 
-/// The number of a TCP port, 0 included.
+/// A TCP port, 0 included.
 pub(super) fn port() -> Kind<u16> {
     count(0..=u16::MAX)
 }
 
-/// An address without port.
+/// An IP address without port.
 pub(super) fn ip() -> Kind<IpAddr> {
     Kind::new("an IPv4 or IPv6 address", |text| text.parse().ok())
 }
 
-/// An address with port.
+/// An IP address with port.
 pub(super) fn ip_and_port() -> Kind<SocketAddr> {
     Kind::new("an IP address and a port, like 127.0.0.1:9081", |text| text.parse().ok())
 }
 
 /// The path of a URL.
 pub(super) fn url_path() -> Kind<String> {
-    Kind::new("the path of a URL: / first, no ?, # or space", |text| {
+    Kind::new("the path of a URL, starting with /, without ?, # or space", |text| {
         let is_path = text.starts_with('/')
             && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte));
         is_path.then(|| text.to_owned())
     })
 }
 
-/// A text with anything in it but nothing.
+/// Any text that is not empty.
 pub(super) fn text(allowed: &str) -> Kind<String> {
     Kind::new(allowed, |text| (!text.is_empty()).then(|| text.to_owned()))
 }
 
-/// The origins of web pages; with none listed, any.
+/// Origins of web pages; an empty list allows any.
 pub(super) fn origins() -> Kind<Origins> {
     Kind {
         allowed: list_of("origins like https://airlay.ru or http://localhost:3000"),
@@ -152,7 +155,7 @@ pub(super) fn origins() -> Kind<Origins> {
     }
 }
 
-/// The addresses and networks of proxies.
+/// Addresses and networks of proxies.
 pub(super) fn proxies() -> Kind<TrustedProxies> {
     Kind {
         allowed: list_of("IP addresses, and networks like 10.0.0.0/8"),
@@ -163,7 +166,7 @@ pub(super) fn proxies() -> Kind<TrustedProxies> {
 /// The path of a file or socket.
 pub(super) fn path() -> Kind<PathBuf> {
     Kind {
-        allowed: "a path, absolute or relative to this file".to_owned(),
+        allowed: "a path, absolute or relative to the configuration file".to_owned(),
         read: Box::new(
             |text, folder| {
                 if text.is_empty() { Err(not_allowed(text)) } else { Ok(folder.join(text)) }
@@ -182,12 +185,12 @@ pub(super) fn file_mode() -> Kind<u32> {
 
 /// A user of this machine, by name or number.
 pub(super) fn user() -> Kind<u32> {
-    Kind::new("the name of a user in /etc/passwd, or a user number", accounts::user)
+    Kind::new("a user's name in /etc/passwd, or a numeric user id", accounts::user)
 }
 
 /// A group of this machine, by name or number.
 pub(super) fn group() -> Kind<u32> {
-    Kind::new("the name of a group in /etc/group, or a group number", accounts::group)
+    Kind::new("a group's name in /etc/group, or a numeric group id", accounts::group)
 }
 
 fn whole<N>(what: &str, range: RangeInclusive<N>) -> Kind<N>
@@ -203,14 +206,14 @@ fn time(what: &str, range: RangeInclusive<u64>, unit: fn(u64) -> Duration) -> Ki
     whole(what, range).map(unit)
 }
 
-/// What stands between the commas; nothing if there is nothing at all.
+/// The items between the commas; none if `text` is empty.
 fn items(text: &str) -> impl Iterator<Item = &str> {
     let all = if text.is_empty() { None } else { Some(text.split(',').map(str::trim)) };
     all.into_iter().flatten()
 }
 
 fn list_of(allowed: &str) -> String {
-    format!("{allowed}; several with commas between them; may be empty")
+    format!("{allowed}; several separated by commas; may be empty")
 }
 
 fn not_allowed(text: &str) -> String {

@@ -1,13 +1,23 @@
-//! What is wrong with a configuration, said so that it can be mended.
+//! Mistakes in a configuration and in the files it names, worded so that they can be fixed.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// One mistake in the configuration; its text names the place, the section and the key, and says what is allowed.
+/// A file that cannot be used; the text names the key, the file and the cause.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("[{section}] {key}: {}: {what}", path.display())]
+pub struct FileError {
+    pub(super) section: &'static str,
+    pub(super) key: &'static str,
+    pub(super) path: PathBuf,
+    pub(super) what: String,
+}
+
+/// One mistake in the configuration; the text names the place, the section and the key, and says what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
     place: Place,
-    /// `[section] key`, or as much of it as is known.
+    /// `[section] key`, `[section]`, or empty.
     about: String,
     what: String,
 }
@@ -15,29 +25,29 @@ pub struct Mistake {
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// In a file, on a line counted from 1; a key that was left out has no line.
+    /// In a file, on a line counted from 1; `None` for a key that is not set.
     File(PathBuf, Option<usize>),
     /// In an environment variable of this name.
     Variable(String),
 }
 
 impl Mistake {
-    /// A mistake with one key of one section.
+    /// A mistake in one key.
     pub(super) fn with_key(place: Place, section: &str, key: &str, what: impl Into<String>) -> Self {
         Self { place, about: format!("[{section}] {key}"), what: what.into() }
     }
 
-    /// A mistake with a section as a whole.
+    /// A mistake in a section as a whole.
     pub(super) fn with_section(place: Place, section: &str, what: impl Into<String>) -> Self {
         Self { place, about: format!("[{section}]"), what: what.into() }
     }
 
-    /// A mistake with a line that is neither section nor key, or with the file itself.
+    /// A mistake in a line that is neither section nor key, or in the file itself.
     pub(super) fn with_text(place: Place, what: impl Into<String>) -> Self {
         Self { place, about: String::new(), what: what.into() }
     }
 
-    /// The line in the file; what has none counts as after the last.
+    /// The line in the file; `usize::MAX` if there is none, to sort last.
     pub(super) fn line(&self) -> usize {
         match self.place {
             Place::File(_, Some(line)) => line,

@@ -1,89 +1,61 @@
 //! The configuration: an INI file and environment variables → a checked [`Config`] of plain structs.
 //!
-//! Everything that is wrong is reported at once, each as a [`Mistake`] with its place and what is allowed. The module
-//! reads files but opens no socket, and what the values do is not its business.
+//! Every mistake is reported at once, each as a [`Mistake`] with its place and what is allowed. This module reads files.
+//! It must not open sockets, nor know what the values are used for.
 
 mod accounts;
 mod check;
 mod files;
+mod key;
 mod kind;
 mod mistake;
 mod sections;
 mod source;
-mod table;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-pub use files::{FileError, read_access_file};
-pub use mistake::Mistake;
-pub use sections::{Events, Limits, Log, Metrics, Token, WebSocketEvents};
-pub use table::{Key, keys};
-
-use crate::api::EventType;
-use sections::AccessKeys;
+use sections::AccessSection;
 use source::Source;
 
-/// A whole configuration, checked. Fields have the names of the sections and keys in `config.ini`, in snake_case.
+pub use files::read_access_file;
+pub use key::Key;
+pub use mistake::{FileError, Mistake};
+pub use sections::{Access, AccessMode, Events, Limits, Log, Metrics, Token, WebSocketEvents, keys};
+
+/// A complete, checked configuration. Fields are named like the sections and keys of `config.ini`, in snake_case.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where and how clients connect.
     pub web_socket_events: WebSocketEvents,
     /// The socket that backend processes write events into.
     pub events: Events,
-    /// Which access tokens are good.
+    /// Which access tokens are accepted.
     pub token: Token,
-    /// Who exists and may see what.
+    /// What decides which users exist and what they may see.
     pub access: Access,
-    /// What one peer, and all of them, may cost.
+    /// What one client, and all of them together, may use.
     pub limits: Limits,
-    /// The numbers for monitoring.
+    /// The endpoint for monitoring.
     pub metrics: Metrics,
     /// The log on standard error.
     pub log: Log,
 }
 
-/// `[access]`: who exists and may see what.
-#[derive(Clone, Debug)]
-pub struct Access {
-    /// Who is asked.
-    pub mode: AccessMode,
-    /// How long an answer of the access service is remembered; zero asks each time.
-    pub cache_seconds: Duration,
-    /// How long an answer of the access service may take.
-    pub timeout_ms: Duration,
-    /// How many questions to the access service may wait for their answers.
-    pub questions: usize,
-    /// The event types whose id is that of a dataset, which the user has to have access to.
-    pub dataset_events: Vec<EventType>,
-}
-
-/// `[access] mode`, with the path that belongs to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AccessMode {
-    /// Nobody: every good token's user exists and may see everything.
-    Token,
-    /// The JSON file at this path.
-    File(PathBuf),
-    /// The service at this Unix-domain stream socket.
-    Socket(PathBuf),
-}
-
 impl Config {
-    /// Reads the INI file at `path`; the variables of `environment` named `AIRLAY_<SECTION>_<KEY>` override it.
-    /// Relative paths are made relative to the file's folder. Files that the values name are looked into, too.
+    /// Reads the INI file at `path`; the variables in `environment` named `AIRLAY_<SECTION>_<KEY>` override it.
+    /// Relative paths are resolved against the file's folder. The key files and the access file are checked too.
     ///
     /// # Errors
-    /// Every mistake there is, in the order of the file's lines, then what has no line.
+    /// Every mistake, in the order of the file's lines, then those without a line.
     pub fn load(path: &Path, environment: impl Environment) -> Result<Self, Vec<Mistake>> {
         load(Some(path), environment, Self::take)
     }
 
-    /// The defaults, for a server that is given its keys and what users may see: no file is named.
+    /// The defaults, naming no key file and no access file: for a server that gets keys and access rights directly.
     #[must_use]
     pub fn without_files() -> Self {
-        let mut source = Source::new(Path::new(""));
+        let mut source = Source::new(Path::new(""), keys());
         source.read_environment([("AIRLAY_ACCESS_MODE".into(), "token".into())]);
         Self::take_with(Token::take, &mut source).expect("a default is an allowed value")
     }
@@ -92,12 +64,12 @@ impl Config {
         Self::take_with(Token::take_checked, source)
     }
 
-    /// Every section is taken before the first missing one ends it, so that each can note its mistakes.
+    /// Takes every section before returning `None` for any, so that each can note its mistakes.
     fn take_with(take_token: fn(&mut Source) -> Option<Token>, source: &mut Source) -> Option<Self> {
         let web_socket_events = WebSocketEvents::take(source);
         let events = Events::take(source);
         let token = take_token(source);
-        let access = AccessKeys::take_checked(source);
+        let access = AccessSection::take_checked(source);
         let limits = Limits::take_checked(source);
         let metrics = Metrics::take(source);
         let log = Log::take(source);
@@ -113,15 +85,15 @@ impl Config {
     }
 }
 
-/// Sections can be read without the others: a command that only wants to know where the server is needs no right to
-/// read its keys.
+/// Loads one section without the others: a command that only needs the server's address need not be able to read its
+/// key files.
 macro_rules! load_section {
     ($($Section:ident: $take:ident),*) => {$(
         impl $Section {
-            /// Reads this section only, as [`Config::load`] does; without a `path` from the environment alone.
+            /// Reads this section only, as [`Config::load`] does; without a `path`, from the environment alone.
             ///
             /// # Errors
-            /// The mistakes in this section, and all lines and names that are none.
+            /// The mistakes in this section, all malformed lines and all unknown names.
             pub fn load(path: Option<&Path>, environment: impl Environment) -> Result<Self, Vec<Mistake>> {
                 load(path, environment, Self::$take)
             }
@@ -130,7 +102,7 @@ macro_rules! load_section {
 }
 load_section! { WebSocketEvents: take, Events: take, Token: take_checked, Limits: take_checked }
 
-/// The variables of the environment: [`std::env::vars_os`].
+/// Environment variables, as [`std::env::vars_os`] returns them.
 pub trait Environment: IntoIterator<Item = (OsString, OsString)> {}
 
 impl<I: IntoIterator<Item = (OsString, OsString)>> Environment for I {}
@@ -140,7 +112,7 @@ fn load<T>(
     environment: impl Environment,
     take: fn(&mut Source) -> Option<T>,
 ) -> Result<T, Vec<Mistake>> {
-    let mut source = Source::new(path.unwrap_or_else(|| Path::new("config.ini")));
+    let mut source = Source::new(path.unwrap_or_else(|| Path::new("config.ini")), keys());
     let read = if path.is_some() { source.read_file() } else { Some(()) };
     let taken = read.and_then(|()| {
         source.read_environment(environment);
@@ -154,10 +126,12 @@ fn load<T>(
 mod tests {
     use std::fs;
     use std::net::Ipv4Addr;
+    use std::time::Duration;
 
     use tempfile::TempDir;
 
     use super::*;
+    use crate::api::EventType;
 
     /// A folder with a key file and a `config.ini` of this text.
     fn folder(config_ini: &str) -> TempDir {
@@ -174,7 +148,7 @@ mod tests {
         )
     }
 
-    /// The texts of all mistakes, without the folder's name.
+    /// The texts of all mistakes, without the folder's path.
     fn mistakes(folder: &TempDir, variables: &[(&str, &str)]) -> Vec<String> {
         let prefix = format!("{}/", folder.path().display());
         load(folder, variables)
@@ -199,7 +173,7 @@ pwIDAQAB
     const LEAST: &str = "[token]\npublicKey = key.pem\n[access]\nmode = token\n";
 
     #[test]
-    fn what_is_not_set_has_the_defaults_of_the_contract() {
+    fn unset_keys_have_the_defaults_of_the_contract() {
         let config = load(&folder(LEAST), &[]).unwrap();
         assert_eq!(config.web_socket_events.address, Ipv4Addr::UNSPECIFIED);
         assert_eq!(config.web_socket_events.port, 8081);
@@ -220,7 +194,7 @@ pwIDAQAB
     }
 
     #[test]
-    fn without_files_is_the_defaults() {
+    fn without_files_has_the_defaults() {
         let config = Config::without_files();
         let mut defaults = load(&folder(LEAST), &[]).unwrap();
         assert_eq!(config.token.read_keys().unwrap().len(), 0);
@@ -229,7 +203,7 @@ pwIDAQAB
     }
 
     #[test]
-    fn the_shipped_file_lacks_a_mode_and_a_key_and_is_else_the_defaults() {
+    fn the_shipped_file_lacks_a_mode_and_a_key_and_otherwise_has_the_defaults() {
         let shipped = folder(include_str!("../../config.ini"));
         let mistakes = mistakes(&shipped, &[]);
         assert_eq!(mistakes.len(), 2, "{mistakes:?}");
@@ -268,18 +242,18 @@ pwIDAQAB
     }
 
     #[test]
-    fn lines_that_are_none_of_an_ini_file_are_mistakes() {
+    fn malformed_lines_are_mistakes() {
         let text = "port = 1\n".to_owned() + LEAST + "  fragments\n= 7\n[limits\n[events]\nsocket = 'a\n";
         let lines: Vec<_> = mistakes(&folder(&text), &[]);
         assert_eq!(lines.len(), 5, "{lines:?}");
-        assert_eq!(lines[0], "config.ini:1: \"port\" stands before the first [section]");
+        assert_eq!(lines[0], "config.ini:1: \"port\" comes before the first [section]");
         for (line, number) in lines[1..].iter().zip([6, 7, 8, 10]) {
             assert!(line.starts_with(&format!("config.ini:{number}: ")), "{line}");
         }
     }
 
     #[test]
-    fn a_key_set_twice_is_a_mistake_also_when_its_section_is_opened_twice() {
+    fn a_key_set_twice_is_a_mistake_even_across_repeated_sections() {
         let folder = folder(
             &(LEAST.to_owned() + "[log]\nlevel = warn\n[limits]\n[log]\nformat = json\nlevel = info\n"),
         );
@@ -330,7 +304,7 @@ pwIDAQAB
         assert_eq!(
             mistakes(&folder, &[("AIRLAY_LOG_LEVEL", "loud"), ("AIRLAY_LIMITS_FRAGMENT", "3")]),
             [
-                "environment variable AIRLAY_LIMITS_FRAGMENT: no key has this variable, \
+                "environment variable AIRLAY_LIMITS_FRAGMENT: there is no such key, \
                  did you mean AIRLAY_LIMITS_FRAGMENTS?",
                 "environment variable AIRLAY_LOG_LEVEL: [log] level: \"loud\" is not allowed; \
                  allowed: off, error, warn, info, debug, trace",
@@ -363,7 +337,7 @@ pwIDAQAB
     }
 
     #[test]
-    fn files_have_to_hold_what_they_should() {
+    fn named_files_must_be_usable() {
         let folder =
             folder("[token]\npublicKey = key.pem, config.ini\n[access]\nmode = file\nfile = access.json\n");
         let access = folder.path().join("access.json");

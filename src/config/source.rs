@@ -1,6 +1,6 @@
-//! The texts of all values, each with the place it was written: the INI file's lines, overridden by the environment.
+//! The text of every value and where it was written: lines of the INI file, overridden by environment variables.
 //!
-//! Knows sections and keys by name only; what a value means is [`kind`](super::kind)'s.
+//! It knows sections and keys by name only; [`kind`](super::kind) parses the values.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -9,33 +9,36 @@ use std::path::{Path, PathBuf};
 
 use ini::{Ini, ParseOption};
 
-use super::files::FileError;
+use super::key::Key;
 use super::kind::Kind;
-use super::mistake::{Mistake, Place};
-use super::table::{Key, keys};
+use super::mistake::{FileError, Mistake, Place};
 
-/// What was written where, and what was wrong with it so far.
+/// What a line of the file may be.
+const LINES: &str = "[section], key = value, a comment after # or ;";
+
+/// The values found so far, and the mistakes noted so far.
 pub(super) struct Source {
     file: PathBuf,
+    /// All keys there are.
     keys: Vec<Key>,
     /// By section and key.
     values: HashMap<(&'static str, String), Value>,
     mistakes: Vec<Mistake>,
 }
 
-/// A text, and where it was written.
+/// The text of a value, and where it was written.
 struct Value {
     text: String,
     place: Place,
 }
 
 impl Source {
-    /// Nothing but the defaults. Relative paths start at the folder of `file`, which need not exist.
-    pub(super) fn new(file: &Path) -> Self {
-        Self { file: file.to_owned(), keys: keys(), values: HashMap::new(), mistakes: Vec::new() }
+    /// No values yet. Relative paths will start at the folder of `file`, which need not exist.
+    pub(super) fn new(file: &Path, keys: Vec<Key>) -> Self {
+        Self { file: file.to_owned(), keys, values: HashMap::new(), mistakes: Vec::new() }
     }
 
-    /// Takes the values of the INI file. `None` if it cannot be read; that is noted.
+    /// Reads the values of the INI file. `None` if it cannot be read, which is noted as a mistake.
     pub(super) fn read_file(&mut self) -> Option<()> {
         let read = fs::read(&self.file).map_err(|error| error.to_string());
         let text =
@@ -52,16 +55,16 @@ impl Source {
         }
     }
 
-    /// Each line is given to the INI parser by itself. So each mistake has its line, none hides the next, and a line
-    /// without `=` does not swallow its neighbour.
+    /// Parses line by line, so that each mistake has its line number, none hides the next, and a line without `=` does
+    /// not swallow the one after it.
     fn read_ini(&mut self, text: &str) {
-        let mut section = Section::None;
+        let mut section = CurrentSection::None;
         for (line, number) in text.strip_prefix('\u{feff}').unwrap_or(text).lines().zip(1..) {
             let line = line.trim();
-            // A backslash is a backslash: paths and names need no escapes.
+            // No escapes, so that paths and names may contain backslashes.
             let options = ParseOption { enabled_escape: false, ..ParseOption::default() };
             let Ok(parsed) = Ini::load_from_str_opt(line, options) else {
-                self.note_text(Some(number), format!("{line:?} is no line of an INI file; allowed: {LINES}"));
+                self.note_text(Some(number), format!("{line:?} is not a valid line; allowed: {LINES}"));
                 continue;
             };
             for (name, properties) in &parsed {
@@ -75,24 +78,24 @@ impl Source {
         }
     }
 
-    fn open_section(&mut self, name: &str, line: usize) -> Section {
+    fn open_section(&mut self, name: &str, line: usize) -> CurrentSection {
         if let Some(key) = self.keys.iter().find(|key| key.section == name) {
-            return Section::Known(key.section);
+            return CurrentSection::Known(key.section);
         }
         let mut sections: Vec<_> = self.keys.iter().map(|key| key.section).collect();
         sections.dedup();
         let hint = did_you_mean(name, &sections);
         let what = format!("there is no such section{hint}; allowed: {}", sections.join(", "));
         self.mistakes.push(Mistake::with_section(self.place(Some(line)), name, what));
-        Section::Unknown
+        CurrentSection::Unknown
     }
 
-    fn add(&mut self, section: Section, key: &str, text: &str, line: usize) {
+    fn add(&mut self, section: CurrentSection, key: &str, text: &str, line: usize) {
         let section = match section {
-            Section::Known(section) => section,
-            Section::Unknown => return,
-            Section::None => {
-                return self.note_text(Some(line), format!("{key:?} stands before the first [section]"));
+            CurrentSection::Known(section) => section,
+            CurrentSection::Unknown => return,
+            CurrentSection::None => {
+                return self.note_text(Some(line), format!("{key:?} comes before the first [section]"));
             }
         };
         let place = self.place(Some(line));
@@ -120,8 +123,8 @@ impl Source {
         format!("there is no such key{hint}; allowed: {}", names.join(", "))
     }
 
-    /// Overrides values by the variables named `AIRLAY_<SECTION>_<KEY>`. A variable with another name is a mistake
-    /// only if it starts like one of ours: `AIRLAY_` alone may be somebody else's.
+    /// Overrides values with the variables named `AIRLAY_<SECTION>_<KEY>`. An unknown variable is a mistake only if it
+    /// begins with `AIRLAY_` and a known section: other programs may use `AIRLAY_` too.
     pub(super) fn read_environment(&mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) {
         for (name, text) in variables {
             let Some(name) = name.to_str() else { continue };
@@ -139,13 +142,13 @@ impl Source {
             } else if self.keys.iter().any(|key| name.starts_with(&key.variable_prefix())) {
                 let variables: Vec<_> = self.keys.iter().map(Key::variable).collect();
                 let variables: Vec<_> = variables.iter().map(String::as_str).collect();
-                let what = format!("no key has this variable{}", did_you_mean(name, &variables));
+                let what = format!("there is no such key{}", did_you_mean(name, &variables));
                 self.mistakes.push(Mistake::with_text(place, what));
             }
         }
     }
 
-    /// The value of one key, its default if it was not written. `None` if there is no good one; that is noted.
+    /// The value of one key, or its default if it is not set. `None` if it is invalid, which is noted as a mistake.
     pub(super) fn take<T: 'static>(
         &mut self,
         section: &'static str,
@@ -164,19 +167,19 @@ impl Source {
         None
     }
 
-    /// Notes a mistake with the value of a key, at the place where the value was written.
+    /// Notes a mistake in the value of a key, at the place where the value was written.
     pub(super) fn note(&mut self, section: &'static str, key: &str, what: impl Into<String>) {
         let place = self.value(section, key).map_or_else(|| self.place(None), |value| value.place.clone());
         self.mistakes.push(Mistake::with_key(place, section, key, what));
     }
 
-    /// Notes a file that a value names.
+    /// Notes a mistake in a file that a value names.
     pub(super) fn note_file(&mut self, error: &FileError) {
         let what = format!("{}: {}", error.path.display(), error.what);
         self.note(error.section, error.key, what);
     }
 
-    /// All that was wrong, in the order of the file's lines, then what has no line.
+    /// All mistakes, in the order of the file's lines, then those without a line.
     pub(super) fn into_mistakes(mut self) -> Vec<Mistake> {
         self.mistakes.sort_by_key(Mistake::line);
         self.mistakes
@@ -195,20 +198,17 @@ impl Source {
     }
 }
 
-/// What the lines of the file may be.
-const LINES: &str = "[section], key = value, a comment after # or ;";
-
-/// The section that a line stands in.
+/// The section that a line belongs to.
 #[derive(Clone, Copy)]
-enum Section {
+enum CurrentSection {
     /// Before the first section.
     None,
     Known(&'static str),
-    /// It has been noted; its keys are not.
+    /// Noted as one mistake; its keys are skipped.
     Unknown,
 }
 
-/// A question that names the known name most like the unknown one, if one is like it at all.
+/// `, did you mean NAME?` with the known name most similar to `unknown`, or nothing if none is similar.
 fn did_you_mean(unknown: &str, known: &[&str]) -> String {
     let unknown = unknown.to_lowercase();
     known

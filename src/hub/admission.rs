@@ -1,32 +1,39 @@
-//! What a client gets at the door: a WebSocket, by the path, the page's origin and how many there are already; or a page.
+//! Admission: by path, origin and connection limits. A client gets a WebSocket, a page, or a refusal.
 
 use crate::forwarded::TrustedProxies;
 use crate::origins::Origins;
 use crate::peers::{PeerId, Peers};
 use crate::websocket::handshake::{PageRequest, Rejection, Upgrade};
+use std::net::IpAddr;
 
-/// Seconds after which somebody who has been turned away should try again.
+/// Seconds after which a refused client should try again.
 const RETRY_AFTER: u32 = 5;
 
-/// The rules at the door.
+/// Connections at one address that may wait to be refused, besides as many as may be open.
+const REFUSED_AT_ADDRESS: usize = 8;
+
+/// The rules of admission.
 #[derive(Clone, Debug)]
 pub struct Admission {
     /// The endpoint's path.
     pub path: String,
     /// The pages that may connect.
     pub origins: Origins,
-    /// Whose word is taken for where a client is.
+    /// The proxies whose word about a client's address is taken.
     pub trusted_proxies: TrustedProxies,
-    /// Open connections there may be.
+    /// Open connections allowed.
     pub connections: usize,
-    /// Connections there may be from one address; 0 for any number.
+    /// Connections allowed from one address; 0 for any number.
     pub connections_per_address: usize,
     /// The whole HTTP response to a request for the page `/`, if there is one.
     pub page: Option<Box<[u8]>>,
 }
 
 impl Admission {
-    /// Lets a client in, counted under the address it really has, or says why not.
+    /// Admits a client, counted under its real address.
+    ///
+    /// # Errors
+    /// The HTTP answer that refuses it.
     pub(super) fn admit(
         &self,
         peers: &mut Peers,
@@ -55,7 +62,18 @@ impl Admission {
         Ok(())
     }
 
-    /// The page that is asked for, or why there is none.
+    /// The most connections at this address, those that have not sent a request and those that were refused included: else
+    /// one address could take every slot without a request. A proxy speaks for many clients.
+    pub(super) fn connections_at(&self, address: IpAddr) -> Option<usize> {
+        let limit = self.connections_per_address;
+        (limit > 0 && !self.trusted_proxies.contains(address))
+            .then(|| limit.saturating_mul(2).saturating_add(REFUSED_AT_ADDRESS))
+    }
+
+    /// The requested page.
+    ///
+    /// # Errors
+    /// The HTTP answer if there is none.
     pub(super) fn page(&self, request: &PageRequest<'_>) -> Result<&[u8], Rejection> {
         match (&self.page, request.path()) {
             (_, path) if path == self.path => Err(Rejection::UpgradeRequired),

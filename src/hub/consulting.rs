@@ -1,47 +1,47 @@
-//! The hub's side of the access service: its answers become replies, and a question without one is answered for it.
+//! The hub's side of the access service: answers become replies, and questions without one fail.
 //!
-//! Whoever has the socket moves the lines; see [`access::Service`](crate::access::Service) for the rules of it.
+//! The owner of the socket moves the lines; [`access::Service`](crate::access::Service) has the rules. All of this is
+//! called through [`Server::act`](crate::server::Server::act).
 
 use super::Hub;
 use crate::access::{Access, QuestionId, Service};
 use crate::api::{Code, LineError, Question};
 use crate::peers::Peers;
-use crate::server::Service as _;
 use crate::time::{Monotonic, Now};
 
 impl Hub {
-    /// When to try to connect to the access service; `None` while there is a connection, or if none is asked.
+    /// When to try to connect to the access service; `None` while connected, or without such a service.
     #[must_use]
     pub fn access_attempt(&self) -> Option<Monotonic> {
         self.service()?.next_attempt()
     }
 
-    /// A connection to the access service was made.
+    /// The access service is connected.
     pub fn access_connected(&mut self) {
         if let Some(service) = self.service_mut() {
             service.handle_connected();
         }
     }
 
-    /// The connection to the access service is gone, or an attempt to make one has failed. Every question on its way is
-    /// unanswered; `random` chooses the pause before the next attempt.
+    /// The connection to the access service is lost, or an attempt to make one failed. Every question on its way fails;
+    /// `random` jitters the pause before the next attempt.
     pub fn access_disconnected(&mut self, peers: &mut Peers, now: Now, random: u64) {
         if let Some(service) = self.service_mut() {
             service.handle_disconnected(now.monotonic, random);
         }
-        self.give_up_questions(peers, now);
+        self.fail_questions(peers, now);
     }
 
-    /// The next question to write to the access service. Ask for it only when its line can be written soon: what waits
-    /// longer than its time is never sent.
+    /// The next question to write to the access service. Take it only when its line can be written soon: a question that
+    /// has waited for its whole time is never sent.
     pub fn next_access_question(&mut self) -> Option<Question> {
         self.service_mut()?.next_question()
     }
 
-    /// Takes a line that the access service has written, without its line end.
+    /// Takes a line of the access service, without its line end.
     ///
     /// # Errors
-    /// The line is no answer: it is ignored.
+    /// The line is no answer; it is ignored.
     pub fn access_line<'l>(
         &mut self,
         peers: &mut Peers,
@@ -55,8 +55,8 @@ impl Hub {
         Ok(())
     }
 
-    /// Answers the questions for which the access service has had its time.
-    pub(super) fn give_up_questions(&mut self, peers: &mut Peers, now: Now) {
+    /// Fails questions that timed out or lost their connection, with `Unavailable`.
+    pub(super) fn fail_questions(&mut self, peers: &mut Peers, now: Now) {
         while let Some(question) =
             self.service_mut().and_then(|service| service.poll_unanswered(now.monotonic))
         {
@@ -64,13 +64,12 @@ impl Hub {
         }
     }
 
-    /// When the access service has had its time for a question.
-    pub(super) fn next_give_up(&self) -> Option<Monotonic> {
+    /// When a question times out.
+    pub(super) fn next_question_deadline(&self) -> Option<Monotonic> {
         self.service()?.deadline()
     }
 
     fn answered(&mut self, peers: &mut Peers, question: QuestionId, code: Code, now: Now) {
-        self.flush_batch(peers, now);
         if let Some(peer) = self.clients.answer(question, code, self.access_epoch) {
             self.finish_ready(peers, peer, now);
         }

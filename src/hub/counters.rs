@@ -1,41 +1,41 @@
-//! What clients and producers have asked for since the start, in numbers that only grow.
+//! Counters of what clients and producers asked for, since the start.
 
 use super::Hub;
 use crate::api::{Code, EventType};
 use crate::subscriptions::Subscriptions;
 use crate::token::Tokens;
 
-/// See the module.
+/// Counters of one hub.
 #[derive(Clone, Debug, Default)]
 pub struct HubCounters {
     /// Producers' lines that revoked something.
     pub revocations: u64,
-    /// Producers' lines that could not be taken.
+    /// Producers' lines that were refused.
     pub refused_lines: u64,
-    /// Subscriptions that ended before their client wanted, because what they rested on did.
+    /// Subscriptions that ended because their authorization did, by the code their client was told.
     pub lost_subscriptions: [u64; Code::ALL.len()],
     /// Replies to requests, by code.
     pub replies: [u64; Code::ALL.len()],
     /// Events taken from producers, by type.
     pub events: [u64; EventType::ALL.len()],
-    /// Events queued for a subscriber each, by type.
+    /// Events queued for a subscriber, counted for each, by type.
     pub deliveries: [u64; EventType::ALL.len()],
 }
 
 impl Hub {
-    /// What has been asked for since the start.
+    /// The counters since the start.
     #[must_use]
     pub const fn counters(&self) -> &HubCounters {
         &self.counters
     }
 
-    /// Who listens to what.
+    /// The subscriptions.
     #[must_use]
     pub const fn subscriptions(&self) -> &Subscriptions {
         &self.subscriptions
     }
 
-    /// What is known of tokens.
+    /// The keys and verified tokens.
     #[must_use]
     pub const fn tokens(&self) -> &Tokens {
         &self.tokens

@@ -1,7 +1,7 @@
-//! The service itself: what clients ask and what producers write → replies, deliveries, closings.
+//! The service itself: clients' requests and producers' lines → replies, deliveries, closings.
 //!
-//! It brings together who may hear what ([`Tokens`], [`Access`]) and who listens to what ([`Subscriptions`]), and speaks
-//! to its clients through [`Peers`]. It knows no socket, no file and no clock.
+//! It brings together authorization ([`Tokens`], [`Access`]) and [`Subscriptions`], and answers its clients through
+//! [`Peers`]. It knows no socket, no file, no clock and no frame.
 
 mod admission;
 mod consulting;
@@ -16,21 +16,22 @@ pub use admission::Admission;
 pub use counters::HubCounters;
 
 use crate::access::Access;
-use crate::api::{Code, Line, LineError, encode_refused};
-use crate::ndjson::TooLong;
-use crate::peers::{Application, PeerId, Peers};
+use crate::api::{self, Code, LineError, encode_refused};
+use crate::cost::Budget;
+use crate::peers::{Application, PeerId, Peers, Prepared};
+use crate::producers::{BadLine, Line};
 use crate::server::Service;
 use crate::subscriptions::Subscriptions;
 use crate::time::{Monotonic, Now, Wall};
 use crate::token::Tokens;
-use crate::websocket::frame::Frames;
 use crate::websocket::handshake::{PageRequest, Rejection, Upgrade};
 use crate::websocket::message::Message;
 use pending::Clients;
 use publishing::Batch;
 use rate::RateLimit;
+use std::net::IpAddr;
 
-/// What a client may ask for, and how often.
+/// The limits on what clients may ask for.
 #[derive(Clone, Copy, Debug)]
 pub struct HubLimits {
     /// Subscriptions of one connection; then code 6.
@@ -39,19 +40,21 @@ pub struct HubLimits {
     pub connections_per_user: usize,
     /// Requests of one connection a second, 0 for any number; then code 7.
     pub requests_per_second: u32,
-    /// Requests of one connection at once.
+    /// Requests of one connection at once, after a rest.
     pub request_burst: u32,
-    /// A producer's line, in bytes; for the answer to a longer one.
+    /// The longest line of a producer, in bytes; for the answer to a longer one.
     pub line: usize,
+    /// Bytes held for all producers; for the answer to a line that has no room.
+    pub producers_total: usize,
 }
 
-/// See the module.
+/// Clients, their subscriptions and what these rest on.
 #[derive(Debug)]
 pub struct Hub {
     admission: Admission,
     tokens: Tokens,
     access: Access,
-    /// Counts how often something that `access` allowed may have been taken back.
+    /// Bumped whenever earlier decisions of `access` may be stale.
     access_epoch: u64,
     subscriptions: Subscriptions,
     clients: Clients,
@@ -59,10 +62,10 @@ pub struct Hub {
     rate: RateLimit,
     /// Whether a subscription ends with its token.
     enforce_expiry: bool,
-    /// Events that go to the same subscribers, not queued yet.
+    /// Consecutive events for the same subscribers, not queued yet.
     batch: Batch,
-    /// The frame of each reply, by its code.
-    replies: [Frames; Code::ALL.len()],
+    /// Each reply, by its code.
+    replies: [Prepared; Code::ALL.len()],
     counters: HubCounters,
 }
 
@@ -87,7 +90,7 @@ impl Hub {
             limits,
             enforce_expiry,
             batch: Batch::default(),
-            replies: Code::ALL.map(|code| Frames::text(code.reply())),
+            replies: Code::ALL.map(|code| Prepared::text(code.reply())),
             counters: HubCounters::default(),
         }
     }
@@ -110,8 +113,11 @@ impl Application for Hub {
         self.admission.page(request)
     }
 
+    fn connections_at(&self, address: IpAddr) -> Option<usize> {
+        self.admission.connections_at(address)
+    }
+
     fn message(&mut self, peers: &mut Peers, peer: PeerId, message: Message<'_>, now: Now) {
-        self.flush_batch(peers, now);
         self.request(peers, peer, message, now);
     }
 
@@ -128,22 +134,16 @@ impl Application for Hub {
 }
 
 impl Service for Hub {
-    fn line(
-        &mut self,
-        peers: &mut Peers,
-        number: u64,
-        line: Result<&[u8], TooLong>,
-        answers: &mut Vec<u8>,
-        now: Now,
-    ) {
+    fn line(&mut self, peers: &mut Peers, number: u64, line: Line<'_>, answers: &mut Vec<u8>, now: Now) {
         let line = match line {
-            Ok(line) => Line::parse(line),
-            Err(TooLong) => Err(LineError::too_long(self.limits.line)),
+            Ok(line) => api::Line::parse(line),
+            Err(BadLine::TooLong) => Err(LineError::too_long(self.limits.line)),
+            Err(BadLine::NoRoom) => Err(LineError::no_room(self.limits.producers_total)),
         };
         self.expire(peers, now);
         match line {
-            Ok(Line::Event(event)) => self.publish(peers, &event, answers, now),
-            Ok(Line::Revoke { user, subject, ack }) => {
+            Ok(api::Line::Event(event)) => self.publish(peers, &event, answers, now),
+            Ok(api::Line::Revoke { user, subject, ack }) => {
                 self.counters.revocations += 1;
                 let ended = self.revoke(peers, user, subject, now);
                 publishing::acknowledge(ack, ended, answers);
@@ -155,10 +155,10 @@ impl Service for Hub {
         }
     }
 
-    fn work(&mut self, peers: &mut Peers, now: Now) {
+    fn work(&mut self, peers: &mut Peers, budget: &mut Budget, now: Now) {
         self.expire(peers, now);
-        self.give_up_questions(peers, now);
-        self.verify_some(peers, now);
+        self.fail_questions(peers, now);
+        self.verify_some(peers, budget, now);
     }
 
     fn has_work(&self) -> bool {
@@ -170,10 +170,10 @@ impl Service for Hub {
             .subscriptions
             .next_end()
             .map(|Wall(end)| Monotonic(now.monotonic.0.saturating_add(end.saturating_sub(now.wall.0))));
-        end.into_iter().chain(self.next_give_up()).min()
+        end.into_iter().chain(self.next_question_deadline()).min()
     }
 
     fn flush_batch(&mut self, peers: &mut Peers, now: Now) {
-        self.batch.queue(&self.subscriptions, peers, &mut self.counters, now.monotonic);
+        self.batch.flush(&self.subscriptions, peers, &mut self.counters, now.monotonic);
     }
 }

@@ -1,6 +1,6 @@
-//! What is kept of each client between its requests: its rate, its failures, and the requests that wait.
+//! What is kept of each client between its requests: its rate, its offences, and its pending requests.
 
-use super::rate::Account;
+use super::rate::{Account, Offences};
 use crate::access::QuestionId;
 use crate::api::{Action, Code, Subject};
 use crate::peers::PeerId;
@@ -12,11 +12,11 @@ use std::collections::{HashMap, VecDeque};
 pub(super) struct Clients {
     /// By the peer's slot.
     clients: Vec<Client>,
-    /// The requests that wait, each client's in their order; only for those who have some.
-    waiting: HashMap<PeerId, Queue>,
-    /// The clients of whose waiting requests one needs a signature check, in the order they came.
+    /// The pending requests of each client that has any, in their order.
+    pending: HashMap<PeerId, Queue>,
+    /// The clients with a pending request that needs a signature check, in the order they came.
     unverified: VecDeque<PeerId>,
-    /// Whose request waits for the answer to a question.
+    /// The client that waits for the answer to each question.
     questions: HashMap<QuestionId, PeerId>,
 }
 
@@ -24,38 +24,35 @@ pub(super) struct Clients {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Client {
     pub(super) rate: Account,
-    /// Bad tokens in a row.
-    pub(super) bad_tokens: u8,
-    /// Requests in a row refused for their rate.
-    pub(super) over_rate: u16,
+    pub(super) offences: Offences,
 }
 
-/// The waiting requests of one client.
+/// The pending requests of one client.
 #[derive(Debug, Default)]
 struct Queue {
     requests: VecDeque<Pending>,
-    /// So many of the first need no signature check.
+    /// Length of the prefix that needs no signature check.
     known: usize,
     /// The client is in the list of those with an unverified request.
     is_listed: bool,
-    /// A token was refused: the next one is looked at when it comes first, for the connection may be closed before.
+    /// A token was refused: the next one is verified only when it comes first, for the connection may be closed before.
     is_held: bool,
 }
 
-/// A request that waits for its turn: for something it needs to know, or for one before it.
+/// A request that cannot be finished yet: something it needs is not known, or it is behind one like that.
 #[derive(Debug)]
 pub(super) enum Pending {
-    /// The token's signature is to be checked.
+    /// The token's signature has to be verified.
     Token { token: Box<Unverified>, operation: Operation },
     /// The access service has been asked.
     Access { question: QuestionId, operation: Operation, claims: Claims },
-    /// All is known, as of this state of the rights: the hub's count.
-    Decided { code: Code, as_of: u64, operation: Operation, claims: Claims },
-    /// It is refused, whatever else is to be known.
+    /// All is known, as of this access epoch.
+    Decided { code: Code, epoch: u64, operation: Operation, claims: Claims },
+    /// It is refused, whatever else might become known.
     Refused(Code),
 }
 
-/// What a request wants done.
+/// What a request asks for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Operation {
     pub(super) action: Action,
@@ -71,10 +68,10 @@ impl Clients {
         self.clients[peer.index()] = Client::default();
     }
 
-    /// A client is gone, and what it still wanted with it.
+    /// A client is gone: its pending requests are dropped.
     pub(super) fn disconnect(&mut self, peer: PeerId) {
-        for waiting in self.waiting.remove(&peer).into_iter().flat_map(|queue| queue.requests) {
-            if let Pending::Access { question, .. } = waiting {
+        for request in self.pending.remove(&peer).into_iter().flat_map(|queue| queue.requests) {
+            if let Pending::Access { question, .. } = request {
                 self.questions.remove(&question);
             }
         }
@@ -84,31 +81,31 @@ impl Clients {
         &mut self.clients[peer.index()]
     }
 
-    /// Whether requests of this client wait, so that a new one has to wait behind them.
-    pub(super) fn has_waiting(&self, peer: PeerId) -> bool {
-        self.waiting.contains_key(&peer)
+    /// Whether this client has pending requests, so that a new one has to wait behind them.
+    pub(super) fn has_pending(&self, peer: PeerId) -> bool {
+        self.pending.contains_key(&peer)
     }
 
-    /// Puts a request behind those that wait.
-    pub(super) fn wait(&mut self, peer: PeerId, waiting: Pending) {
-        self.expect_answer(peer, &waiting);
-        let queue = self.waiting.entry(peer).or_default();
-        if matches!(waiting, Pending::Token { .. }) && !queue.is_held {
+    /// Puts a request behind the pending ones.
+    pub(super) fn push(&mut self, peer: PeerId, request: Pending) {
+        self.expect_answer(peer, &request);
+        let queue = self.pending.entry(peer).or_default();
+        if matches!(request, Pending::Token { .. }) && !queue.is_held {
             queue.list(peer, &mut self.unverified);
         }
-        queue.requests.push_back(waiting);
+        queue.requests.push_back(request);
     }
 
-    /// How many requests of this client wait.
-    pub(super) fn waiting(&self, peer: PeerId) -> usize {
-        self.waiting.get(&peer).map_or(0, |queue| queue.requests.len())
+    /// How many pending requests this client has.
+    pub(super) fn pending(&self, peer: PeerId) -> usize {
+        self.pending.get(&peer).map_or(0, |queue| queue.requests.len())
     }
 
-    /// The request that is next, if all it needs is known; forgets the client's queue when it is empty.
+    /// Takes the first request, if all it needs is known; removes the client's queue when it is empty.
     pub(super) fn next_ready(&mut self, peer: PeerId) -> Option<Pending> {
-        let queue = self.waiting.get_mut(&peer)?;
+        let queue = self.pending.get_mut(&peer)?;
         match queue.requests.front() {
-            None => drop(self.waiting.remove(&peer)),
+            None => drop(self.pending.remove(&peer)),
             Some(Pending::Access { .. }) => {}
             Some(Pending::Token { .. }) => {
                 queue.is_held = false;
@@ -122,23 +119,23 @@ impl Clients {
         None
     }
 
-    /// Puts a request that [`Clients::next_ready`] gave back to the front, where it waits for an answer.
-    pub(super) fn wait_first(&mut self, peer: PeerId, waiting: Pending) {
-        self.expect_answer(peer, &waiting);
-        let queue = self.waiting.entry(peer).or_default();
-        queue.requests.push_front(waiting);
+    /// Puts a request that came from [`Clients::next_ready`] back to the front, where it waits for an answer.
+    pub(super) fn push_first(&mut self, peer: PeerId, request: Pending) {
+        self.expect_answer(peer, &request);
+        let queue = self.pending.entry(peer).or_default();
+        queue.requests.push_front(request);
         queue.known += 1;
     }
 
-    /// Whether a signature is to be checked.
+    /// Whether a signature has to be verified.
     pub(super) fn has_unverified(&self) -> bool {
         !self.unverified.is_empty()
     }
 
-    /// Takes out the next request whose token's signature is to be checked: of each client the first one.
+    /// Takes out the next request whose token has to be verified: the first one of each client.
     pub(super) fn next_unverified(&mut self) -> Option<(PeerId, Box<Unverified>, Operation)> {
         while let Some(peer) = self.unverified.pop_front() {
-            let Some(queue) = self.waiting.get_mut(&peer) else { continue };
+            let Some(queue) = self.pending.get_mut(&peer) else { continue };
             queue.is_listed = false;
             while queue.requests.get(queue.known).is_some_and(|it| !matches!(it, Pending::Token { .. })) {
                 queue.known += 1;
@@ -150,33 +147,33 @@ impl Clients {
         None
     }
 
-    /// Puts a request that [`Clients::next_unverified`] gave back to its place, with what is known of it now.
-    pub(super) fn put_back(&mut self, peer: PeerId, waiting: Pending) {
-        self.expect_answer(peer, &waiting);
-        let queue = self.waiting.entry(peer).or_default();
-        queue.is_held = matches!(waiting, Pending::Refused(_));
-        queue.requests.insert(queue.known, waiting);
+    /// Puts a request that came from [`Clients::next_unverified`] back to its place, with what is known of it now.
+    pub(super) fn put_back(&mut self, peer: PeerId, request: Pending) {
+        self.expect_answer(peer, &request);
+        let queue = self.pending.entry(peer).or_default();
+        queue.is_held = matches!(request, Pending::Refused(_));
+        queue.requests.insert(queue.known, request);
         queue.known += 1;
         if !queue.is_held && queue.known < queue.requests.len() {
             queue.list(peer, &mut self.unverified);
         }
     }
 
-    /// Notes the answer to a question, true as of this state of the rights. Returns whose request it was.
-    pub(super) fn answer(&mut self, question: QuestionId, code: Code, as_of: u64) -> Option<PeerId> {
+    /// Notes the answer to a question, as of this access epoch. Returns the client whose request it was.
+    pub(super) fn answer(&mut self, question: QuestionId, code: Code, epoch: u64) -> Option<PeerId> {
         let peer = self.questions.remove(&question)?;
-        for waiting in &mut self.waiting.get_mut(&peer)?.requests {
-            if let Pending::Access { question: asked, operation, claims } = *waiting
+        for request in &mut self.pending.get_mut(&peer)?.requests {
+            if let Pending::Access { question: asked, operation, claims } = *request
                 && asked == question
             {
-                *waiting = Pending::Decided { code, as_of, operation, claims };
+                *request = Pending::Decided { code, epoch, operation, claims };
             }
         }
         Some(peer)
     }
 
-    fn expect_answer(&mut self, peer: PeerId, waiting: &Pending) {
-        if let Pending::Access { question, .. } = waiting {
+    fn expect_answer(&mut self, peer: PeerId, request: &Pending) {
+        if let Pending::Access { question, .. } = request {
             self.questions.insert(*question, peer);
         }
     }
@@ -195,7 +192,7 @@ mod tests {
     use super::*;
     use crate::api::EventType;
 
-    /// A request that waits for a signature check, told from others by its action.
+    /// A request that needs a signature check, told from others by its action.
     fn token(action: Action) -> Pending {
         let subject = Subject { kind: EventType::Notification, id: None };
         Pending::Token { token: Box::new(Unverified::example()), operation: Operation { action, subject } }
@@ -206,23 +203,23 @@ mod tests {
     }
 
     #[test]
-    fn s37_behind_a_bad_token_the_next_is_looked_at_when_it_comes_first() {
+    fn s37_behind_a_bad_token_the_next_is_verified_when_it_comes_first() {
         let mut clients = Clients::default();
         let [peer, other] = [PeerId::new(0, 1), PeerId::new(1, 2)];
         for action in [Action::Detach, Action::Attach, Action::Detach] {
-            clients.wait(peer, token(action));
+            clients.push(peer, token(action));
         }
-        clients.wait(other, token(Action::Attach));
+        clients.push(other, token(Action::Attach));
         assert_eq!(next_unverified(&mut clients), Some((peer, Action::Detach)));
         clients.put_back(peer, Pending::Refused(Code::InvalidToken));
-        // One that comes now waits as well.
-        clients.wait(peer, token(Action::Detach));
+        // One that comes now is pending as well.
+        clients.push(peer, token(Action::Detach));
         assert_eq!(next_unverified(&mut clients), Some((other, Action::Attach)));
         assert_eq!(next_unverified(&mut clients), None);
         assert!(matches!(clients.next_ready(peer), Some(Pending::Refused(Code::InvalidToken))));
         assert!(clients.next_ready(peer).is_none());
         assert_eq!(next_unverified(&mut clients), Some((peer, Action::Attach)));
-        assert_eq!(clients.waiting(peer), 2);
+        assert_eq!(clients.pending(peer), 2);
     }
 
     #[test]
@@ -230,9 +227,9 @@ mod tests {
         let mut clients = Clients::default();
         let peer = PeerId::new(0, 1);
         let refused = [Code::TokenNotSet, Code::InvalidRequest, Code::TooManyRequests];
-        clients.wait(peer, token(Action::Attach));
-        clients.wait(peer, Pending::Refused(refused[1]));
-        clients.wait(peer, token(Action::Detach));
+        clients.push(peer, token(Action::Attach));
+        clients.push(peer, Pending::Refused(refused[1]));
+        clients.push(peer, token(Action::Detach));
         assert_eq!(next_unverified(&mut clients), Some((peer, Action::Attach)));
         clients.put_back(peer, Pending::Refused(refused[0]));
         for code in &refused[..2] {
@@ -243,6 +240,6 @@ mod tests {
         clients.put_back(peer, Pending::Refused(refused[2]));
         assert!(matches!(clients.next_ready(peer), Some(Pending::Refused(ready)) if ready == refused[2]));
         assert!(clients.next_ready(peer).is_none());
-        assert!(!clients.has_waiting(peer));
+        assert!(!clients.has_pending(peer));
     }
 }

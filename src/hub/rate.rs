@@ -1,8 +1,8 @@
-//! How often a peer may ask: so many times a second, and so many at once after a rest.
+//! How often a client may ask, and how long it may go on after being refused.
 
 use crate::time::Monotonic;
 
-/// The rate all peers are held to.
+/// The rate all clients are held to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RateLimit {
     /// Microseconds that one request takes up; 0: no limit.
@@ -11,12 +11,36 @@ pub(super) struct RateLimit {
     burst: u64,
 }
 
-/// One peer's account: the moment, in microseconds, up to which its requests have taken up the time.
+/// One client's account: the moment, in microseconds, up to which its requests have taken up the time.
 ///
 /// This is the generic cell rate algorithm (ITU-T I.371): a token bucket that fits into one number, since a bucket
 /// that fills steadily is known by when it will be full.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Account(u64);
+
+/// What a client was refused for, counted in a row, and counted whatever came between: of the latter each good token
+/// forgives one bad one, and each second one request over the rate. Eight bytes, for there may be a million of these.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Offences {
+    /// The lower 16 bits of the second of the last one.
+    second: u16,
+    over_rate: u16,
+    bad_tokens: u8,
+    over_rate_in_a_row: u8,
+    bad_tokens_in_a_row: u8,
+}
+
+/// Requests over the rate that end the connection.
+const OVER_RATE: u16 = 1000;
+
+/// Consecutive requests over the rate of which one more ends the connection.
+const OVER_RATE_IN_A_ROW: u8 = 255;
+
+/// Bad tokens, less good ones, that end the connection.
+const BAD_TOKENS: u8 = 20;
+
+/// Consecutive bad tokens that end the connection.
+const BAD_TOKENS_IN_A_ROW: u8 = 5;
 
 impl RateLimit {
     /// `per_second` requests a second (0: any number) and `burst` at once.
@@ -25,7 +49,7 @@ impl RateLimit {
         Self { interval, burst: interval * u64::from(burst) }
     }
 
-    /// Whether one more request is within the rate. One that is not costs nothing.
+    /// Whether one more request is within the rate. One that is not takes up nothing.
     pub(super) fn admit(self, account: &mut Account, now: Monotonic) -> bool {
         let now = now.0.saturating_mul(1000);
         let taken_up = account.0.max(now) + self.interval;
@@ -34,6 +58,43 @@ impl RateLimit {
             account.0 = taken_up;
         }
         within
+    }
+}
+
+impl Offences {
+    /// A request was refused for its rate. Returns whether the connection ends for it.
+    pub(super) fn over_rate(&mut self, now: Monotonic) -> bool {
+        self.forgive(now);
+        let is_last_in_a_row = self.over_rate_in_a_row == OVER_RATE_IN_A_ROW;
+        self.over_rate_in_a_row = self.over_rate_in_a_row.saturating_add(1);
+        self.over_rate += 1;
+        is_last_in_a_row || self.over_rate >= OVER_RATE
+    }
+
+    /// A request was within the rate.
+    pub(super) const fn within_rate(&mut self) {
+        self.over_rate_in_a_row = 0;
+    }
+
+    /// A token was bad. Returns whether the connection ends for it.
+    pub(super) const fn bad_token(&mut self) -> bool {
+        self.bad_tokens_in_a_row += 1;
+        self.bad_tokens += 1;
+        self.bad_tokens_in_a_row >= BAD_TOKENS_IN_A_ROW || self.bad_tokens >= BAD_TOKENS
+    }
+
+    /// A token was good.
+    pub(super) const fn good_token(&mut self) {
+        self.bad_tokens_in_a_row = 0;
+        self.bad_tokens = self.bad_tokens.saturating_sub(1);
+    }
+
+    fn forgive(&mut self, now: Monotonic) {
+        #[expect(clippy::cast_possible_truncation, reason = "the lower 16 bits")]
+        let second = (now.0 / 1000) as u16;
+        let passed = second.wrapping_sub(self.second);
+        self.second = second;
+        self.over_rate = self.over_rate.saturating_sub(passed);
     }
 }
 
@@ -57,5 +118,47 @@ mod tests {
     fn zero_is_no_limit() {
         let mut account = Account::default();
         assert!((0..100_000).all(|_| RateLimit::new(0, 0).admit(&mut account, Monotonic(5))));
+    }
+
+    #[test]
+    fn s58_requests_over_the_rate_end_a_connection_whatever_comes_between() {
+        let now = Monotonic(1_000_000);
+        let mut in_a_row = Offences::default();
+        assert_eq!((1..).find(|_| in_a_row.over_rate(now)), Some(256));
+        let mut with_good_ones = Offences::default();
+        let ends = (1..).find(|_| {
+            with_good_ones.within_rate();
+            with_good_ones.over_rate(now)
+        });
+        assert_eq!(ends, Some(1000));
+    }
+
+    #[test]
+    fn s58_bad_tokens_end_a_connection_whatever_comes_between() {
+        let mut in_a_row = Offences::default();
+        assert_eq!((1..).find(|_| in_a_row.bad_token()), Some(5));
+        let mut with_good_ones = Offences::default();
+        let ends = (1..).find(|count| {
+            if count % 4 == 0 {
+                with_good_ones.good_token();
+            }
+            with_good_ones.bad_token()
+        });
+        assert_eq!(ends, Some(26), "20 more bad ones than good ones");
+        let mut alternating = Offences::default();
+        for _ in 0..1000 {
+            assert!(!alternating.bad_token());
+            alternating.good_token();
+        }
+    }
+
+    #[test]
+    fn requests_over_the_rate_are_forgiven_one_a_second() {
+        let mut offences = Offences::default();
+        for second in 0..100_000 {
+            offences.within_rate();
+            assert!(!offences.over_rate(Monotonic(second * 1000)), "second {second}");
+        }
+        assert_eq!(size_of::<Offences>(), 8);
     }
 }

@@ -1,16 +1,15 @@
-//! The end of a right is the end of the subscription that rests on it: revocation, expiry, changed keys, changed access.
+//! Ends subscriptions whose authorization has lapsed: revocation, expiry, changed keys, changed access.
 //!
 //! The client is told once for each subscription lost.
 
 use super::{Hub, HubCounters};
 use crate::access::{Access, Decision};
 use crate::api::{Code, Subject, UserId, encode_loss};
-use crate::peers::Peers;
+use crate::peers::{Peers, Prepared};
 use crate::server::Service as _;
 use crate::subscriptions::{Subscription, Topic};
 use crate::time::{Monotonic, Now};
 use crate::token::KeySet;
-use crate::websocket::frame::{Frames, OpCode, encode};
 
 impl Hub {
     /// Ends every subscription of `user`, with code 3, or the one to `subject`, with code 4. Returns how many.
@@ -42,7 +41,7 @@ impl Hub {
         count
     }
 
-    /// Ends the subscriptions whose token is over: before each event, since it may be what has woken the server.
+    /// Ends the subscriptions whose token has expired: before each event, since it may be what has woken the server.
     pub(super) fn expire(&mut self, peers: &mut Peers, now: Now) {
         if self.subscriptions.next_end().is_none_or(|end| end > now.wall) {
             return;
@@ -54,9 +53,9 @@ impl Hub {
         });
     }
 
-    /// Takes other keys into use. A subscription whose token was verified with a key that is gone ends, with code 2.
+    /// Puts other keys into force. A subscription whose token was verified with a key that is gone ends, with code 2.
+    /// Called through [`Server::act`](crate::server::Server::act).
     pub fn replace_keys(&mut self, peers: &mut Peers, keys: KeySet, now: Now) {
-        self.flush_batch(peers, now);
         if self.tokens.replace_keys(keys) {
             let Self { tokens, counters, subscriptions, .. } = self;
             subscriptions.end_where(
@@ -66,9 +65,9 @@ impl Hub {
         }
     }
 
-    /// Takes another access file into force. A subscription that it does not allow ends, with code 3 or 4.
+    /// Puts another access file into force. A subscription that it does not allow ends, with code 3 or 4. Called through
+    /// [`Server::act`](crate::server::Server::act).
     pub fn replace_access(&mut self, peers: &mut Peers, access: Access, now: Now) {
-        self.flush_batch(peers, now);
         self.access_epoch += 1;
         self.access = access;
         let Self { access, counters, subscriptions, .. } = self;
@@ -95,21 +94,21 @@ fn tell(
     now: Monotonic,
 ) {
     counters.lost_subscriptions[usize::from(code.number())] += 1;
-    let (mut message, mut frame) = (Vec::new(), Vec::new());
-    encode_loss(code, topic.subject(), &mut message);
-    encode(OpCode::Text, &message, None, &mut frame);
-    peers.send(peer, &Frames::new(frame), now);
+    let message = Prepared::written(|out| encode_loss(code, topic.subject(), out));
+    peers.send(peer, &message, now);
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::{Admission, HubLimits};
     use super::*;
+    use crate::cost::Budget;
     use crate::peers::{PeerId, PeerLimits, Sockets};
     use crate::producers::{ProducerLimits, Producers};
     use crate::server::Server;
     use crate::time::Wall;
     use crate::token::{Rules, SigningKey, Tokens};
+    use crate::websocket::frame::{OpCode, encode};
     use crate::websocket::message::Limits;
     use std::io;
     use std::net::Ipv4Addr;
@@ -151,10 +150,12 @@ mod tests {
             requests_per_second: 0,
             request_burst: 1,
             line: size,
+            producers_total: size,
         };
         let hub = Hub::new(admission, Tokens::new(keys, rules, 1), Access::Token, hub_limits, true);
-        let producers = Producers::new(ProducerLimits { line: size, answers: size });
-        Server::new(Peers::new(limits, Limits::default()), producers, hub, size)
+        let producers =
+            Producers::new(ProducerLimits { producers: 1, line: size, answers: size, total: 4 * size });
+        Server::new(Peers::new(limits, Limits::default()), producers, hub, Duration::from_secs(1), size, size)
     }
 
     #[test]
@@ -164,23 +165,23 @@ mod tests {
         keys.add_pem(public.as_bytes()).unwrap();
         let mut server = server(keys);
         let at = |second: u64| Now { monotonic: Monotonic(1), wall: Wall(second * 1000) };
-        let peer = server.peers.connect(Ipv4Addr::LOCALHOST.into(), at(0).monotonic).unwrap();
+        let peer = server.connect(Ipv4Addr::LOCALHOST.into(), at(0)).unwrap();
         let mut head = *b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
-        server.receive(peer, &mut head, at(0));
+        server.receive(peer, &mut head, at(0), &mut Budget::unlimited());
         let token = key.sign(r#"{"exp":10,"data":{"id":"5dad615eae019570fb4647ed"}}"#);
         let request =
             format!(r#"{{"auth":"{token}","action":"attach","event":{{"type":"issueUpdate","id":"{ID}"}}}}"#);
         let mut frame = Vec::new();
         encode(OpCode::Text, request.as_bytes(), Some([1, 2, 3, 4]), &mut frame);
-        server.receive(peer, &mut frame, at(0));
+        server.receive(peer, &mut frame, at(0), &mut Budget::unlimited());
         server.advance(at(0));
 
-        let producer = server.producers.connect();
+        let producer = server.connect_producer().unwrap();
         let mut socket = Socket(Vec::new());
         for (second, data) in [(9, "\"before\""), (10, "\"at the end\"")] {
             let line = format!("{{\"type\":\"issueUpdate\",\"id\":\"{ID}\",\"data\":{data}}}\n");
-            server.receive_lines(producer, line.as_bytes(), at(second));
+            server.receive_lines(producer, line.as_bytes(), at(second), &mut Budget::unlimited());
             server.advance(at(second));
             server.flush(&mut socket, at(second));
         }

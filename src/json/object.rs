@@ -125,10 +125,10 @@ impl<'a> Member<'a> {
     }
 }
 
-/// The offset in `text` of the error's position.
+/// The offset in `text` of the error's position. Its column counts from 1; 0 is the line feed that ends the line before.
 fn offset(text: &str, error: &serde_json::Error) -> usize {
     let lines_before = text.split_inclusive('\n').take(error.line().saturating_sub(1));
-    lines_before.map(str::len).sum::<usize>() + error.column().saturating_sub(1)
+    (lines_before.map(str::len).sum::<usize>() + error.column()).saturating_sub(1)
 }
 
 /// The offset of the first bracket nested deeper than [`MAX_DEPTH`] in `json`, which is well-formed JSON or a prefix

@@ -1,7 +1,7 @@
 //! One record → one line of logfmt or JSON.
 //!
-//! Whatever a value holds, the line stays one line of printable text: control characters are escaped, a long value is
-//! cut. So nobody can forge a line, nor paint on the terminal of who reads it.
+//! The result is always one line of printable text: control characters are escaped and long values are cut, so that a
+//! value can neither forge a line nor control a terminal.
 
 use std::fmt::{self, Write as _};
 
@@ -10,16 +10,17 @@ use log::kv;
 use super::{Format, Timestamp};
 use crate::time::Wall;
 
-/// The longest value, in bytes before escaping; what follows is cut, and `…` says so.
+/// The longest value, in bytes before escaping; a longer value is cut and ends with `…`.
 const VALUE_BYTES: usize = 256;
 
-/// The longest line, newline included: `PIPE_BUF`, up to which a pipe takes a line whole or not at all (pipe(7)).
+/// The longest line, including its newline: `PIPE_BUF`, up to which writes to a pipe are atomic (pipe(7)).
 pub(super) const LINE_BYTES: usize = 4096;
 
-/// Kept free at the end of a line for what closes it.
+/// Space reserved at the end of a line for `cut`, `dropped` and the line's end.
 const CLOSING_BYTES: usize = 64;
 
-/// Appends the record's line, newline included: at most [`LINE_BYTES`]. `dropped` lines before it were lost.
+/// Appends the record's line, including its newline: at most [`LINE_BYTES`]. `dropped` is the number of lines to report as
+/// lost.
 pub(super) fn write(out: &mut String, format: Format, ts: Wall, record: &log::Record<'_>, dropped: u64) {
     let mut line = Line { out, format, scratch: String::new(), cut: false };
     line.text("ts", &Timestamp(ts));
@@ -49,14 +50,14 @@ const fn level_name(level: log::Level) -> &'static str {
 struct Line<'a> {
     out: &'a mut String,
     format: Format,
-    /// A value, cut but not yet escaped.
+    /// A buffer for a value, cut but not yet escaped.
     scratch: String,
-    /// Members were left out, since the line was full.
+    /// Whether members were left out because the line was full.
     cut: bool,
 }
 
 impl Line<'_> {
-    /// A member whose value may be any text.
+    /// Appends a member whose value may be any text.
     fn text(&mut self, key: &str, value: &dyn fmt::Display) {
         self.scratch.clear();
         let mut limited = Limited { text: &mut self.scratch };
@@ -73,7 +74,7 @@ impl Line<'_> {
         self.leave_room(start);
     }
 
-    /// A member whose value is a number or a truth value.
+    /// Appends a member whose value is a number or a boolean.
     fn bare(&mut self, key: &str, value: &dyn fmt::Display) {
         self.key(key);
         let _ = write!(self.out, "{value}");
@@ -93,7 +94,7 @@ impl Line<'_> {
         }
     }
 
-    /// Takes back the member that begins at `start` if it fills the line.
+    /// Removes the member that begins at `start` if it leaves no room for the end of the line.
     fn leave_room(&mut self, start: usize) {
         if self.out.len() > LINE_BYTES - CLOSING_BYTES {
             self.out.truncate(start);
@@ -126,7 +127,7 @@ impl<'kvs> kv::VisitSource<'kvs> for Line<'_> {
     }
 }
 
-/// Takes [`VALUE_BYTES`], whole characters; then it fails, so that the rest is not even formatted.
+/// Takes up to [`VALUE_BYTES`] in whole characters, then fails, so that the rest is not formatted at all.
 struct Limited<'a> {
     text: &'a mut String,
 }
@@ -139,13 +140,13 @@ impl fmt::Write for Limited<'_> {
     }
 }
 
-/// Whether logfmt has this value without quotes.
+/// Whether logfmt needs no quotes around this value.
 fn is_bare(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"=\\".contains(&byte))
 }
 
-/// A string of RFC 8259, with all control characters of Unicode escaped (C1 too), and those that turn the direction of
-/// writing or break lines.
+/// Appends a JSON string (RFC 8259), escaping all control characters of Unicode, including C1, and those that separate
+/// lines or change the writing direction.
 fn quote(out: &mut String, text: &str) {
     out.push('"');
     for character in text.chars() {
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_an_end_whatever_it_is_given() {
+    fn a_line_ends_within_its_limit_whatever_the_values() {
         let value = "\u{7f}".repeat(1000);
         let pairs: Vec<_> = (0..50).map(|_| ("key", kv::Value::from(value.as_str()))).collect();
         for format in [Format::Logfmt, Format::Json] {

@@ -1,4 +1,4 @@
-//! Whole lines to a stream that must not be waited for.
+//! Writing whole lines to a stream without blocking.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -8,10 +8,10 @@ use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 
-/// Where lines go; each goes whole or not at all.
+/// Writes each line completely or not at all.
 pub(super) struct Sink<W> {
     out: W,
-    /// What a short write left of the last line that was taken. Nothing else is written before it.
+    /// The remainder of the last line after a short write; written before anything else.
     rest: Vec<u8>,
 }
 
@@ -20,10 +20,10 @@ impl<W: Write> Sink<W> {
         Self { out, rest: Vec::new() }
     }
 
-    /// Takes a line.
+    /// Writes a line, buffering what a short write leaves of it.
     ///
     /// # Errors
-    /// `WouldBlock` if there is no room, or whatever else the stream says; no byte of the line was written then.
+    /// `WouldBlock` if there is no room, or another error of the stream; no byte of the line was written then.
     pub(super) fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
         if !self.rest.is_empty() {
             let written = write_some(&mut self.out, &self.rest)?;
@@ -38,6 +38,10 @@ impl<W: Write> Sink<W> {
     }
 }
 
+/// One write, repeated if a signal interrupts it.
+///
+/// # Errors
+/// Those of the stream; `WouldBlock` if it took nothing.
 fn write_some(out: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
     loop {
         match out.write(bytes) {
@@ -48,18 +52,18 @@ fn write_some(out: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
     }
 }
 
-/// Standard error, or what stands for it in a test, written without waiting.
+/// Standard error (or a substitute in tests), written without blocking.
 pub(super) struct Stream {
     file: File,
-    /// The file waits when it has no room, so it is asked first. It has room for a whole line then (pipe(7): for
-    /// `PIPE_BUF` bytes), if nobody else takes it in between.
-    waits: bool,
+    /// Whether writes may block, so that poll(2) must be asked first. If it reports room, a pipe has room for `PIPE_BUF`
+    /// bytes (pipe(7)), unless another process fills it in between.
+    may_block: bool,
 }
 
 impl Stream {
-    /// Pipes and terminals are opened anew for the flag `O_NONBLOCK`: it cannot be set on `stream` itself, where it
-    /// would belong to all processes that share it, the shell among them. What cannot be opened anew (a socket of the
-    /// journal, a pipe of another user) is asked before each line. Files always have room.
+    /// Duplicates `stream`. Pipes and terminals are reopened with `O_NONBLOCK`: setting it on `stream` itself would affect
+    /// all processes that share it, such as the shell. What cannot be reopened (a socket of the journal, a pipe of another
+    /// user) is polled before each write. Files always have room.
     ///
     /// # Errors
     /// Those of dup(2) and fstat(2).
@@ -70,10 +74,10 @@ impl Stream {
             let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
             let path = format!("/proc/self/fd/{}", shared.as_raw_fd());
             if let Ok(file) = OpenOptions::new().write(true).custom_flags(flags).open(path) {
-                return Ok(Self { file, waits: false });
+                return Ok(Self { file, may_block: false });
             }
         }
-        Ok(Self { file: shared, waits: true })
+        Ok(Self { file: shared, may_block: true })
     }
 
     fn has_room(&self) -> bool {
@@ -85,7 +89,7 @@ impl Stream {
 
 impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.waits && !self.has_room() {
+        if self.may_block && !self.has_room() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.file.write(bytes)
@@ -125,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_was_begun_is_finished_before_another() {
+    fn a_started_line_is_finished_before_the_next() {
         for first_room in 0..=12 {
             let mut sink = Sink::new(Narrow { taken: Vec::new(), room: first_room });
             let mut expected = Vec::new();
@@ -143,7 +147,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_types, reason = "the journal gives services a socket as standard error")]
-    fn a_socket_without_room_is_not_waited_for() {
+    fn a_full_socket_does_not_block() {
         let (stream, mut reader) = std::os::unix::net::UnixStream::pair().unwrap();
         let mut stream = Stream::open(stream).unwrap();
         let mut written = 0;
@@ -156,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_written_where_it_was() {
+    fn a_file_is_appended_to_at_its_position() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"before\n").unwrap();
         Stream::open(&file).unwrap().write_all(b"line\n").unwrap();

@@ -1,10 +1,10 @@
-//! Moments of the wall clock as people and log readers write them.
+//! Wall-clock times as text.
 
 use std::fmt;
 
 use crate::time::Wall;
 
-/// A moment in UTC as RFC 3339 writes it, to the millisecond: `2026-01-31T23:59:59.999Z`.
+/// A time in UTC that displays as RFC 3339 with milliseconds: `2026-01-31T23:59:59.999Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timestamp(pub Wall);
 
@@ -18,17 +18,18 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// The Gregorian date of a day counted from 1970-01-01. Years are counted from 1 March, so that a leap day ends one.
+/// The Gregorian date (year, month, day) of a day counted from 1970-01-01. Internally a year begins on 1 March, so that
+/// the leap day is its last.
 const fn civil(days: u64) -> (u64, u64, u64) {
     const DAYS_IN_400_YEARS: u64 = 146_097;
-    /// From 1 March of the year 0 to 1970-01-01.
+    /// Days from 1 March of the year 0 to 1970-01-01.
     const DAYS_BEFORE_1970: u64 = 719_468;
     let days = days + DAYS_BEFORE_1970;
     let (era, day_of_era) = (days / DAYS_IN_400_YEARS, days % DAYS_IN_400_YEARS);
-    // Without the leap days (one every 1460 days, but for centuries, but for the 400th year) all years have 365 days.
+    // Removing the leap days (one every 1460 days, except in centuries, except in every 400th year) leaves years of 365.
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    // From March on, months of 31, 30, 31, 30, 31 days repeat: 153 days in five months.
+    // From March on, the months repeat 31, 30, 31, 30, 31 days: 153 in five months.
     let months = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * months + 2) / 5 + 1;
     let year = era * 400 + year_of_era;
@@ -40,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_written_as_rfc_3339_does() {
+    fn times_are_written_as_in_rfc_3339() {
         for (millis, text) in [
             (0, "1970-01-01T00:00:00.000Z"),
             (951_782_399_999, "2000-02-28T23:59:59.999Z"),

@@ -1,46 +1,57 @@
-//! The HTTP of the metrics' endpoint (RFC 9112), one request a connection: what is asked for, and the bytes of the answer.
+//! HTTP for the metrics endpoint (RFC 9112), one request per connection: parsing the request, encoding the answer.
 //!
-//! It must not know sockets, nor what the metrics are.
+//! It must not know sockets, nor which metrics there are.
 
 use prometheus::TEXT_FORMAT;
 
-/// What can be asked for.
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+/// The end of a request head.
+const END: &[u8] = b"\r\n\r\n";
+
+/// The most header fields in a request head.
+const MAX_HEADERS: usize = 64;
+
+/// The paths that are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Page {
     /// `/metrics`
     Metrics,
-    /// `/healthz`: whether the process lives. That it answers is the answer.
+    /// `/healthz`: whether the event loop turns; any answer shows that.
     Health,
-    /// `/readyz`: whether a new client would be served.
+    /// `/readyz`: whether new clients are accepted.
     Ready,
 }
 
-/// A request, or as much of it as matters.
+/// The parts of a request that matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// What is asked for, or the HTTP status that refuses it.
+    /// The requested page, or the HTTP status of the refusal.
     pub page: Result<Page, u16>,
-    /// The method is HEAD: the answer has no body.
+    /// Whether the method is HEAD, so that the answer has no body.
     pub head_only: bool,
 }
 
-/// The head of a request, as far as it has come.
+/// Collects the head of a request.
 #[derive(Debug)]
 pub struct RequestReader {
+    /// The bytes received so far.
     held: Vec<u8>,
+    /// The longest head, in bytes.
     limit: usize,
 }
 
 impl RequestReader {
-    /// Nothing has come yet; a head may have `limit` bytes.
+    /// An empty reader for a head of at most `limit` bytes.
     #[must_use]
     pub const fn new(limit: usize) -> Self {
         Self { held: Vec::new(), limit }
     }
 
-    /// Takes what has come. `None` as long as the head goes on; to be called no more after it has ended.
+    /// Adds received bytes. Returns the request once its head is complete or too long, after which the reader must not be
+    /// used again; `None` before.
     pub fn receive(&mut self, bytes: &[u8]) -> Option<Request> {
-        // The end is looked for in what is new, so a head in single bytes is parsed once all the same.
+        // Search only the new bytes, and parse only a complete head, so that a slow sender costs no more.
         let from = self.held.len().saturating_sub(END.len() - 1);
         self.held.extend_from_slice(bytes);
         let end = memchr::memmem::find(&self.held[from..], END).map(|at| from + at + END.len());
@@ -82,23 +93,23 @@ const fn refused(status: u16) -> Request {
     Request { page: Err(status), head_only: false }
 }
 
-/// What a request is answered.
+/// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The metrics, in the text format of Prometheus.
+    /// 200: the metrics, in the Prometheus text format.
     Metrics(String),
-    /// The process lives.
+    /// 200: the event loop turns.
     Alive,
-    /// A new client would be served.
+    /// 200: new clients are accepted.
     Ready,
-    /// No new client is served: the server is stopping.
+    /// 503: the server is stopping and accepts no new clients.
     Stopping,
-    /// The HTTP status that says why there is nothing else.
+    /// A refusal with this HTTP status.
     Refused(u16),
 }
 
 impl Answer {
-    /// The whole response, after which the connection ends.
+    /// The complete response, after which the connection is closed.
     #[must_use]
     pub fn encode(&self, head_only: bool) -> Vec<u8> {
         let (status, line, content_type, body) = match self {
@@ -122,24 +133,18 @@ impl Answer {
     }
 }
 
-/// The reason phrase (RFC 9110 §15) and what is wrong, for people.
+/// The reason phrase (RFC 9110 §15) and an explanation for people, as body.
 const fn refusal(status: u16) -> (&'static str, &'static str) {
     match status {
-        404 => ("Not Found", "there are /metrics, /healthz and /readyz\n"),
+        404 => ("Not Found", "the paths are /metrics, /healthz and /readyz\n"),
         405 => ("Method Not Allowed", "the method is neither GET nor HEAD\n"),
-        408 => ("Request Timeout", "the request did not come in time\n"),
-        431 => ("Request Header Fields Too Large", "the request's head is too large\n"),
+        408 => ("Request Timeout", "the request did not arrive in time\n"),
+        431 => ("Request Header Fields Too Large", "the request head is too large\n"),
         503 => ("Service Unavailable", "too many connections, try again later\n"),
         505 => ("HTTP Version Not Supported", "the request is not HTTP/1.1\n"),
-        _ => ("Bad Request", "this is no HTTP request\n"),
+        _ => ("Bad Request", "this is not an HTTP request\n"),
     }
 }
-
-const PLAIN: &str = "text/plain; charset=utf-8";
-
-const END: &[u8] = b"\r\n\r\n";
-
-const MAX_HEADERS: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -147,7 +152,7 @@ mod tests {
 
     const LIMIT: usize = 64;
 
-    /// What the head comes to, whole and at every split, which must be the same.
+    /// The request parsed from the whole head; asserts the same for every split, and byte by byte.
     #[track_caller]
     fn read(head: &[u8]) -> Option<Request> {
         let whole = RequestReader::new(LIMIT).receive(head);
@@ -163,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn requests() {
+    fn a_request_is_parsed_or_refused_with_a_status() {
         let page = |page| Some(Request { page, head_only: false });
         for (head, expected) in [
             ("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n", page(Ok(Page::Metrics))),

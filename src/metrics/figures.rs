@@ -1,62 +1,65 @@
-//! What only the event loop can know: how long things take, and what it does beside the traffic.
+//! Measurements that only the event loop can make: durations, reloads, accept pauses.
 
-use crate::time::Wall;
 use std::time::Duration;
 
-/// Measured by the event loop since its start.
+use crate::time::Wall;
+
+/// Measurements of the event loop since its start.
 #[derive(Clone, Debug, Default)]
 pub struct LoopFigures {
     /// When the server started.
     pub started: Wall,
-    /// How long a turn takes, the wait for readiness not counted.
+    /// How long turns took, without the wait for readiness.
     pub turns: Histogram,
-    /// From reading producers' lines to having offered each subscriber's socket what it gets of them.
+    /// From reading producers' lines to offering the events to every subscriber's socket.
     pub fan_outs: Histogram,
     /// Time spent on checking signatures.
     pub verification: Duration,
-    /// How often accepting paused for want of descriptors or memory.
+    /// How often accepting paused because descriptors or memory had run out.
     pub accept_pauses: u64,
-    /// Files read again.
+    /// Reloads of the key files and the access file.
     pub reloads: Reloads,
     /// Whether the server is stopping.
     pub draining: bool,
 }
 
-/// How often keys and access file were read again.
+/// Reloads of the key files and the access file, by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reloads {
-    /// Keys that were taken.
+    /// Reloads of the key files that succeeded.
     pub keys_taken: u64,
-    /// Keys that could not be used.
+    /// Reloads of the key files that failed; the old keys stayed in force.
     pub keys_refused: u64,
-    /// Access files that were taken.
+    /// Reloads of the access file that succeeded.
     pub access_taken: u64,
-    /// Access files that could not be used.
+    /// Reloads of the access file that failed; the old one stayed in force.
     pub access_refused: u64,
 }
 
-/// Durations, counted by their length.
+/// A histogram of durations.
 #[derive(Clone, Debug, Default)]
 pub struct Histogram {
-    /// By [`Histogram::BOUNDS`]; the last one counts what is longer than all of them.
+    /// By bucket of [`Histogram::BOUNDS`]; the last counts durations above all bounds.
     counts: [u64; Self::BOUNDS.len() + 1],
     sum: Duration,
+    longest: Duration,
 }
 
 impl Histogram {
-    /// The longest duration of each bucket, in seconds.
+    /// The upper bound of each bucket, inclusive, in seconds.
     pub const BOUNDS: [f64; 12] =
         [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5];
 
-    /// Counts one duration.
+    /// Adds one duration.
     pub fn observe(&mut self, duration: Duration) {
         let seconds = duration.as_secs_f64();
         let bucket = Self::BOUNDS.iter().position(|&bound| seconds <= bound).unwrap_or(Self::BOUNDS.len());
         self.counts[bucket] += 1;
         self.sum += duration;
+        self.longest = self.longest.max(duration);
     }
 
-    /// For each bound, how many durations were no longer.
+    /// Each bound, in seconds, with the number of durations up to it.
     pub fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> {
         let mut total = 0;
         Self::BOUNDS.iter().zip(self.counts).map(move |(&bound, count)| {
@@ -65,13 +68,19 @@ impl Histogram {
         })
     }
 
-    /// How many durations were counted.
+    /// The number of durations.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// All durations together.
+    /// The longest duration.
+    #[must_use]
+    pub const fn longest(&self) -> Duration {
+        self.longest
+    }
+
+    /// The sum of all durations.
     #[must_use]
     pub const fn sum(&self) -> Duration {
         self.sum

@@ -1,26 +1,26 @@
-//! What operators see: every metric in one table, and the answers of the HTTP endpoint that serves them.
+//! Monitoring: one table of all metrics, their text format, and the HTTP of the endpoint that serves them.
 //!
-//! The numbers are counted where they arise, as plain fields; here they get names and are written in the text format of
-//! Prometheus, when somebody asks. No socket and no clock: [`LoopFigures`] come from whoever has them.
+//! Values are counted as plain fields where they arise; this module names and renders them when they are scraped. It must
+//! not know sockets or clocks: the event loop supplies [`LoopFigures`].
 
 mod endpoint;
 mod figures;
 mod table;
 mod text;
 
+use crate::hub::Hub;
+use crate::server::Server;
+
 pub use endpoint::{Answer, Page, Request, RequestReader};
 pub use figures::{Histogram, LoopFigures, Reloads};
 pub use table::{Kind, Metric, table};
 pub use text::render;
 
-use crate::hub::Hub;
-use crate::server::Server;
-
-/// What the metrics are read from.
+/// The sources of all metrics.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     /// The server.
     pub server: &'a Server<Hub>,
-    /// What the event loop has measured.
+    /// The measurements of the event loop.
     pub figures: &'a LoopFigures,
 }

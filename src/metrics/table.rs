@@ -1,4 +1,4 @@
-//! The table of all metrics: names by the conventions of Prometheus, what each means, and where its value comes from.
+//! The table of all metrics: names (by the conventions of Prometheus), meanings, and where the values come from.
 
 use super::Facts;
 use super::figures::Histogram;
@@ -7,34 +7,53 @@ use crate::log;
 use crate::peers::{Ending, Slowness};
 use crate::websocket::handshake::Rejection;
 
+/// The HTTP statuses of refused requests, with their label values.
+const STATUSES: [(u16, &str); Rejection::STATUSES.len()] = [
+    (400, "400"),
+    (403, "403"),
+    (404, "404"),
+    (405, "405"),
+    (408, "408"),
+    (426, "426"),
+    (431, "431"),
+    (503, "503"),
+    (505, "505"),
+];
+
+/// The label values of the codes, by number.
+const CODES: [&str; Code::ALL.len()] = ["0", "1", "2", "3", "4", "5", "6", "7", "8"];
+
+/// The codes with which the server may end a subscription.
+const LOSS_CODES: [Code; 3] = [Code::InvalidToken, Code::UserNotExists, Code::NoAccess];
+
 /// One metric.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
-    /// Its name, with the unit.
+    /// The name, ending in the unit.
     pub name: &'static str,
-    /// What kind of number it is.
+    /// The type of the metric.
     pub kind: Kind,
-    /// The names of its labels; often none.
+    /// The names of the labels; empty for most metrics.
     pub labels: &'static [&'static str],
-    /// What it says: one sentence.
+    /// The meaning: one sentence.
     pub help: &'static str,
     pub(super) read: for<'a> fn(Facts<'a>) -> Vec<Sample<'a>>,
 }
 
-/// The kinds of metrics.
+/// The types of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Only grows.
     Counter,
     /// Goes up and down.
     Gauge,
-    /// Durations, counted by their length.
+    /// Durations, counted in buckets.
     Histogram,
-    /// How many, and how long together.
+    /// A count of durations and their sum, without quantiles.
     Summary,
 }
 
-/// One value, with the values of its labels.
+/// One value, with its labels.
 #[derive(Debug)]
 pub(super) struct Sample<'a> {
     pub(super) labels: Vec<(&'static str, &'a str)>,
@@ -48,7 +67,7 @@ pub(super) enum Value<'a> {
     Total { count: u64, seconds: f64 },
 }
 
-/// Every metric, in the order in which they are written.
+/// All metrics, in the order of the output.
 #[must_use]
 pub const fn table() -> &'static [Metric] {
     TABLE
@@ -68,150 +87,153 @@ macro_rules! table {
 
 table! {
     Gauge "airlay_build_info" ["version"]
-        "Always 1; the label says which version runs.",
+        "Always 1; the label is the version of the running server.",
         |_| vec![labelled([("version", env!("CARGO_PKG_VERSION"))], 1)];
     Gauge "process_start_time_seconds" []
-        "When the server started, in seconds since 1970.",
+        "When the server started, in seconds since 1970-01-01 UTC.",
         |facts| one_f64(seconds_of(facts.figures.started.0));
     Gauge "airlay_draining" []
-        "1 while the server is stopping, else 0.",
+        "1 while the server is stopping, otherwise 0.",
         |facts| one(u64::from(facts.figures.draining));
 
     Counter "airlay_connections_accepted_total" []
-        "Connections of clients accepted.",
-        |facts| one(facts.server.peers.counters().accepted);
+        "Client connections accepted.",
+        |facts| one(facts.server.peers().counters().accepted);
     Counter "airlay_connections_turned_away_total" []
-        "Connections closed as they came, unanswered: there were too many even for a 503.",
-        |facts| one(facts.server.peers.counters().turned_away);
+        "Connections closed without an answer: there were too many even for a 503.",
+        |facts| one(facts.server.peers().counters().turned_away);
     Counter "airlay_connections_abandoned_total" []
-        "Connections lost before their request was answered.",
-        |facts| one(facts.server.peers.counters().abandoned);
+        "Connections lost before their HTTP request was answered.",
+        |facts| one(facts.server.peers().counters().abandoned);
     Counter "airlay_upgrades_total" []
-        "WebSockets opened.",
-        |facts| one(facts.server.peers.counters().opened);
+        "Connections upgraded to WebSockets.",
+        |facts| one(facts.server.peers().counters().opened);
     Counter "airlay_upgrades_refused_total" ["status"]
-        "Requests refused instead of upgraded, by HTTP status.",
+        "HTTP requests refused, by status.",
         |facts| STATUSES.map(|(status, name)| {
-            labelled([("status", name)], facts.server.peers.counters().refused(status))
+            labelled([("status", name)], facts.server.peers().counters().refused(status))
         }).into();
     Gauge "airlay_connections" ["phase"]
-        "Connections there are: connecting (not yet answered), open, closing.",
+        "Current connections, by phase: connecting (not yet answered), open, closing.",
         connections;
     Counter "airlay_closings_total" ["reason"]
-        "Open connections that ended, by reason.",
+        "WebSockets closed, by reason.",
         |facts| Ending::ALL.map(|ending| {
-            labelled([("reason", ending.name())], facts.server.peers.counters().ended(ending))
+            labelled([("reason", ending.name())], facts.server.peers().counters().ended(ending))
         }).into();
     Counter "airlay_slow_consumers_total" ["limit"]
-        "Connections closed because their client did not read, by the limit they met.",
+        "Connections closed because the client did not read, by the limit that was exceeded.",
         |facts| Slowness::ALL.map(|slowness| {
-            labelled([("limit", slowness.name())], facts.server.peers.counters().slow(slowness))
+            labelled([("limit", slowness.name())], facts.server.peers().counters().slow(slowness))
         }).into();
     Counter "airlay_accept_pauses_total" []
-        "How often accepting paused for want of descriptors or memory.",
+        "How often accepting connections paused because descriptors or memory had run out.",
         |facts| one(facts.figures.accept_pauses);
 
     Counter "airlay_received_bytes_total" []
-        "Bytes received from clients, HTTP heads included.",
-        |facts| one(facts.server.peers.counters().bytes_received);
+        "Bytes received from clients, including HTTP heads.",
+        |facts| one(facts.server.peers().counters().bytes_received);
     Counter "airlay_sent_bytes_total" []
-        "Bytes sent to clients, HTTP answers included.",
-        |facts| one(facts.server.peers.counters().bytes_sent);
+        "Bytes sent to clients, including HTTP answers.",
+        |facts| one(facts.server.peers().counters().bytes_sent);
     Counter "airlay_messages_received_total" []
         "Messages received from clients.",
-        |facts| one(facts.server.peers.counters().messages);
+        |facts| one(facts.server.peers().counters().messages);
     Counter "airlay_other_frames_received_total" []
-        "Frames received that brought no message: pings, pongs, fragments.",
-        |facts| one(facts.server.peers.counters().other_frames);
+        "Frames received that completed no message: pings, pongs, fragments.",
+        |facts| one(facts.server.peers().counters().other_frames);
     Gauge "airlay_queue_bytes" []
-        "Bytes queued for clients; what several share is counted for each.",
-        |facts| one(facts.server.peers.queued().0 as u64);
+        "Bytes queued for clients; shared bytes count once for each client.",
+        |facts| one(facts.server.peers().queued().0 as u64);
     Gauge "airlay_queued_connections" []
-        "Connections that something is queued for.",
-        |facts| one(facts.server.peers.queued().1 as u64);
+        "Connections with queued bytes.",
+        |facts| one(facts.server.peers().queued().1 as u64);
 
     Gauge "airlay_users" []
-        "Users that have a subscription.",
-        |facts| one(facts.server.service.subscriptions().users() as u64);
+        "Users with at least one subscription.",
+        |facts| one(facts.server.service().subscriptions().users() as u64);
     Gauge "airlay_subscriptions" ["type"]
-        "Subscriptions there are, by event type.",
+        "Current subscriptions, by event type.",
         |facts| EventType::ALL.map(|kind| {
-            labelled([("type", kind.as_str())], facts.server.service.subscriptions().count_of_kind(kind) as u64)
+            labelled([("type", kind.as_str())], facts.server.service().subscriptions().count_of_kind(kind) as u64)
         }).into();
     Counter "airlay_subscriptions_lost_total" ["code"]
-        "Subscriptions that ended because the right behind them did, by the code their client was told.",
-        |facts| by_code(&facts.server.service.counters().lost_subscriptions, &LOSS_CODES);
+        "Subscriptions that ended because their token or access right did, by the code sent to the client.",
+        |facts| by_code(&facts.server.service().counters().lost_subscriptions, &LOSS_CODES);
     Counter "airlay_replies_total" ["code"]
-        "Requests answered, by the code of the reply; 0 is Ok.",
-        |facts| by_code(&facts.server.service.counters().replies, &Code::ALL);
+        "Replies to requests, by code; 0 is Ok.",
+        |facts| by_code(&facts.server.service().counters().replies, &Code::ALL);
 
     Gauge "airlay_producers" []
         "Producers connected to the events socket.",
-        |facts| one(facts.server.producers.len() as u64);
+        |facts| one(facts.server.producers().len() as u64);
     Counter "airlay_producers_connected_total" []
-        "Producers that connected.",
-        |facts| one(facts.server.producers.counters().connected);
+        "Connections of producers accepted.",
+        |facts| one(facts.server.producers().counters().connected);
     Counter "airlay_producer_received_bytes_total" []
         "Bytes read from producers.",
-        |facts| one(facts.server.producers.counters().bytes);
+        |facts| one(facts.server.producers().counters().bytes);
     Counter "airlay_events_total" ["type"]
-        "Events taken from producers, by type.",
-        |facts| by_type(&facts.server.service.counters().events);
+        "Events accepted from producers, by type.",
+        |facts| by_type(&facts.server.service().counters().events);
     Counter "airlay_deliveries_total" ["type"]
-        "Events queued for a subscriber, counted for each of them, by type.",
-        |facts| by_type(&facts.server.service.counters().deliveries);
+        "Events queued for subscribers, counted once for each subscriber, by type.",
+        |facts| by_type(&facts.server.service().counters().deliveries);
     Counter "airlay_revocations_total" []
-        "Control lines of producers that revoked a right.",
-        |facts| one(facts.server.service.counters().revocations);
+        "Revoke lines accepted from producers.",
+        |facts| one(facts.server.service().counters().revocations);
     Counter "airlay_producer_lines_refused_total" []
-        "Lines of producers that could not be taken.",
-        |facts| one(facts.server.service.counters().refused_lines);
+        "Lines from producers that were refused.",
+        |facts| one(facts.server.service().counters().refused_lines);
     Counter "airlay_producer_lines_cut_total" []
-        "Lines dropped because their producer's connection broke off inside.",
-        |facts| one(facts.server.producers.counters().cut_lines);
+        "Incomplete lines dropped because the producer's connection broke.",
+        |facts| one(facts.server.producers().counters().cut_lines);
     Counter "airlay_producer_answers_lost_total" []
-        "Answers that producers left unread and lost, counted when they are gone.",
-        |facts| one(facts.server.producers.counters().lost_answers);
+        "Answers lost because the producer did not read them, counted when it disconnects.",
+        |facts| one(facts.server.producers().counters().lost_answers);
 
     Counter "airlay_token_cache_hits_total" []
-        "Tokens found among those verified before.",
-        |facts| one(facts.server.service.tokens().counters().cached);
+        "Tokens found in the cache of verified tokens.",
+        |facts| one(facts.server.service().tokens().counters().cached);
     Counter "airlay_token_cache_misses_total" []
         "Tokens whose signature had to be checked.",
         |facts| one(signatures(facts));
     Gauge "airlay_token_cache_entries" []
-        "Verified tokens that are remembered.",
-        |facts| one(facts.server.service.tokens().cached() as u64);
+        "Verified tokens in the cache.",
+        |facts| one(facts.server.service().tokens().cached() as u64);
     Counter "airlay_tokens_refused_total" ["cause"]
-        "Tokens refused: before a signature check, or for their signature.",
+        "Tokens refused, by cause: content (no signature check needed) or signature.",
         |facts| {
-            let counters = facts.server.service.tokens().counters();
+            let counters = facts.server.service().tokens().counters();
             vec![labelled([("cause", "content")], counters.refused), labelled([("cause", "signature")], counters.bad_signatures)]
         };
     Summary "airlay_token_verification_seconds" []
-        "Signature checks, and the time spent on them.",
+        "Time spent checking signatures.",
         |facts| {
             let (count, seconds) = (signatures(facts), facts.figures.verification.as_secs_f64());
             vec![Sample { labels: Vec::new(), value: Value::Total { count, seconds } }]
         };
 
     Histogram "airlay_loop_turn_seconds" []
-        "How long a turn of the event loop takes, its wait not counted.",
+        "Duration of a turn of the event loop, without its wait for readiness.",
         |facts| durations(&facts.figures.turns);
+    Gauge "airlay_loop_turn_max_seconds" []
+        "The longest turn of the event loop since the server started.",
+        |facts| one_f64(facts.figures.turns.longest().as_secs_f64());
     Histogram "airlay_fan_out_seconds" []
-        "From reading producers' lines to having written to each subscriber what its socket takes of them.",
+        "Time from reading producers' lines to offering the events to every subscriber's socket.",
         |facts| durations(&facts.figures.fan_outs);
 
     Counter "airlay_reloads_total" ["file", "result"]
-        "Files read again: keys or access, taken or refused.",
+        "Reloads of the key files (keys) or the access file (access), taken or refused.",
         reloads;
     Counter "airlay_log_lines_dropped_total" []
-        "Log lines dropped because standard error had no room.",
+        "Log lines dropped because standard error could not take them.",
         |_| one(log::dropped());
 }
 
 fn connections(facts: Facts<'_>) -> Vec<Sample<'_>> {
-    let peers = &facts.server.peers;
+    let peers = facts.server.peers();
     let (all, open, connecting) = (peers.len() as u64, peers.open() as u64, peers.counters().connecting());
     [("connecting", connecting), ("open", open), ("closing", all - open - connecting)]
         .map(|(phase, count)| labelled([("phase", phase)], count))
@@ -231,7 +253,7 @@ fn reloads(facts: Facts<'_>) -> Vec<Sample<'_>> {
 }
 
 fn signatures(facts: Facts<'_>) -> u64 {
-    let counters = facts.server.service.tokens().counters();
+    let counters = facts.server.service().tokens().counters();
     counters.verified + counters.bad_signatures
 }
 
@@ -269,29 +291,12 @@ fn seconds_of(millis: u64) -> f64 {
     millis as f64 / 1000.0
 }
 
-/// The statuses a request is refused with, and their names.
-const STATUSES: [(u16, &str); Rejection::STATUSES.len()] = [
-    (400, "400"),
-    (403, "403"),
-    (404, "404"),
-    (405, "405"),
-    (408, "408"),
-    (426, "426"),
-    (431, "431"),
-    (503, "503"),
-    (505, "505"),
-];
-
-const CODES: [&str; Code::ALL.len()] = ["0", "1", "2", "3", "4", "5", "6", "7", "8"];
-
-/// The codes a client may be told for a lost subscription.
-const LOSS_CODES: [Code; 3] = [Code::InvalidToken, Code::UserNotExists, Code::NoAccess];
-
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::collections::HashSet;
     use std::fmt::Write as _;
+
+    use super::*;
 
     #[test]
     fn names_follow_the_conventions() {
@@ -309,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn statuses_and_codes_are_all_there_are() {
+    fn statuses_and_codes_are_complete() {
         assert_eq!(STATUSES.map(|(status, _)| status), Rejection::STATUSES);
         for (status, name) in STATUSES {
             assert_eq!(status.to_string(), name);
@@ -317,7 +322,7 @@ mod tests {
         assert_eq!(CODES.map(str::to_owned), Code::ALL.map(|code| code.number().to_string()));
     }
 
-    /// `docs/metrics.md` is this table to the letter; `UPDATE_METRICS_MD=1 cargo test metrics_md` writes it anew.
+    /// `UPDATE_METRICS_MD=1 cargo test metrics_md` rewrites `docs/metrics.md`.
     #[test]
     fn metrics_md_is_the_table() {
         let mut text = HEAD.to_owned();
@@ -336,10 +341,10 @@ mod tests {
     const HEAD: &str = "\
 # Metrics
 
-What `GET /metrics` at `[metrics] address` answers, in the text format of Prometheus. All counters begin at 0 when the server
-starts. The bounds of the histograms' buckets go from 50 µs to 2.5 s.
+The metrics that `GET /metrics` at `[metrics] address` returns, in the Prometheus text format. All counters start at 0 when the
+server starts. Histogram buckets range from 50 µs to 2.5 s.
 
-| name | type | labels | what it says |
+| name | type | labels | meaning |
 |---|---|---|---|
 ";
 }

@@ -1,18 +1,19 @@
-//! The table's rows in the text format of Prometheus, by the library of its name.
+//! The rows of the table in the Prometheus text format, written by the `prometheus` crate.
 
-use super::figures::Histogram as Durations;
-use super::table::{Kind, Metric, Sample, Value};
-use super::{Facts, table};
 use prometheus::TextEncoder;
 use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric as Series, MetricFamily, MetricType, Summary,
 };
 
-/// Every metric of the table, as it stands.
+use super::figures::Histogram as Durations;
+use super::table::{Kind, Metric, Sample, Value};
+use super::{Facts, table};
+
+/// All metrics of the table with their current values, in the Prometheus text format.
 #[must_use]
 pub fn render(facts: Facts<'_>) -> String {
     let families: Vec<MetricFamily> = table().iter().map(|metric| family(metric, facts)).collect();
-    // It refuses only families without a name or a series.
+    // Encoding fails only for a family without a name or without series.
     TextEncoder::new().encode_to_string(&families).unwrap_or_default()
 }
 

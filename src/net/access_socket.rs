@@ -70,27 +70,26 @@ impl AccessSocket {
         now: Now,
     ) {
         let outcome = match &mut self.connection {
-            None if server.service.access_attempt().is_none_or(|attempt| now.monotonic < attempt) => return,
-            None => self.connect(server, registry),
+            None if server.service().access_attempt().is_none_or(|attempt| now.monotonic < attempt) => return,
+            None => self.connect(server, registry, now),
             Some(connection) => connection
                 .read_answers(server, buffer, self.line_bytes, now)
-                .and_then(|()| connection.write_questions(server)),
+                .and_then(|()| connection.write_questions(server, now)),
         };
         if let Err(error) = outcome {
             self.connection = None;
-            server.service.access_disconnected(&mut server.peers, now, random());
-            let pause = server.service.access_attempt().unwrap_or(now.monotonic) - now.monotonic;
+            server.act(now, |hub, peers| hub.access_disconnected(peers, now, random()));
+            let pause = server.service().access_attempt().unwrap_or(now.monotonic) - now.monotonic;
             log::warn!(
                 socket:% = self.path.display(), error:%, pause:? = pause;
                 "no connection to the access service, trying again after a pause"
             );
         }
-        server.peers.settle(&mut server.service);
     }
 
     /// A connection to a Unix-domain socket is there at once or not at all: when the service's queue is full, that is an
     /// error (connect(2), EAGAIN).
-    fn connect(&mut self, server: &mut Server<Hub>, registry: &Registry) -> io::Result<()> {
+    fn connect(&mut self, server: &mut Server<Hub>, registry: &Registry, now: Now) -> io::Result<()> {
         let mut stream = UnixStream::connect(&self.path)?;
         registry.register(
             &mut stream,
@@ -106,7 +105,7 @@ impl AccessSocket {
             written: 0,
             has_complained: false,
         });
-        server.service.access_connected();
+        server.act(now, |hub, _| hub.access_connected());
         log::info!(socket:% = self.path.display(); "connected to the access service");
         Ok(())
     }
@@ -152,14 +151,14 @@ impl Connection {
 
     /// # Errors
     /// The connection is gone.
-    fn write_questions(&mut self, server: &mut Server<Hub>) -> io::Result<()> {
+    fn write_questions(&mut self, server: &mut Server<Hub>, now: Now) -> io::Result<()> {
         while self.writable {
             if self.written == self.questions.len() {
                 self.questions.clear();
                 self.written = 0;
                 // Questions are taken as late as can be: one that waits is dropped when its time is over.
                 while self.questions.len() < QUESTIONS_AT_ONCE
-                    && let Some(question) = server.service.next_access_question()
+                    && let Some(question) = server.act(now, |hub, _| hub.next_access_question())
                 {
                     question.encode(&mut self.questions);
                 }
@@ -180,9 +179,9 @@ impl Connection {
 
 /// Takes one line; the error says what is wrong with it.
 fn take_answer(server: &mut Server<Hub>, line: RawLine<'_>, now: Now) -> Result<(), String> {
-    let Server { service, peers, .. } = server;
     match line.bytes {
-        Ok(line) => service.access_line(peers, &line, now).map_err(|error| error.to_string()),
+        Ok(line) => server
+            .act(now, |hub, peers| hub.access_line(peers, &line, now).map_err(|error| error.to_string())),
         Err(TooLong) => Err("it is longer than lineBytes".to_owned()),
     }
 }

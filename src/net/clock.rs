@@ -20,8 +20,12 @@ impl Clock {
 
     /// What both clocks show at `moment`, which is this one.
     pub(super) fn at(&self, moment: Instant) -> Now {
+        Now { monotonic: Monotonic(millis(moment - self.start)), wall: Self::wall() }
+    }
+
+    /// What the wall clock shows.
+    pub(super) fn wall() -> Wall {
         // Before 1970 every token is good and none has expired: 1970 serves as well.
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { monotonic: Monotonic(millis(moment - self.start)), wall: Wall(millis(wall)) }
+        Wall(millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()))
     }
 }

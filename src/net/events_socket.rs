@@ -3,7 +3,7 @@
 use super::readiness::Source;
 use mio::net::{UnixListener, UnixStream};
 use mio::{Interest, Registry};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -141,8 +141,14 @@ impl Drop for SocketFile {
 fn lock(path: &Path) -> Result<File, EventsSocketError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&name);
-    let locked = file.and_then(|file| {
+    // A link is not followed, and a FIFO is not waited for: another user may be able to write into the folder.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let options =
+        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).custom_flags(flags).clone();
+    let locked = options.open(&name).and_then(|file| {
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file; remove it"));
+        }
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(file)
     });

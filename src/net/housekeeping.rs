@@ -52,6 +52,6 @@ impl Housekeeping<Hub> for Household {
     }
 
     fn next_deadline(&self, server: &Server<Hub>) -> Option<Monotonic> {
-        server.service.access_attempt().filter(|_| self.access.is_some())
+        server.service().access_attempt().filter(|_| self.access.is_some())
     }
 }

@@ -6,10 +6,10 @@
 use super::peer_sockets::is_exhaustion;
 use super::readiness::Source;
 use crate::metrics::{Answer, Page, RequestReader};
+use crate::slots::{Generation, Occupant, SlotId, Slots};
 use crate::time::Monotonic;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry};
-use slab::Slab;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
@@ -17,15 +17,14 @@ use std::time::Duration;
 /// Accepting pauses so long when the process or the system is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// A connection that has not sent its request by then is closed when another one needs its place.
+const REQUEST_TIME: Duration = Duration::from_millis(100);
+
 /// Bytes that may come after a request; whoever sends more is not waited for.
 const THROWN_AWAY: usize = 64 << 10;
 
-/// A connection of the endpoint: a slot, and the generation that tells it from those who had the slot before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ScraperId {
-    pub(super) index: u32,
-    pub(super) generation: u32,
-}
+/// A connection of the endpoint.
+pub(super) type ScraperId = SlotId<Scraper>;
 
 /// What the endpoint's connections may cost.
 #[derive(Clone, Copy, Debug)]
@@ -44,16 +43,15 @@ pub(super) struct MetricsHttp {
     may_accept: bool,
     /// Until when nobody is accepted, for want of descriptors.
     accept_again: Option<Monotonic>,
-    scrapers: Slab<Scraper>,
-    generations: u32,
+    scrapers: Slots<Scraper>,
     /// Connections whose sockets may be read from or written to.
     ready: Vec<ScraperId>,
     limits: ScraperLimits,
 }
 
 #[derive(Debug)]
-struct Scraper {
-    generation: u32,
+pub(super) struct Scraper {
+    generation: Generation,
     stream: TcpStream,
     stage: Stage,
     /// When it is given up.
@@ -91,8 +89,7 @@ impl MetricsHttp {
             listener,
             may_accept: false,
             accept_again: None,
-            scrapers: Slab::new(),
-            generations: 0,
+            scrapers: Slots::new(),
             ready: Vec::new(),
             limits,
         })
@@ -130,21 +127,20 @@ impl MetricsHttp {
         self.serve_ready(buffer, &mut answer);
         self.accept(registry, now);
         self.serve_ready(buffer, &mut answer);
-        self.scrapers.retain(|_, scraper| {
-            let is_late = scraper.due <= now;
-            if is_late && matches!(scraper.stage, Stage::Reading(_)) {
+        let late = self.scrapers.iter().filter(|(_, scraper)| scraper.due <= now).map(|(id, _)| id);
+        for id in late.collect::<Vec<_>>() {
+            if let Some(Scraper { stage: Stage::Reading(_), mut stream, .. }) = self.scrapers.remove(id) {
                 // Nothing was written before: there is room for this.
-                let _ = scraper.stream.write(&Answer::Refused(408).encode(false));
+                let _ = stream.write(&Answer::Refused(408).encode(false));
             }
-            !is_late
-        });
+        }
     }
 
     fn serve_ready(&mut self, buffer: &mut [u8], answer: &mut impl FnMut(Page) -> Answer) {
         for id in std::mem::take(&mut self.ready) {
-            let Some(scraper) = self.scrapers.get_mut(id.index as usize) else { continue };
-            if scraper.generation == id.generation && scraper.advance(buffer, answer) == Progress::Over {
-                self.scrapers.remove(id.index as usize);
+            let Some(scraper) = self.scrapers.get_mut(id) else { continue };
+            if scraper.advance(buffer, answer) == Progress::Over {
+                self.scrapers.remove(id);
             }
         }
     }
@@ -172,27 +168,43 @@ impl MetricsHttp {
         self.accept_again = Some(now);
     }
 
-    fn register(&mut self, mut stream: TcpStream, registry: &Registry, now: Monotonic) {
+    fn register(&mut self, stream: TcpStream, registry: &Registry, now: Monotonic) {
+        if self.scrapers.len() >= self.limits.connections {
+            // A connection that has not sent its request makes room, so that half-open ones keep no scraper out.
+            let since = self.limits.time.saturating_sub(REQUEST_TIME);
+            let is_half_open = |(_, scraper): &(_, &Scraper)| {
+                matches!(scraper.stage, Stage::Reading(_)) && scraper.due <= now + since
+            };
+            let oldest = self.scrapers.iter().filter(is_half_open).min_by_key(|(_, scraper)| scraper.due);
+            if let Some(oldest) = oldest.map(|(id, _)| id) {
+                self.scrapers.remove(oldest);
+            }
+        }
         let stage = match self.scrapers.len() / self.limits.connections {
             0 => Stage::Reading(RequestReader::new(self.limits.head_bytes)),
             1 => Stage::Writing { bytes: Answer::Refused(503).encode(false), sent: 0 },
             // Too many even for that.
             _ => return,
         };
-        // As many bits as there are beside the slot and a kind in a readiness event.
-        self.generations = (self.generations + 1) & (u32::MAX >> 2);
-        let entry = self.scrapers.vacant_entry();
-        let index = u32::try_from(entry.key()).expect("as few as the limit says");
-        let id = ScraperId { index, generation: self.generations };
+        let due = now + self.limits.time;
+        let id = self.scrapers.insert(|generation| Scraper { generation, stream, stage, due });
+        let Some(scraper) = self.scrapers.get_mut(id) else { return };
         let interest = Interest::READABLE | Interest::WRITABLE;
-        match registry.register(&mut stream, Source::Metrics(id).into(), interest) {
-            Ok(()) => {
-                let due = now + self.limits.time;
-                entry.insert(Scraper { generation: id.generation, stream, stage, due });
-                self.ready.push(id);
+        match registry.register(&mut scraper.stream, Source::Metrics(id).into(), interest) {
+            Ok(()) => self.ready.push(id),
+            Err(error) => {
+                log::warn!(error:%; "cannot watch a metrics connection, closing it");
+                self.scrapers.remove(id);
             }
-            Err(error) => log::warn!(error:%; "cannot watch a metrics connection, closing it"),
         }
+    }
+}
+
+impl Occupant for Scraper {
+    type Kind = Self;
+
+    fn generation(&self) -> Generation {
+        self.generation
     }
 }
 

@@ -23,16 +23,13 @@ mod reload;
 mod service_manager;
 mod signals;
 mod socket_activation;
+mod sockets;
 
-use crate::access::{self, Access, ServiceSettings};
-use crate::config::{self, AccessMode, Config, FileError, read_access_file};
-use crate::hub::{Admission, Hub, HubLimits};
+use crate::assembly::{self, Embedded};
+use crate::config::{self, AccessMode, Config, FileError};
+use crate::hub::Hub;
 use crate::metrics::{self, Facts};
-use crate::peers::{PeerLimits, Peers};
-use crate::producers::{ProducerLimits, Producers};
-use crate::server::{Server, Service};
-use crate::token::{KeySet, Tokens};
-use crate::websocket::message::Limits;
+use crate::server::Service;
 use access_socket::AccessSocket;
 use event_loop::{EventLoop, Metrics, NoHousekeeping};
 use events_socket::{Allowed, EventsSocket};
@@ -48,14 +45,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// Descriptors that are no peers': listeners, producers, files, the poll's own.
-const OTHER_DESCRIPTORS: u64 = 128;
+/// Descriptors that are neither peers' nor producers': listeners, scrapers, files, the poll's own.
+const OTHER_DESCRIPTORS: u64 = 64;
 
-/// Peers beyond `connections` that may be there to be told 503, or on their way out.
-const PEERS_OVER: usize = 64;
-
-/// Bytes of answers that wait for a producer which does not read them.
-const ANSWERS: usize = 1 << 20;
+/// Of all descriptors, producers get this part at most.
+const PRODUCERS_PART: u64 = 8;
 
 /// The service with its sockets bound, about to serve.
 pub struct Listening {
@@ -65,17 +59,6 @@ pub struct Listening {
     address: SocketAddr,
     metrics_address: Option<SocketAddr>,
     events_path: PathBuf,
-}
-
-/// What a server decides by, and a page that it has.
-#[derive(Debug)]
-pub struct Embedded {
-    /// The keys that tokens are verified with.
-    pub keys: KeySet,
-    /// Who exists and who may see what.
-    pub access: Access,
-    /// The whole HTTP response to a request for the page `/`; the service itself has no page.
-    pub page: Option<Box<[u8]>>,
 }
 
 /// Why the service cannot start, or has failed.
@@ -123,7 +106,7 @@ impl Listening {
     pub fn bind(config: &Config) -> Result<Self, ServeError> {
         let household = Household { reload: Reload::new(config.clone()), access: access_socket(config) };
         let keys = config.token.read_keys().map_err(|mut errors| errors.swap_remove(0))?;
-        let access = access(&config.access)?;
+        let access = assembly::access(&config.access)?;
         let inherited =
             Inherited::from_environment().map_err(|error| ServeError::Inherited(error.to_string()))?;
         let manager = ServiceManager::from_environment();
@@ -167,7 +150,7 @@ impl Listening {
         let metrics = metrics.transpose()?;
         let metrics_address = metrics.as_ref().map(|metrics| metrics.http.address()).transpose()?;
         let connections = connections(&config.limits)?;
-        let server = server(config, connections, hub(config, connections, embedded));
+        let server = assembly::server(config, connections, assembly::hub(config, connections, embedded));
         let events_path = events.path().to_owned();
         if events_path != config.events.socket {
             let configured = config.events.socket.display();
@@ -222,7 +205,7 @@ pub fn serve_clients(
     let poll = Poll::new()?;
     let sockets = bind_clients(config, &poll, None)?;
     ready(sockets.address()?);
-    let server = server(config, connections(&config.limits)?, service);
+    let server = assembly::server(config, connections(&config.limits)?, service);
     let (manager, drain) = (ServiceManager::default(), config.limits.drain_seconds);
     Ok(EventLoop::new(poll, server, sockets, None, manager, None, drain)?.run(NoHousekeeping)?)
 }
@@ -242,21 +225,6 @@ fn bind_clients(
         None => PeerSockets::bind(address, poll.registry()),
     }
     .map_err(|error| ServeError::Address { address, error })
-}
-
-/// Who decides, as `[access]` says.
-fn access(config: &config::Access) -> Result<Access, FileError> {
-    Ok(match &config.mode {
-        AccessMode::Token => Access::Token,
-        AccessMode::File(path) => {
-            Access::File { dataset_events: config.dataset_events.clone(), file: read_access_file(path)? }
-        }
-        AccessMode::Socket(_) => Access::Service(Box::new(access::Service::new(ServiceSettings {
-            keep: config.cache_seconds,
-            timeout: config.timeout_ms,
-            questions: config.questions,
-        }))),
-    })
 }
 
 /// The metrics' endpoint at `address`.
@@ -283,67 +251,6 @@ fn access_socket(config: &Config) -> Option<AccessSocket> {
     }
 }
 
-/// The core around a service, as the configuration wants it.
-fn server<S: Service>(config: &Config, connections: usize, service: S) -> Server<S> {
-    let limits = &config.limits;
-    let message_limits = Limits {
-        head_bytes: limits.head_bytes,
-        message_bytes: limits.message_bytes,
-        fragments: limits.fragments,
-    };
-    let producer_limits = ProducerLimits { line: limits.line_bytes, answers: ANSWERS };
-    let mut peers = Peers::new(peer_limits(limits, connections), message_limits);
-    if config.web_socket_events.compression {
-        peers = peers.with_compression_from(config.web_socket_events.compression_min_bytes);
-    }
-    Server::new(peers, Producers::new(producer_limits), service, limits.queue_bytes)
-}
-
-fn peer_limits(limits: &config::Limits, connections: usize) -> PeerLimits {
-    PeerLimits {
-        peers: connections.saturating_add(PEERS_OVER),
-        handshake: limits.handshake_seconds,
-        message: limits.message_seconds,
-        ping: limits.ping_seconds,
-        pong: limits.pong_seconds,
-        frames_per_second: limits.frames_per_second,
-        close: limits.close_seconds,
-        queue: limits.queue_bytes,
-        queue_soft: limits.queue_soft_bytes,
-        queue_soft_time: limits.queue_soft_seconds,
-        queue_unauthenticated: limits.queue_unauthenticated_bytes,
-        queue_total: limits.queue_total_bytes,
-    }
-}
-
-/// The service itself as the configuration wants it.
-fn hub(config: &Config, connections: usize, embedded: Embedded) -> Hub {
-    let Embedded { keys, access, page } = embedded;
-    let limits = &config.limits;
-    let admission = Admission {
-        path: config.web_socket_events.path.clone(),
-        origins: config.web_socket_events.origins.clone(),
-        trusted_proxies: config.web_socket_events.trusted_proxies.clone(),
-        connections,
-        connections_per_address: limits.connections_per_address,
-        page,
-    };
-    let hub_limits = HubLimits {
-        subscriptions: limits.subscriptions,
-        connections_per_user: limits.connections_per_user,
-        requests_per_second: limits.requests_per_second,
-        request_burst: limits.request_burst,
-        line: limits.line_bytes,
-    };
-    Hub::new(
-        admission,
-        Tokens::new(keys, config.token.rules(limits), config.token.cache_entries),
-        access,
-        hub_limits,
-        config.token.enforce_expiry,
-    )
-}
-
 /// How many connections there may be: what the limit on open files allows, after it has been raised as far as it may be, if
 /// the configuration does not say.
 fn connections(limits: &config::Limits) -> io::Result<usize> {
@@ -355,17 +262,8 @@ fn connections(limits: &config::Limits) -> io::Result<usize> {
         limit.current = limit.maximum;
         setrlimit(Resource::Nofile, limit)?;
     }
-    let descriptors = limit.current.unwrap_or(u64::MAX).saturating_sub(OTHER_DESCRIPTORS);
+    let all = limit.current.unwrap_or(u64::MAX);
+    let producers = (limits.producers as u64).min(all / PRODUCERS_PART);
+    let descriptors = all.saturating_sub(producers + OTHER_DESCRIPTORS);
     Ok(usize::try_from(descriptors).unwrap_or(usize::MAX).max(1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_peer_may_cost_unless_told_otherwise_is_what_the_shipped_configuration_says() {
-        let shipped = peer_limits(&Config::without_files().limits, 1);
-        assert_eq!(shipped, PeerLimits { peers: 1 + PEERS_OVER, ..PeerLimits::default() });
-    }
 }

@@ -26,9 +26,8 @@ pub(super) enum Source {
     Metrics(ScraperId),
 }
 
-const KIND_SHIFT: u32 = 62;
-const GENERATION_SHIFT: u32 = 32;
-const GENERATION_MASK: u64 = u64::MAX >> (64 - KIND_SHIFT + GENERATION_SHIFT);
+/// Above the bits of a slot id.
+const KIND_SHIFT: u32 = PeerId::BITS;
 const SINGLE: u64 = 0;
 const PEER: u64 = 1;
 const PRODUCER: u64 = 2;
@@ -36,34 +35,27 @@ const METRICS: u64 = 3;
 
 impl From<Source> for Token {
     fn from(source: Source) -> Self {
-        let pack = |kind: u64, index: usize, generation: u32| {
-            (kind << KIND_SHIFT)
-                | (u64::from(generation) & GENERATION_MASK) << GENERATION_SHIFT
-                | index as u64
+        let (kind, bits) = match source {
+            Source::PeerListener => (SINGLE, 0),
+            Source::ProducerListener => (SINGLE, 1),
+            Source::Signals => (SINGLE, 2),
+            Source::AccessService => (SINGLE, 3),
+            Source::MetricsListener => (SINGLE, 4),
+            Source::Peer(id) => (PEER, id.to_bits()),
+            Source::Producer(id) => (PRODUCER, id.to_bits()),
+            Source::Metrics(id) => (METRICS, id.to_bits()),
         };
-        let bits = match source {
-            Source::PeerListener => pack(SINGLE, 0, 0),
-            Source::ProducerListener => pack(SINGLE, 1, 0),
-            Source::Signals => pack(SINGLE, 2, 0),
-            Source::AccessService => pack(SINGLE, 3, 0),
-            Source::MetricsListener => pack(SINGLE, 4, 0),
-            Source::Peer(id) => pack(PEER, id.index(), id.generation()),
-            Source::Producer(id) => pack(PRODUCER, id.index(), id.generation()),
-            Source::Metrics(id) => pack(METRICS, id.index as usize, id.generation),
-        };
-        Self(usize::try_from(bits).expect("a machine of 64 bits"))
+        Self(usize::try_from(kind << KIND_SHIFT | bits).expect("a machine of 64 bits"))
     }
 }
 
 impl From<Token> for Source {
     fn from(Token(bits): Token) -> Self {
         let bits = bits as u64;
-        let generation = u32::try_from(bits >> GENERATION_SHIFT & GENERATION_MASK).expect("30 bits");
-        let index = u32::try_from(bits & u64::from(u32::MAX)).expect("32 bits");
-        match (bits >> KIND_SHIFT, index) {
-            (PEER, _) => Self::Peer(PeerId::new(index, generation)),
-            (PRODUCER, _) => Self::Producer(ProducerId::new(index, generation)),
-            (METRICS, _) => Self::Metrics(ScraperId { index, generation }),
+        match (bits >> KIND_SHIFT, bits) {
+            (PEER, _) => Self::Peer(PeerId::from_bits(bits)),
+            (PRODUCER, _) => Self::Producer(ProducerId::from_bits(bits)),
+            (METRICS, _) => Self::Metrics(ScraperId::from_bits(bits)),
             (_, 0) => Self::PeerListener,
             (_, 1) => Self::ProducerListener,
             (_, 2) => Self::Signals,
@@ -82,7 +74,7 @@ mod tests {
         let ids = [(0, 0), (5, 7), (u32::MAX, u32::MAX >> 2), (1 << 20, 1)];
         let peers = ids.map(|(index, generation)| Source::Peer(PeerId::new(index, generation)));
         let producers = ids.map(|(index, generation)| Source::Producer(ProducerId::new(index, generation)));
-        let scrapers = ids.map(|(index, generation)| Source::Metrics(ScraperId { index, generation }));
+        let scrapers = ids.map(|(index, generation)| Source::Metrics(ScraperId::new(index, generation)));
         let singles = [
             Source::PeerListener,
             Source::ProducerListener,

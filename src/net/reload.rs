@@ -42,7 +42,6 @@ impl Reload {
         if version.is_some() && version != self.access_file {
             self.access_file = version;
             self.reload_access(server, now);
-            server.peers.settle(&mut server.service);
         }
     }
 
@@ -51,7 +50,6 @@ impl Reload {
         self.access_file = self.access_file_version();
         self.reload_access(server, now);
         self.reload_keys(server, now);
-        server.peers.settle(&mut server.service);
     }
 
     fn access_file_version(&self) -> Option<Version> {
@@ -76,7 +74,7 @@ impl Reload {
                 Ok(file) => {
                     let dataset_events = self.config.access.dataset_events.clone();
                     let access = Access::File { dataset_events, file };
-                    server.service.replace_access(&mut server.peers, access, now);
+                    server.act(now, |hub, peers| hub.replace_access(peers, access, now));
                     self.reloads.access_taken += 1;
                     log::info!("access file read again");
                 }
@@ -91,7 +89,7 @@ impl Reload {
     fn reload_keys(&mut self, server: &mut Server<Hub>, now: Now) {
         match self.config.token.read_keys() {
             Ok(keys) => {
-                server.service.replace_keys(&mut server.peers, keys, now);
+                server.act(now, |hub, peers| hub.replace_keys(peers, keys, now));
                 self.reloads.keys_taken += 1;
                 log::info!("keys read again");
             }

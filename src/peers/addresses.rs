@@ -1,4 +1,4 @@
-//! Where the peers are: each address once, with the number of peers that have it. A peer keeps four bytes of it.
+//! The peers' addresses: each once, with the number of its peers. A peer keeps four bytes of it.
 
 use hashbrown::HashTable;
 use slab::Slab;
@@ -20,7 +20,10 @@ pub(super) struct Addresses {
 #[derive(Debug)]
 struct Entry {
     address: IpAddr,
-    peers: usize,
+    /// Those that have not given the address back.
+    holders: usize,
+    /// Those of them that are not gone.
+    present: usize,
 }
 
 impl Addresses {
@@ -31,21 +34,27 @@ impl Addresses {
         let key = match index.find(hash, |&key| entries[key as usize].address == address) {
             Some(&key) => key,
             None => {
-                let key = u32::try_from(entries.insert(Entry { address, peers: 0 }))
+                let key = u32::try_from(entries.insert(Entry { address, holders: 0, present: 0 }))
                     .expect("fewer than 2^32 peers");
                 index.insert_unique(hash, key, |&key| hasher.hash_one(entries[key as usize].address));
                 key
             }
         };
-        entries[key as usize].peers += 1;
+        entries[key as usize].holders += 1;
+        entries[key as usize].present += 1;
         AddressKey(key)
     }
 
-    /// Counts one peer less at this address, and forgets it with the last.
+    /// A peer at this address is gone; it keeps the address until [`remove`](Self::remove).
+    pub(super) fn leave(&mut self, AddressKey(key): AddressKey) {
+        self.entries[key as usize].present -= 1;
+    }
+
+    /// A peer that has left gives the address back.
     pub(super) fn remove(&mut self, AddressKey(key): AddressKey) {
         let entry = &mut self.entries[key as usize];
-        entry.peers -= 1;
-        if entry.peers == 0 {
+        entry.holders -= 1;
+        if entry.holders == 0 {
             let hash = self.hasher.hash_one(entry.address);
             self.entries.remove(key as usize);
             if let Ok(found) = self.index.find_entry(hash, |&other| other == key) {
@@ -59,11 +68,11 @@ impl Addresses {
         self.entries[key as usize].address
     }
 
-    /// How many peers there are at `address`.
+    /// How many peers there are at `address` that have not left.
     pub(super) fn count(&self, address: IpAddr) -> usize {
         let hash = self.hasher.hash_one(address);
         let found = self.index.find(hash, |&key| self.entries[key as usize].address == address);
-        found.map_or(0, |&key| self.entries[key as usize].peers)
+        found.map_or(0, |&key| self.entries[key as usize].present)
     }
 }
 
@@ -72,12 +81,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_known_as_long_as_a_peer_has_it() {
+    fn an_address_is_known_while_a_peer_has_it() {
         let mut addresses = Addresses::default();
         let (one, other): (IpAddr, IpAddr) = ([127, 0, 0, 1].into(), [127, 0, 0, 2].into());
         let keys = [addresses.add(one), addresses.add(other), addresses.add(one)];
         assert_eq!((addresses.count(one), addresses.count(other)), (2, 1));
         assert_eq!(keys.map(|key| addresses.get(key)), [one, other, one]);
+        addresses.leave(keys[0]);
+        assert_eq!((addresses.count(one), addresses.get(keys[0])), (1, one));
+        keys[1..].iter().for_each(|&key| addresses.leave(key));
         keys.into_iter().for_each(|key| addresses.remove(key));
         assert_eq!((addresses.count(one), addresses.count(other)), (0, 0));
         assert!(addresses.entries.is_empty() && addresses.index.is_empty());

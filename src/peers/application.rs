@@ -4,8 +4,9 @@ use super::{PeerId, Peers};
 use crate::time::Now;
 use crate::websocket::handshake::{PageRequest, Rejection, Upgrade};
 use crate::websocket::message::Message;
+use std::net::IpAddr;
 
-/// The part of a server that gives messages their meaning. It answers through [`Peers::send`], [`Peers::deliver`] and
+/// The part of a server that gives messages their meaning. It answers through [`Peers::send`], [`Peers::fan_out`] and
 /// [`Peers::close`], and is told of each peer's end exactly once.
 pub trait Application {
     /// A peer wants to open a WebSocket.
@@ -28,10 +29,15 @@ pub trait Application {
         Err(Rejection::UpgradeRequired)
     }
 
+    /// The most peers there may be at an address, whatever has become of their requests; `None` for any number.
+    fn connections_at(&self, _address: IpAddr) -> Option<usize> {
+        None
+    }
+
     /// A peer has sent a message.
     fn message(&mut self, peers: &mut Peers, peer: PeerId, message: Message<'_>, now: Now);
 
-    /// Whose connection it is, for the log, as far as is known.
+    /// The users on this connection, for the log, if any are known.
     fn user(&self, _peer: PeerId) -> Option<String> {
         None
     }

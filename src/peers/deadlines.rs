@@ -74,7 +74,7 @@ mod tests {
         let mut popped = Vec::new();
         for now in 0..20_000 {
             while let Some(peer) = deadlines.pop(Monotonic(now)) {
-                let set = u64::from(peer.index) * 7;
+                let set = peer.index() as u64 * 7;
                 assert!(
                     (set + 5000..=set + 5000 + GRANULARITY).contains(&now),
                     "set at {set}, came at {now}"

@@ -1,15 +1,11 @@
-//! What is queued for the peers and how it gets to them: bounds, the order of writing, and those who do not read.
+//! What is queued for peers and how it gets to them: bounds, the order of writing, and those that do not read.
 
-use super::{Application, CloseReason, Marks, PeerId, Peers, Shared, Slowness, Stage, id_of};
+use super::{Application, CloseReason, Marks, Peer, PeerId, Peers, Prepared, Shared, Slowness, Stage};
+use crate::cost::{self, Shares};
 use crate::time::Monotonic;
-use crate::websocket::frame::Frames;
-use crate::websocket::outgoing::Flush;
+use crate::websocket::outgoing::{CHUNK_OVERHEAD, Flush};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
-
-/// Writes one call of [`Peers::flush`] makes for each lane, about half a millisecond's worth on loopback: so long does a
-/// fan-out keep others waiting. A turn's own system call is lost among them.
-const WRITES_A_TURN: usize = 64;
 
 /// Bytes offered to one peer at once.
 const BYTES_A_WRITE: usize = 1 << 20;
@@ -22,7 +18,7 @@ pub trait Sockets {
     /// The peer's socket.
     fn socket(&mut self, peer: PeerId) -> &mut Self::Socket;
 
-    /// The peer's socket has refused bytes: once it takes some again, [`Peers::writable`] is to be called.
+    /// The peer's socket has refused bytes. Call [`Peers::writable`] once it takes some again.
     ///
     /// # Errors
     /// The system cannot watch the socket.
@@ -32,25 +28,27 @@ pub trait Sockets {
     fn shut(&mut self, peer: PeerId);
 }
 
-/// Whose turn it is to be written to.
+/// The lists of peers to write to. Each is written to within a budget of its own, so that none keeps another waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// At once: an answer, or an event for few.
-    Prompt,
-    /// As one of many who get the same: after those at once.
+    /// An event for few.
+    Event,
+    /// Replies, and what the protocol answers by itself.
+    Reply,
+    /// An event for many.
     Bulk,
 }
 
-/// The peers to write to, and those who cannot be written to.
+/// The peers to write to, and those that cannot be written to.
 #[derive(Debug, Default)]
 pub(super) struct Delivery {
     /// By [`Lane`]: the slots of peers with something new in their queue, each once a lane.
-    dirty: [VecDeque<u32>; 2],
+    dirty: [VecDeque<u32>; Lane::ALL.len()],
     /// Peers whose sockets are full, by slot.
     blocked: BTreeMap<usize, Blocked>,
-    /// Bytes queued for them since they were last looked through.
-    added_to_blocked: usize,
-    /// Those closed for not reading, of whom the log has not been told.
+    /// Batches queued for a subscriber since the start.
+    fanned_out: u64,
+    /// Peers closed for not reading, not logged yet.
     slow: Vec<SlowConsumer>,
 }
 
@@ -72,72 +70,109 @@ struct Blocked {
     over_soft: Option<Monotonic>,
 }
 
+impl Lane {
+    /// Every lane, in the order in which they are written.
+    pub(super) const ALL: [Self; 3] = [Self::Event, Self::Reply, Self::Bulk];
+}
+
 impl Delivery {
-    pub(super) fn forget(&mut self, id: PeerId) {
-        self.blocked.remove(&id.index());
+    pub(super) fn forget(&mut self, slot: usize) {
+        self.blocked.remove(&slot);
+    }
+
+    /// The slots in a lane's list.
+    pub(super) fn slots(&self, lane: Lane) -> impl Iterator<Item = usize> {
+        self.dirty[lane as usize].iter().map(|&slot| slot as usize)
+    }
+
+    /// How often a slot is in a lane's list.
+    pub(super) fn entries(&self, lane: Lane, slot: usize) -> usize {
+        self.slots(lane).filter(|&it| it == slot).count()
+    }
+
+    /// The slots of peers whose sockets are full.
+    pub(super) fn watched(&self) -> impl Iterator<Item = usize> {
+        self.blocked.keys().copied()
+    }
+
+    /// Whether the peer's socket is known to be full.
+    pub(super) fn is_watched(&self, slot: usize) -> bool {
+        self.blocked.contains_key(&slot)
     }
 }
 
 impl Peers {
-    /// Queues short frames for this peer alone; they are not compressed.
-    pub fn send(&mut self, id: PeerId, frames: &Frames, now: Monotonic) {
-        if self.get(id).is_some_and(|peer| peer.marks.contains(Marks::OPEN))
-            && self.has_room(id.index(), frames.as_bytes().len(), now)
+    /// Queues a short message for this peer alone; it is not compressed.
+    pub fn send(&mut self, id: PeerId, message: &Prepared, now: Monotonic) {
+        let frames = message.frames();
+        if self.is_open(id)
+            && self.has_room(id, frames.as_bytes().len(), now)
+            && let Some(peer) = self.slots.get_mut(id)
         {
-            self.slab[id.index()].outgoing.push_short(frames);
-            self.mark_dirty(id.index(), Lane::Prompt);
+            peer.outgoing.push_short(frames);
+            self.memory.added(frames.as_bytes().len() + CHUNK_OVERHEAD);
+            self.mark_dirty(id.index(), Lane::Reply);
         }
     }
 
-    /// Queues shared messages for the peer in `slot`, in the form it has negotiated, if its connection is open. Returns
-    /// whether they are queued.
-    pub fn deliver(&mut self, slot: usize, messages: &mut Shared, lane: Lane, now: Monotonic) -> bool {
-        let Some(peer) = self.slab.get(slot).filter(|peer| peer.marks.contains(Marks::OPEN)) else {
+    /// Queues shared messages for the peers in `slots` whose connections are open, each in the form it has negotiated.
+    /// Returns for how many.
+    pub fn fan_out(
+        &mut self,
+        slots: impl Iterator<Item = usize>,
+        messages: &mut Shared,
+        lane: Lane,
+        now: Monotonic,
+    ) -> usize {
+        let queued = slots.filter(|&slot| self.deliver(slot, messages, lane, now)).count();
+        self.memory.added(messages.memory() + queued * CHUNK_OVERHEAD);
+        self.delivery.fanned_out += queued as u64;
+        queued
+    }
+
+    fn deliver(&mut self, slot: usize, messages: &mut Shared, lane: Lane, now: Monotonic) -> bool {
+        let Some(peer) = self.slots.at_mut(slot).filter(|peer| peer.marks.contains(Marks::OPEN)) else {
             return false;
         };
         let frames = match (peer.connection.deflate(), self.compress_from) {
             (Some(bits), Some(min_bytes)) => messages.compressed(bits, min_bytes, &mut self.codec),
             _ => messages.plain(),
         };
-        let queued = self.has_room(slot, frames.as_bytes().len(), now);
-        if queued {
-            self.slab[slot].outgoing.push(frames.clone());
-            self.mark_dirty(slot, lane);
+        if peer.marks.contains(Marks::BLOCKED)
+            && peer.outgoing.queued() + frames.as_bytes().len() > self.limits.queue_of(peer)
+        {
+            if let Some(id) = self.slots.id_at(slot) {
+                self.close_slow(id, Slowness::QueueFull, now);
+            }
+            return false;
         }
-        queued
+        peer.outgoing.push(frames.clone());
+        // A full socket has been offered what it does not take: it is the peer's limits that count for it.
+        if !peer.marks.intersects(Marks::OWED | Marks::BLOCKED) {
+            peer.marks.insert(Marks::OWED);
+            self.owed += 1;
+        }
+        self.mark_dirty(slot, lane);
+        true
     }
 
     /// Whether `bytes` more may be queued. If not, the peer is closed: it misses nothing without being told.
     ///
-    /// Only a peer whose socket is full can have too much queued. What the others have queued is offered to them before
-    /// the producers may add much more, and if their sockets do not take it they are looked at then.
-    fn has_room(&mut self, slot: usize, bytes: usize, now: Monotonic) -> bool {
-        let peer = &self.slab[slot];
-        if !peer.marks.contains(Marks::BLOCKED) {
-            return true;
+    /// Only a peer whose socket is full can have too much queued. Others are offered what they have queued before much
+    /// more is added: their replies by [`UNOFFERED_REPLIES`](super::UNOFFERED_REPLIES), events by the producers' backlog.
+    fn has_room(&mut self, id: PeerId, bytes: usize, now: Monotonic) -> bool {
+        let Some(peer) = self.slots.get(id) else { return false };
+        let is_full = peer.marks.contains(Marks::BLOCKED)
+            && peer.outgoing.queued() + bytes > self.limits.queue_of(peer);
+        if is_full {
+            self.close_slow(id, Slowness::QueueFull, now);
         }
-        self.delivery.added_to_blocked += bytes;
-        let has_room = peer.outgoing.queued() + bytes <= self.queue_limit(slot);
-        if !has_room {
-            self.close_slow(slot, Slowness::QueueFull, now);
-        }
-        has_room
-    }
-
-    /// Bytes that may be queued for a peer whose socket is full.
-    fn queue_limit(&self, slot: usize) -> usize {
-        if self.slab[slot].marks.contains(Marks::TRUSTED) {
-            self.limits.queue
-        } else {
-            self.limits.queue_unauthenticated
-        }
+        !is_full
     }
 
     /// Closes a slow consumer, unless it is being closed already.
-    fn close_slow(&mut self, slot: usize, slowness: Slowness, now: Monotonic) {
-        let peer = &self.slab[slot];
-        if peer.marks.contains(Marks::OPEN) {
-            let id = id_of(slot, peer);
+    pub(super) fn close_slow(&mut self, id: PeerId, slowness: Slowness, now: Monotonic) {
+        if let Some(peer) = self.slots.get(id).filter(|peer| peer.marks.contains(Marks::OPEN)) {
             self.delivery.slow.push(SlowConsumer { id, queued: peer.outgoing.queued(), slowness });
             self.counters.count_slow(slowness);
             self.close_now(id, CloseReason::SlowConsumer, now);
@@ -146,79 +181,110 @@ impl Peers {
 
     /// Puts the peer on the list of those to write to.
     pub(super) fn mark_dirty(&mut self, slot: usize, lane: Lane) {
-        let peer = &mut self.slab[slot];
-        if !peer.marks.contains(Marks::dirty(lane)) {
+        if let Some(peer) = self.slots.at_mut(slot)
+            && !peer.marks.contains(Marks::dirty(lane))
+        {
             peer.marks.insert(Marks::dirty(lane));
             self.delivery.dirty[lane as usize].push_back(u32::try_from(slot).expect("fewer than 2^32 peers"));
         }
     }
 
+    /// Batches queued for a subscriber since the start, one for each subscriber.
+    #[must_use]
+    pub const fn fanned_out(&self) -> u64 {
+        self.delivery.fanned_out
+    }
+
+    /// Whether peers have deliveries queued that their sockets have not been offered.
+    #[must_use]
+    pub const fn owes_deliveries(&self) -> bool {
+        self.owed > 0
+    }
+
     /// The peer's socket can be written to again.
     pub fn writable(&mut self, id: PeerId) {
-        if let Some(peer) = self.get_mut(id)
+        if let Some(peer) = self.slots.get_mut(id)
             && peer.marks.take(Marks::BLOCKED)
         {
-            self.mark_dirty(id.index(), Lane::Prompt);
+            self.mark_dirty(id.index(), Lane::Event);
         }
     }
 
-    /// Whether [`Peers::flush`] has something left to do.
+    /// Whether [`Peers::flush`] has something to do.
     #[must_use]
     pub fn has_unflushed(&self) -> bool {
         self.delivery.dirty.iter().any(|lane| !lane.is_empty())
     }
 
-    /// Bytes queued for all peers, those of shared frames counted for each; and the number of peers that wait for some.
+    /// Whether too many peers wait for replies for more requests to be read.
     #[must_use]
-    pub fn queued(&self) -> (usize, usize) {
-        // Whoever has something queued is to be written to or blocked; some are in several of the lists.
-        let [prompt, bulk] = &self.delivery.dirty;
-        let mut slots: Vec<usize> = prompt.iter().chain(bulk).map(|&slot| slot as usize).collect();
-        slots.extend(self.delivery.blocked.keys());
-        slots.sort_unstable();
-        slots.dedup();
-        let queued = slots.iter().filter_map(|&slot| self.slab.get(slot)).map(|peer| peer.outgoing.queued());
-        let queued = queued.filter(|&bytes| bytes > 0);
-        queued.fold((0, 0), |(bytes, peers), more| (bytes + more, peers + 1))
+    pub fn has_many_unflushed_replies(&self) -> bool {
+        self.delivery.dirty[Lane::Reply as usize].len() > UNFLUSHED_REPLIES
     }
 
-    /// Writes what is queued to as many peers as a turn's budget allows: first those who are to be written to at
-    /// once, then those in bulk.
-    pub fn flush<S: Sockets>(&mut self, sockets: &mut S, now: Monotonic) {
-        for lane in [Lane::Prompt, Lane::Bulk] {
-            for _ in 0..WRITES_A_TURN {
+    /// Writes what is queued, in each lane to as many peers as its share of the turn allows.
+    pub fn flush<S: Sockets>(&mut self, sockets: &mut S, shares: Shares, now: Monotonic) {
+        for lane in Lane::ALL {
+            let mut budget = match lane {
+                Lane::Event | Lane::Reply => shares.prompt_writes(),
+                Lane::Bulk => shares.bulk_writes(),
+            };
+            // A peer that takes more than one write comes again in a later turn.
+            for _ in 0..self.delivery.dirty[lane as usize].len() {
+                if budget.is_spent() {
+                    break;
+                }
                 let Some(slot) = self.delivery.dirty[lane as usize].pop_front() else { break };
-                self.flush_peer(slot as usize, lane, sockets, now);
+                let written = self.flush_peer(slot as usize, lane, sockets, now);
+                if let Some(bytes) = written {
+                    budget.charge(cost::WRITE);
+                    budget.charge_each(cost::WRITTEN_KILOBYTE, bytes / 1000);
+                }
             }
         }
     }
 
-    fn flush_peer<S: Sockets>(&mut self, slot: usize, lane: Lane, sockets: &mut S, now: Monotonic) {
-        // The peer may be gone since, and its slot another's: then that one's flag stands or falls with its own entry.
-        let Some(peer) = self.slab.get_mut(slot) else { return };
+    /// Offers a peer's socket what is queued. Returns the bytes written, if it was written to.
+    fn flush_peer<S: Sockets>(
+        &mut self,
+        slot: usize,
+        lane: Lane,
+        sockets: &mut S,
+        now: Monotonic,
+    ) -> Option<usize> {
+        // The peer may be gone since, and its slot another's: then that one's mark stands for its own entry.
+        let id = self.slots.id_at(slot)?;
+        let peer = self.slots.at_mut(slot)?;
         peer.marks.remove(Marks::dirty(lane));
         if peer.stage == Stage::Gone || peer.marks.contains(Marks::BLOCKED) {
-            return;
+            return None;
         }
-        let id = id_of(slot, peer);
         let before = peer.outgoing.queued();
         let flushed = match before {
             0 => Ok(Flush::Done),
             _ => peer.outgoing.write_to(sockets.socket(id), BYTES_A_WRITE),
         };
         let after = peer.outgoing.queued();
+        let is_offered = !matches!(flushed, Ok(Flush::Unfinished));
+        if is_offered {
+            self.owed -= usize::from(peer.marks.take(Marks::OWED));
+            if peer.marks.take(Marks::AWAITS_FLUSH) {
+                self.resumed.push(id);
+            }
+        }
         self.counters.bytes_sent += (before - after) as u64;
         match flushed {
             Ok(Flush::Done) => {
-                self.delivery.blocked.remove(&slot);
-                if self.slab[slot].stage == Stage::Finishing {
+                if peer.stage == Stage::Finishing {
                     sockets.shut(id);
-                    self.slab[slot].stage = Stage::Shut;
+                    peer.stage = Stage::Shut;
                 }
+                self.delivery.blocked.remove(&slot);
             }
             Ok(Flush::Unfinished) => self.mark_dirty(slot, lane),
             Ok(Flush::Blocked) => {
                 peer.marks.insert(Marks::BLOCKED);
+                let is_full = after > self.limits.queue_of(peer);
                 let soft = self.limits.queue_soft;
                 let blocked =
                     self.delivery.blocked.entry(slot).or_insert(Blocked { progress: now, over_soft: None });
@@ -228,8 +294,8 @@ impl Peers {
                 if after <= soft {
                     blocked.over_soft = None;
                 }
-                if after > self.queue_limit(slot) {
-                    self.close_slow(slot, Slowness::QueueFull, now);
+                if is_full {
+                    self.close_slow(id, Slowness::QueueFull, now);
                 }
                 if let Err(error) = sockets.await_writable(id) {
                     self.write_failed(id, &error);
@@ -237,10 +303,12 @@ impl Peers {
             }
             Err(error) => self.write_failed(id, &error),
         }
+        self.check(id);
+        (before > 0).then_some(before - after)
     }
 
     fn write_failed(&mut self, id: PeerId, error: &io::Error) {
-        log::debug!(peer:% = self.addresses.get(self.slab[id.index()].address), error:%; "write failed");
+        log::debug!(peer = self.address_of(id).map(|address| address.to_string()), error:%; "write failed");
         self.disconnect(id);
     }
 
@@ -257,40 +325,34 @@ impl Peers {
         !self.delivery.blocked.is_empty()
     }
 
-    /// Whether so much has been queued for blocked peers that their budget is to be looked at before its time.
-    pub(super) const fn is_sweep_due(&self) -> bool {
-        self.delivery.added_to_blocked > self.limits.queue_total / 8
-    }
-
-    /// Closes those who have not read for too long, or have had too much queued for too long; then, while the queues of all
-    /// blocked peers together are over their budget, the fullest.
+    /// Closes peers that have read nothing for too long, or have had too much queued for too long.
     pub(super) fn sweep_blocked(&mut self, now: Monotonic) {
-        self.delivery.added_to_blocked = 0;
         let soft_time = self.limits.queue_soft_time;
         let mut slow = Vec::new();
-        let mut others = Vec::new();
         for (&slot, blocked) in &mut self.delivery.blocked {
-            let outgoing = &self.slab[slot].outgoing;
-            if outgoing.queued() > self.limits.queue_soft
+            let Some(peer) = self.slots.at(slot) else { continue };
+            if peer.outgoing.queued() > self.limits.queue_soft
                 && now - *blocked.over_soft.get_or_insert(now) >= soft_time
             {
                 slow.push((slot, Slowness::OverSoftLimit));
             } else if now - blocked.progress >= soft_time {
                 slow.push((slot, Slowness::NothingRead));
-            } else {
-                others.push((outgoing.share(), slot));
             }
         }
-        let mut total: usize = others.iter().map(|&(share, _)| share).sum();
-        others.sort_unstable();
-        while total > self.limits.queue_total
-            && let Some((share, slot)) = others.pop()
-        {
-            total -= share;
-            slow.push((slot, Slowness::AllQueuesFull));
-        }
         for (slot, slowness) in slow {
-            self.close_slow(slot, slowness, now);
+            if let Some(id) = self.slots.id_at(slot) {
+                self.close_slow(id, slowness, now);
+            }
         }
     }
 }
+
+impl Peer {
+    /// Whether replies are queued that its socket has to be offered before more of its input is taken.
+    pub(super) fn has_unoffered_replies(&self) -> bool {
+        !self.marks.contains(Marks::BLOCKED) && self.outgoing.queued() > super::UNOFFERED_REPLIES
+    }
+}
+
+/// Peers that may wait for their replies before reading requests stops.
+const UNFLUSHED_REPLIES: usize = 1024;

@@ -1,5 +1,6 @@
 //! What a peer may cost.
 
+use super::{Marks, Peer};
 use std::time::Duration;
 
 /// The limits on a peer's time and on what is queued for it. Sizes are in bytes.
@@ -17,7 +18,7 @@ pub struct PeerLimits {
     pub ping: Duration,
     /// From a ping to whatever comes from the peer; then the connection is dropped. Less than `ping`.
     pub pong: Duration,
-    /// From the begin of the closing handshake to the end of the connection; then it is dropped.
+    /// From the start of the closing handshake to the end of the connection; then it is dropped.
     pub close: Duration,
     /// Queued for one peer; then 1008.
     pub queue: usize,
@@ -27,8 +28,15 @@ pub struct PeerLimits {
     pub queue_soft_time: Duration,
     /// Queued for a peer that has not shown a good token yet; then 1008.
     pub queue_unauthenticated: usize,
-    /// Memory of all that is queued for all peers; then the fullest are closed with 1008.
+    /// Memory held for all peers: queues, and what they have begun to send; then those that hold most are closed with 1008.
     pub queue_total: usize,
+}
+
+impl PeerLimits {
+    /// Bytes that may be queued for a peer whose socket is full.
+    pub(super) const fn queue_of(&self, peer: &Peer) -> usize {
+        if peer.marks.contains(Marks::TRUSTED) { self.queue } else { self.queue_unauthenticated }
+    }
 }
 
 /// Those of the shipped configuration, for any number of peers.

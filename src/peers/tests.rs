@@ -1,10 +1,10 @@
 //! What peers may cost, on a clock and with sockets of the tests' own.
 
 use super::*;
-use crate::websocket::close::CloseCode;
+use crate::cost::Shares;
 use crate::websocket::deflate::WindowBits;
 use crate::websocket::frame::{Frames, OpCode, encode};
-use crate::websocket::handshake::{PageRequest, Upgrade};
+use crate::websocket::handshake::{PageRequest, Rejection, Upgrade};
 use crate::websocket::message::Message;
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
@@ -64,7 +64,7 @@ fn who_does_not_answer_a_ping_is_gone_in_time_and_who_does_stays() {
 }
 
 #[test]
-fn s25_the_deadline_of_a_ping_that_was_answered_drops_nobody_though_it_is_looked_at_late() {
+fn s25_the_deadline_of_an_answered_ping_drops_no_peer_even_when_it_fires_late() {
     let mut world = World::new(limits());
     let id = world.open();
     world.until(26_000);
@@ -128,7 +128,7 @@ fn who_does_not_answer_a_close_is_gone_in_time() {
 fn who_was_not_offered_the_close_is_not_late_with_its_answer() {
     let mut world = World::new(limits());
     let id = world.open();
-    world.peers.send(id, &frame(100), world.now.monotonic);
+    world.peers.send(id, &prepared(100), world.now.monotonic);
     world.peers.close(id, CloseReason::Stopping, world.now.monotonic);
     // Turns that never come to this peer.
     for second in 1..=10 {
@@ -153,7 +153,7 @@ fn s14_a_flood_of_frames_without_a_message_is_closed_with_1008() {
         world.until(1_000);
         world.receive(flooding, &frame.repeat(100));
         assert!(world.peers.is_open(flooding), "a second later");
-        // However many come at once, no more than that are looked at.
+        // However many come at once, no more than that are taken.
         world.receive(flooding, &frame.repeat(50_000));
         assert_eq!(world.peers.counters().other_frames, 201);
         assert!(!world.peers.is_open(flooding) && world.peers.is_open(other));
@@ -196,7 +196,7 @@ fn who_is_gone_does_not_count_at_its_address_in_the_turn_it_comes_back() {
 }
 
 #[test]
-fn s21_a_full_queue_closes_who_does_not_read_and_nobody_else() {
+fn s21_a_full_queue_closes_only_the_peer_that_does_not_read() {
     let mut world = World::new(limits());
     let (stopped, reading) = (world.open_trusted(), world.open_trusted());
     world.sockets.room.insert(stopped, 0);
@@ -253,12 +253,12 @@ fn s22_without_a_good_token_less_may_be_queued() {
     // The first one finds the sockets full.
     for _ in 0..10 {
         for id in [stranger, trusted] {
-            world.peers.send(id, &frame(1000), world.now.monotonic);
+            world.peers.send(id, &prepared(1000), world.now.monotonic);
         }
         world.turn();
     }
     assert!(world.peers.is_open(stranger) && world.peers.is_open(trusted));
-    world.peers.send(stranger, &frame(1000), world.now.monotonic);
+    world.peers.send(stranger, &prepared(1000), world.now.monotonic);
     assert!(!world.peers.is_open(stranger) && world.peers.is_open(trusted));
     assert_eq!(world.peers.counters().slow(Slowness::QueueFull), 1);
 }
@@ -273,7 +273,7 @@ fn s23_when_all_queues_together_are_full_the_fullest_go_first() {
     // 10, 20, … 100 kB: 550 kB in all, of which 300 may be. The last three have 270 kB of it.
     for (&id, tens) in peers.iter().zip(1..) {
         for _ in 0..tens {
-            world.peers.send(id, &frame(10_000), world.now.monotonic);
+            world.peers.send(id, &prepared(10_000), world.now.monotonic);
         }
     }
     world.until(1_500);
@@ -301,17 +301,16 @@ fn s24_what_few_get_is_written_in_its_turn_however_many_wait_in_bulk() {
     let many: Vec<PeerId> = (0..5000).map(|_| world.open_trusted()).collect();
     let one = world.open_trusted();
     let mut shared = Shared::new(frame(100));
-    for id in &many {
-        world.peers.deliver(id.index(), &mut shared, Lane::Bulk, world.now.monotonic);
-    }
+    let slots = many.iter().map(|id| id.index());
+    world.peers.fan_out(slots, &mut shared, Lane::Bulk, world.now.monotonic);
     let written = |world: &World| many.iter().filter(|&&id| !world.written(id).is_empty()).count();
     let mut turns = 0;
     while written(&world) < many.len() {
         // One more in each turn, while the fan-out goes on.
         world.sockets.written.remove(&one);
-        world.peers.send(one, &frame(10), world.now.monotonic);
+        world.peers.send(one, &prepared(10), world.now.monotonic);
         let before = written(&world);
-        world.peers.flush(&mut world.sockets, world.now.monotonic);
+        world.peers.flush(&mut world.sockets, SHARES, world.now.monotonic);
         assert_eq!(world.written(one), bytes(10), "turn {turns}");
         assert!(written(&world) > before, "neither waits for the other");
         turns += 1;
@@ -320,7 +319,7 @@ fn s24_what_few_get_is_written_in_its_turn_however_many_wait_in_bulk() {
 }
 
 #[test]
-fn s27_a_drain_closes_everybody_in_time_and_nobody_misses_what_comes_before() {
+fn s27_a_drain_closes_every_peer_in_time_after_what_came_before() {
     let mut world = World::new(limits());
     let connecting = world.connect();
     let peers: Vec<PeerId> = (0..1000).map(|_| world.open_trusted()).collect();
@@ -367,7 +366,7 @@ fn each_peer_gets_what_it_negotiated_and_an_idle_one_costs_the_same() {
     }
     // What would own something on the heap: a queue that is not empty, a message that has begun.
     for (id, bits) in peers.into_iter().zip([None, Some(15), Some(9), Some(15)]) {
-        let Peer { outgoing, connection, .. } = &world.peers.slab[id.index()];
+        let Peer { outgoing, connection, .. } = world.peers.slots.get(id).unwrap();
         assert_eq!(connection.deflate().map(WindowBits::get), bits);
         assert_eq!(format!("{outgoing:?}"), format!("{:?}", Outgoing::default()));
         assert!(!connection.is_unfinished());
@@ -395,7 +394,7 @@ fn every_connection_is_in_exactly_one_sum() {
     assert_eq!((counters.connecting(), world.peers.open()), (1, 1));
     assert_eq!(counters.ended(Ending::Lost), 1);
     assert_eq!(counters.ended(Ending::Client), 1);
-    assert_eq!(counters.ended(Ending::Violation(CloseCode::PROTOCOL_ERROR)), 1);
+    assert_eq!(counters.ended(Ending::ProtocolError), 1);
 }
 
 /// Peers, their sockets, and a clock that goes only when it is told to.
@@ -420,7 +419,7 @@ struct TestSockets {
 }
 
 impl World {
-    /// Lets a peer that has been written to in vain read.
+    /// Lets a peer read whose socket was full.
     fn make_room(&mut self, id: PeerId, bytes: usize) {
         assert!(self.sockets.awaited.remove(&id), "the peers have asked to be told");
         self.sockets.room.insert(id, bytes);
@@ -433,7 +432,7 @@ impl World {
     }
 
     fn connect(&mut self) -> PeerId {
-        self.peers.connect(Ipv4Addr::LOCALHOST.into(), self.now.monotonic).unwrap()
+        self.peers.connect(&Doorman, Ipv4Addr::LOCALHOST.into(), self.now.monotonic).unwrap()
     }
 
     /// An open connection, to which nothing has been written yet.
@@ -464,18 +463,18 @@ impl World {
     }
 
     fn receive(&mut self, id: PeerId, bytes: &[u8]) {
-        self.peers.receive(&mut Doorman, id, &mut bytes.to_vec(), self.now);
+        self.peers.receive(&mut Doorman, id, &mut bytes.to_vec(), self.now, &mut Budget::unlimited());
+        assert!(!self.peers.has_leftover(id));
     }
 
-    /// Queues one frame of so many bytes for all of these.
+    /// Queues one frame of this length for all of these.
     fn deliver(&mut self, peers: &[PeerId], bytes: usize) {
         let mut shared = Shared::new(frame(bytes));
-        for id in peers {
-            self.peers.deliver(id.index(), &mut shared, Lane::Prompt, self.now.monotonic);
-        }
+        let slots = peers.iter().map(|id| id.index());
+        self.peers.fan_out(slots, &mut shared, Lane::Event, self.now.monotonic);
     }
 
-    /// Lets the clock go on to so many milliseconds after the start, in turns.
+    /// Advances the clock to this many milliseconds after the start, in turns.
     fn until(&mut self, millis: u64) {
         while self.now.monotonic < Monotonic(START + millis) {
             self.now.monotonic.0 = (self.now.monotonic.0 + 100).min(START + millis);
@@ -486,10 +485,11 @@ impl World {
     fn turn(&mut self) {
         self.peers.advance(self.now.monotonic);
         while self.peers.has_unflushed() {
-            self.peers.flush(&mut self.sockets, self.now.monotonic);
+            self.peers.flush(&mut self.sockets, SHARES, self.now.monotonic);
         }
         self.peers.settle(&mut Doorman);
-        self.peers.reap(|_| {});
+        self.peers.check_invariants();
+        self.peers.reap(&mut Budget::unlimited(), |_| {});
     }
 
     fn written(&self, id: PeerId) -> Vec<u8> {
@@ -554,6 +554,9 @@ impl Write for TestSockets {
     }
 }
 
+/// Those of the default turn.
+const SHARES: Shares = Shares::of(Duration::from_millis(10));
+
 /// What browsers offer.
 const USUAL_OFFER: &str = "permessage-deflate; client_max_window_bits";
 
@@ -580,7 +583,11 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     [&[first, 0x80 | u8::try_from(payload.len()).unwrap(), 0, 0, 0, 0], payload].concat()
 }
 
-/// A frame of ours that is so many bytes long.
+/// A frame of this length.
+fn prepared(length: usize) -> Prepared {
+    Prepared::new(frame(length))
+}
+
 fn frame(length: usize) -> Frames {
     Frames::new(bytes(length))
 }

@@ -8,8 +8,11 @@ use crate::websocket::handshake::Rejection;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Unfinished messages and blocked peers are few and come and go: they are looked through this often.
+/// Unfinished messages and blocked peers are few and come and go: they are walked through this often.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// Deadlines that are handled in one turn: about a millisecond's worth.
+const DUE_A_TURN: usize = 1024;
 
 /// The deadlines of all peers.
 #[derive(Debug)]
@@ -18,7 +21,7 @@ pub(super) struct Timers {
     pub(super) ping: Deadlines,
     pong: Deadlines,
     pub(super) close: Deadlines,
-    /// Peers in the middle of a message, by slot, and since when.
+    /// Peers in the middle of a message or of a request's head, by slot, and since when.
     unfinished: BTreeMap<usize, Monotonic>,
     next_sweep: Monotonic,
 }
@@ -35,13 +38,14 @@ impl Timers {
         }
     }
 
-    pub(super) fn forget(&mut self, id: PeerId) {
-        self.unfinished.remove(&id.index());
+    /// The slots of peers in the middle of a message or a head.
+    pub(super) fn unfinished(&self) -> impl Iterator<Item = usize> {
+        self.unfinished.keys().copied()
     }
 }
 
 impl Peers {
-    /// When [`Peers::advance`] has something to do; `None` as long as there is no peer to wait for.
+    /// When [`Peers::advance`] has something to do; `None` while there is no peer to wait for.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Monotonic> {
         let Timers { handshake, ping, pong, close, unfinished, next_sweep } = &self.timers;
@@ -50,71 +54,89 @@ impl Peers {
         [handshake.next(), ping.next(), pong.next(), close.next(), sweep, drain].into_iter().flatten().min()
     }
 
-    /// Does what is due: pings the quiet, drops the dead and the late.
+    /// Does what is due: pings open peers, ends those past a deadline or over a limit.
     pub fn advance(&mut self, now: Monotonic) {
-        while let Some(id) = self.timers.handshake.pop(now) {
+        // What is left is due still, so the next turn follows at once.
+        let mut left = DUE_A_TURN;
+        while let Some(id) = pop(&mut self.timers.handshake, &mut left, now) {
             self.reject(id, Rejection::RequestTimeout, now);
         }
         // Before the next pings: a deadline of one that was answered must not be taken for theirs.
-        while let Some(id) = self.timers.pong.pop(now) {
+        while let Some(id) = pop(&mut self.timers.pong, &mut left, now) {
             let waits = |peer: &&mut Peer| {
                 peer.marks.contains(Marks::AWAITS_PONG) && peer.marks.contains(Marks::OPEN)
             };
-            let Some(peer) = self.get_mut(id).filter(waits) else { continue };
-            if peer.marks.contains(Marks::PAUSED) || peer.waits_for_us() {
-                // Its pong may have come and is not read, or our ping was not written: the next ping will tell.
+            let Some(peer) = self.slots.get_mut(id).filter(waits) else { continue };
+            if peer.marks.intersects(Marks::PAUSED | Marks::LEFTOVER | Marks::AWAITS_FLUSH)
+                || peer.waits_for_us()
+            {
+                // Its pong may have come and was not read, or our ping was not written: the next ping will tell.
                 peer.marks.remove(Marks::AWAITS_PONG);
             } else {
-                log::info!(peer:% = self.addresses.get(self.slab[id.index()].address); "no pong, connection dropped");
+                log::info!(peer:% = self.addresses.get(peer.address); "no pong, connection dropped");
                 self.drop_peer(id, Ending::NoPong);
             }
         }
-        while let Some(id) = self.timers.ping.pop(now) {
-            if let Some(peer) = self.get_mut(id)
+        while let Some(id) = pop(&mut self.timers.ping, &mut left, now) {
+            if let Some(peer) = self.slots.get_mut(id)
                 && peer.marks.contains(Marks::OPEN)
             {
                 peer.connection.ping(b"", &mut peer.outgoing);
                 peer.marks.insert(Marks::AWAITS_PONG);
                 self.timers.pong.set(id, now);
                 self.timers.ping.set(id, now);
-                self.mark_dirty(id.index(), Lane::Prompt);
+                self.mark_dirty(id.index(), Lane::Reply);
             }
         }
-        while let Some(id) = self.timers.close.pop(now) {
-            // It is not late as long as it is us who are: what is queued for it has not been offered to it.
-            match self.get(id).is_some_and(Peer::waits_for_us) {
+        while let Some(id) = pop(&mut self.timers.close, &mut left, now) {
+            // Not the peer's fault: its socket has not been offered what is queued.
+            match self.slots.get(id).is_some_and(Peer::waits_for_us) {
                 true => self.timers.close.set(id, now),
                 false => self.disconnect(id),
             }
         }
         self.close_drained(now);
-        if self.timers.next_sweep <= now || self.is_sweep_due() {
+        if self.timers.next_sweep <= now {
             self.timers.next_sweep = now + SWEEP;
-            self.sweep_messages(now);
+            if !self.sweep_messages(now) {
+                self.timers.next_sweep = now;
+            }
             self.sweep_blocked(now);
         }
+        if self.is_memory_doubtful() {
+            self.bound_memory(now);
+        }
     }
 
-    /// Closes those who take too long for a message. While a peer is not read from, that is not its fault.
-    fn sweep_messages(&mut self, now: Monotonic) {
+    /// Closes peers that take too long for a message. While a peer is not read from, that is not its fault. Returns whether
+    /// all of them are closed.
+    fn sweep_messages(&mut self, now: Monotonic) -> bool {
         let limit = self.limits.message;
+        let mut late = Vec::new();
         for (&slot, since) in &mut self.timers.unfinished {
-            if self.slab[slot].marks.contains(Marks::PAUSED) {
+            let Some(peer) = self.slots.at(slot) else { continue };
+            if peer.marks.intersects(Marks::PAUSED | Marks::LEFTOVER | Marks::AWAITS_FLUSH) {
                 *since = now;
+            } else if peer.marks.contains(Marks::OPEN) && now - *since >= limit {
+                late.extend(self.slots.id_at(slot));
             }
         }
-        let late = |(&slot, &since): (&usize, &Monotonic)| (now - since >= limit).then_some(slot);
-        for slot in self.timers.unfinished.iter().filter_map(late).collect::<Vec<_>>() {
-            self.timers.unfinished.remove(&slot);
-            let id = super::id_of(slot, &self.slab[slot]);
+        let is_all = late.len() <= DUE_A_TURN;
+        for id in late.into_iter().take(DUE_A_TURN) {
+            self.message_finished(id);
             self.close_now(id, CloseReason::MessageNotFinished, now);
         }
+        is_all
     }
 
-    /// Starts the clock of a message, if one has begun.
-    pub(super) fn message_begun(&mut self, id: PeerId, now: Monotonic) {
-        let peer = &mut self.slab[id.index()];
-        let unfinished = peer.marks.contains(Marks::OPEN) && peer.connection.is_unfinished();
+    /// Notes whether the peer is in the middle of a message or of its head, and since when.
+    pub(super) fn note_unfinished(&mut self, id: PeerId, now: Monotonic) {
+        let Some(peer) = self.slots.get_mut(id) else { return };
+        let held = peer.connection.held();
+        let unfinished = match peer.marks.contains(Marks::OPEN) {
+            true => peer.connection.is_unfinished(),
+            false => held > 0 && peer.is_connecting(),
+        };
         if unfinished != peer.marks.contains(Marks::UNFINISHED) {
             peer.marks.set(Marks::UNFINISHED, unfinished);
             match unfinished {
@@ -122,12 +144,21 @@ impl Peers {
                 false => drop(self.timers.unfinished.remove(&id.index())),
             }
         }
+        self.memory.added(held);
     }
 
     /// Stops the clock of a message.
     pub(super) fn message_finished(&mut self, id: PeerId) {
-        if self.slab[id.index()].marks.take(Marks::UNFINISHED) {
+        if let Some(peer) = self.slots.get_mut(id)
+            && peer.marks.take(Marks::UNFINISHED)
+        {
             self.timers.unfinished.remove(&id.index());
         }
     }
+}
+
+/// The next peer whose deadline is past, while there are any `left` in this turn.
+fn pop(deadlines: &mut Deadlines, left: &mut usize, now: Monotonic) -> Option<PeerId> {
+    *left = left.checked_sub(1)?;
+    deadlines.pop(now)
 }

@@ -243,6 +243,16 @@ impl<R: Role> Connection<R> {
         }
     }
 
+    /// Bytes of heap held for a head or a message under way, not counting the fixed parts.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        match &self.phase {
+            Phase::AwaitingRequest(Some(reader)) => reader.held(),
+            Phase::Open { incoming: Some(incoming), .. } => incoming.held(),
+            _ => 0,
+        }
+    }
+
     fn await_request<'i>(
         &mut self,
         input: &mut &'i mut [u8],
@@ -420,15 +430,6 @@ impl Connection<Server> {
     /// A server's connection that is open already.
     pub(crate) const fn opened(compression: Option<WindowBits>) -> Self {
         Self { phase: Phase::Open { compression, incoming: None }, role: Server }
-    }
-
-    /// Bytes of heap held for a head or a message under way, not counting the fixed parts.
-    pub(crate) fn held(&self) -> usize {
-        match &self.phase {
-            Phase::AwaitingRequest(Some(reader)) => reader.held(),
-            Phase::Open { incoming: Some(incoming), .. } => incoming.held(),
-            _ => 0,
-        }
     }
 }
 

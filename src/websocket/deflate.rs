@@ -22,6 +22,8 @@ pub struct Codec {
     /// One for each window size.
     compressors: [Option<Compress>; WindowBits::COUNT],
     inflater: Option<Inflater>,
+    /// Bytes inflated since they were last asked for.
+    inflated: usize,
 }
 
 impl WindowBits {
@@ -128,9 +130,18 @@ impl Codec {
     pub(super) fn inflate(
         &mut self,
         payload: &[u8],
-        take: impl FnMut(&[u8]) -> Result<(), Violation>,
+        mut take: impl FnMut(&[u8]) -> Result<(), Violation>,
     ) -> Result<(), Violation> {
-        self.inflater.get_or_insert_with(Inflater::new).inflate(payload, take)
+        let Self { inflater, inflated, .. } = self;
+        inflater.get_or_insert_with(Inflater::new).inflate(payload, |bytes| {
+            *inflated += bytes.len();
+            take(bytes)
+        })
+    }
+
+    /// Bytes inflated since the last call: what the work has cost.
+    pub(crate) const fn take_inflated(&mut self) -> usize {
+        std::mem::replace(&mut self.inflated, 0)
     }
 }
 
@@ -401,17 +412,65 @@ mod tests {
             let frame = codec.compress(OpCode::Text, &message, WindowBits::new(bits).unwrap());
             prop_assert_eq!(inflate(&mut codec, payload(&frame)), Ok(message));
         }
+    }
 
-        #[test]
-        fn the_window_that_was_asked_for_is_enough(bits in 9..=15_u8) {
-            let noise: Vec<u8> = (0..20_000_u32).flat_map(|i| (i.wrapping_mul(2_654_435_761)).to_le_bytes()).collect();
-            let message = noise.repeat(2);
-            let mut codec = Codec::new();
+    /// Bytes without any repetition.
+    fn noise(seed: u32, length: usize) -> Vec<u8> {
+        (seed..).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).take(length).collect()
+    }
+
+    /// That no reference is longer than the window is checked by an inflater of the tests' own, in `tests/differential.rs`.
+    #[test]
+    fn each_doubling_of_the_window_makes_a_message_shorter() {
+        // Repetitions just within each window, as far back as zlib refers.
+        let message: Vec<u8> =
+            (9..=15).flat_map(|bits| noise(1 << bits, (1 << bits) - 262).repeat(2)).collect();
+        let mut codec = Codec::new();
+        let lengths = (9..=15).map(|bits| {
             let frame = codec.compress(OpCode::Text, &message, WindowBits::new(bits).unwrap());
-            let mut inflater = Decompress::new_with_window_bits(false, bits);
-            let mut inflated = Vec::with_capacity(message.len() + 1);
-            inflater.decompress_vec(payload(&frame), &mut inflated, FlushDecompress::Sync).unwrap();
-            prop_assert!(inflated == message);
+            assert!(inflate(&mut Codec::new(), payload(&frame)).as_ref() == Ok(&message), "{bits} bits");
+            payload(&frame).len()
+        });
+        let lengths: Vec<usize> = lengths.collect();
+        assert!(lengths.is_sorted_by(|smaller, larger| larger < smaller), "{lengths:?}");
+    }
+
+    /// A block that repeats the three bytes 2^`bits` bytes back (RFC 1951 §3.2.6), without the end of its flush.
+    fn reference(bits: u32) -> Vec<u8> {
+        // From the lowest bit: not final, fixed codes; the length 3; the last distance of its code, all its extra bits ones;
+        // the end of the block, and the head of an empty stored one.
+        let code = (2 * bits - 1).reverse_bits() >> 27;
+        let block = 0b010 | 1 << 9 | u64::from(code) << 10 | ((1 << (bits - 2)) - 1) << 15;
+        let length = (15 + (bits - 2) + 7 + 3).div_ceil(8);
+        block.to_le_bytes()[..length as usize].to_vec()
+    }
+
+    fn final_block(content: &[u8]) -> Vec<u8> {
+        let mut block = Vec::with_capacity(content.len() + 1024);
+        Compress::new(Compression::best(), false)
+            .compress_vec(content, &mut block, FlushCompress::Finish)
+            .unwrap();
+        block
+    }
+
+    #[test]
+    fn behind_a_final_block_only_the_messages_own_bytes_are_the_window() {
+        let mut codec = Codec::new();
+        let others = noise(0, 100_000);
+        for bits in 8..=15 {
+            let other = codec.compress(OpCode::Text, &others, WindowBits::default());
+            for length in [0, 1, (1 << bits) - 1] {
+                assert!(inflate(&mut codec, payload(&other)).as_ref() == Ok(&others));
+                let message = [final_block(&others[..length]), reference(bits)].concat();
+                let result = inflate(&mut codec, &message);
+                assert!(
+                    result == Err(Violation::BrokenDeflate),
+                    "{length} bytes, 2^{bits} back: {result:x?}"
+                );
+            }
+            let own = noise(7, 1 << bits);
+            let message = [final_block(&own), reference(bits)].concat();
+            assert!(inflate(&mut codec, &message) == Ok([&own[..], &own[..3]].concat()), "2^{bits} back");
         }
     }
 }

@@ -120,6 +120,11 @@ impl Frames {
         &self.0
     }
 
+    /// The memory that the bytes take, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.0.capacity() + FRAMES_OVERHEAD
+    }
+
     /// How many share the bytes; at least 1.
     pub(super) fn holders(&self) -> usize {
         Rc::strong_count(&self.0)
@@ -130,6 +135,9 @@ impl Frames {
         Rc::get_mut(&mut self.0)
     }
 }
+
+/// The reference counts and the vector's parts.
+const FRAMES_OVERHEAD: usize = 2 * size_of::<usize>() + size_of::<Vec<u8>>();
 
 /// Appends one whole frame (FIN set) to `out`; `mask` is `None` for a server, a fresh random key for a client (§5.3).
 pub fn encode(opcode: OpCode, payload: &[u8], mask: Option<[u8; 4]>, out: &mut Vec<u8>) {

@@ -56,7 +56,6 @@ impl Incoming {
     }
 
     /// Bytes of heap held for the message.
-    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn held(&self) -> usize {
         self.message.as_ref().map_or(0, Assembly::held)
     }

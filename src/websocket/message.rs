@@ -136,7 +136,6 @@ impl Assembly {
     }
 
     /// Bytes of heap held.
-    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn held(&self) -> usize {
         match &self.content {
             Content::Text(text) => text.capacity(),

@@ -30,23 +30,23 @@ enum Queue {
 
 /// The general form of a queue.
 ///
-/// Invariants: `chunks` is not empty, and no chunk in it is; `sent` is less than the length of the first;
-/// `queued` is the length of all chunks and the pong, less `sent`; there is a `pong` only if the writer blocked after
-/// the first chunk was begun.
+/// Invariants: `chunks` is not empty, and no chunk in it is. The first chunk ends at `cut`, which is the end of a frame
+/// or of an HTTP head, or else at its length; `sent` is less than that. `queued` is the length of all chunks up to
+/// their ends and of the pong, less `sent`. There is a `pong` only if the writer has blocked.
 #[derive(Debug, Default)]
 struct Many {
     /// The chunk being written, then those that follow it and the pong, in order.
     chunks: VecDeque<Frames>,
     /// Bytes of the first chunk already written.
     sent: usize,
+    /// Where the first chunk ends if it is an HTTP head or was cut; nothing is joined to it then.
+    cut: Option<usize>,
     /// The pong to write after the first chunk.
     pong: Option<Frames>,
     /// Bytes not yet written.
     queued: usize,
     /// Whether the last write found the writer blocked.
     blocked: bool,
-    /// Whether the first chunk is an HTTP head.
-    head_first: bool,
 }
 
 /// How a call of [`Outgoing::write_to`] ended, when not by an error.
@@ -78,14 +78,17 @@ impl Outgoing {
         matches!(self.0, Queue::Empty)
     }
 
-    /// This queue's share of its chunks' memory, in bytes: each chunk's length divided by the number of its holders.
+    /// The memory of this queue in bytes: its own, and each chunk's divided among the queues that share it.
     #[must_use]
     pub fn share(&self) -> usize {
-        let share = |chunk: &Frames| chunk.as_bytes().len().div_ceil(chunk.holders());
+        let share = |chunk: &Frames| chunk.memory().div_ceil(chunk.holders());
         match &self.0 {
             Queue::Empty => 0,
             Queue::One(chunk) | Queue::Head(chunk) => share(chunk),
-            Queue::Many(many) => many.chunks.iter().chain(&many.pong).map(share).sum(),
+            Queue::Many(many) => {
+                let own = size_of::<Many>() + many.chunks.capacity() * size_of::<Frames>();
+                own + many.chunks.iter().chain(&many.pong).map(share).sum::<usize>()
+            }
         }
     }
 
@@ -132,7 +135,8 @@ impl Outgoing {
         let (last, queued) = match &mut self.0 {
             Queue::Empty | Queue::Head(_) => (None, None),
             Queue::One(chunk) => (Some(chunk), None),
-            Queue::Many(many) if many.head_first && many.chunks.len() == 1 => (None, None),
+            // Bytes joined to a chunk beyond its cut would be lost.
+            Queue::Many(many) if many.cut.is_some() && many.chunks.len() == 1 => (None, None),
             // A Close must be the last frame, so nothing is joined to a chunk written before the pong.
             Queue::Many(many) if many.pong.is_some() && many.chunks.len() == 1 => (None, None),
             Queue::Many(many) => (many.chunks.back_mut(), Some(&mut many.queued)),
@@ -177,17 +181,31 @@ impl Outgoing {
 
     /// Drops everything but the rest of the frame or HTTP head being written, then queues `close_frame`.
     pub fn fail_with(&mut self, close_frame: &[u8]) {
-        let (kept, blocked) = match &self.0 {
-            Queue::Empty | Queue::One(_) => (&[][..], false),
-            Queue::Head(head) => (head.as_bytes(), false),
-            Queue::Many(many) => (many.unfinished(), many.blocked),
+        let (first, sent, cut, blocked) = match std::mem::take(&mut self.0) {
+            Queue::Empty => (None, 0, None, false),
+            Queue::One(chunk) => (Some(chunk), 0, None, false),
+            Queue::Head(head) => {
+                let end = head.as_bytes().len();
+                (Some(head), 0, Some(end), false)
+            }
+            Queue::Many(mut many) => (many.chunks.pop_front(), many.sent, many.cut, many.blocked),
         };
-        let mut kept = kept.to_vec();
-        self.clear();
-        kept.extend_from_slice(close_frame);
-        self.push(Frames::new(kept));
-        if blocked && !self.is_empty() {
-            self.many().blocked = true;
+        let close = Frames::new(close_frame.to_vec());
+        let end = first.as_ref().map_or(0, |first| cut.unwrap_or_else(|| frame_end(first.as_bytes(), sent)));
+        match first.filter(|_| end > sent) {
+            // Not copied: the frame may be large and shared by many.
+            Some(first) => {
+                let queued = end - sent + close.as_bytes().len();
+                let chunks = VecDeque::from([first, close]);
+                let many = Many { chunks, sent, cut: Some(end), pong: None, queued, blocked };
+                self.0 = Queue::Many(Box::new(many));
+            }
+            None => {
+                self.push(close);
+                if blocked && !self.is_empty() {
+                    self.many().blocked = true;
+                }
+            }
         }
     }
 
@@ -250,8 +268,11 @@ impl Outgoing {
     fn many(&mut self) -> &mut Many {
         self.0 = match std::mem::take(&mut self.0) {
             Queue::Empty => Queue::Many(Box::default()),
-            Queue::One(chunk) => Queue::Many(Box::new(Many::of(chunk, false))),
-            Queue::Head(chunk) => Queue::Many(Box::new(Many::of(chunk, true))),
+            Queue::One(chunk) => Queue::Many(Box::new(Many::of(chunk))),
+            Queue::Head(chunk) => {
+                let cut = Some(chunk.as_bytes().len());
+                Queue::Many(Box::new(Many { cut, ..Many::of(chunk) }))
+            }
             Queue::Many(many) => Queue::Many(many),
         };
         match &mut self.0 {
@@ -263,30 +284,23 @@ impl Outgoing {
 
 impl Many {
     /// The queue of one chunk.
-    fn of(chunk: Frames, head_first: bool) -> Self {
+    fn of(chunk: Frames) -> Self {
         let queued = chunk.as_bytes().len();
-        Self { chunks: VecDeque::from([chunk]), queued, head_first, ..Self::default() }
-    }
-
-    /// The rest of the frame or HTTP head being written; empty between two frames.
-    fn unfinished(&self) -> &[u8] {
-        let first = self.chunks.front().map_or(&[][..], Frames::as_bytes);
-        let end = if self.head_first { first.len() } else { frame_end(first, self.sent) };
-        &first[self.sent..end]
+        Self { chunks: VecDeque::from([chunk]), queued, ..Self::default() }
     }
 
     /// Removes the first `written` bytes, which are not all.
     fn advance(&mut self, mut written: usize) {
         self.queued -= written;
         while let Some(first) = self.chunks.front() {
-            let unsent = first.as_bytes().len() - self.sent;
+            let unsent = self.cut.unwrap_or(first.as_bytes().len()) - self.sent;
             if written < unsent {
                 self.sent += written;
                 return;
             }
             written -= unsent;
             self.sent = 0;
-            self.head_first = false;
+            self.cut = None;
             match self.pong.take() {
                 Some(pong) => self.chunks[0] = pong,
                 None => drop(self.chunks.pop_front()),
@@ -297,7 +311,7 @@ impl Many {
     /// Writes up to `budget` bytes from the front in one call.
     fn write_to(&self, writer: &mut impl Write, mut budget: usize) -> io::Result<usize> {
         let mut chunks = self.chunks.iter().map(Frames::as_bytes);
-        let first = chunks.next().map(|chunk| &chunk[self.sent..]);
+        let first = chunks.next().map(|chunk| &chunk[self.sent..self.cut.unwrap_or(chunk.len())]);
         let pong = self.pong.as_ref().map(Frames::as_bytes);
         let mut slices = [IoSlice::new(&[]); CHUNKS_PER_WRITE];
         let mut filled = 0;
@@ -327,6 +341,9 @@ fn frame_end(chunk: &[u8], sent: usize) -> usize {
     }
     end
 }
+
+/// What a chunk costs in a queue besides its bytes: a place in the queue, the reference count and the vector's parts.
+pub const CHUNK_OVERHEAD: usize = 16;
 
 /// Bytes up to which a chunk is appended to: enough for a turn's replies to one peer, and cheap to copy when the chunk
 /// grows.
@@ -400,7 +417,11 @@ mod tests {
         let (chunks, sent) = chunks(queue);
         let lengths: Vec<usize> = chunks.iter().map(|chunk| chunk.as_bytes().len()).collect();
         assert!(lengths.iter().all(|&length| length > 0));
-        assert_eq!(lengths.iter().sum::<usize>(), queue.queued() + sent);
+        let beyond_cut = match &queue.0 {
+            Queue::Many(many) if many.cut.is_some() => lengths[0] - many.cut.unwrap(),
+            _ => 0,
+        };
+        assert_eq!(lengths.iter().sum::<usize>(), queue.queued() + sent + beyond_cut);
         assert_eq!(queue.is_empty(), lengths.is_empty());
         assert!(lengths.is_empty() || sent < lengths[0]);
         if let Queue::Many(many) = &queue.0 {

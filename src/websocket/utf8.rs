@@ -23,7 +23,6 @@ impl Text {
     }
 
     /// Bytes of heap held.
-    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn capacity(&self) -> usize {
         self.whole.capacity()
     }

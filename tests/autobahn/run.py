@@ -1,12 +1,12 @@
-r"""The Autobahn TestSuite's 517 cases against examples/echo.rs: the service's event loop, connections and queues.
+r"""The 517 cases of the Autobahn TestSuite against examples/echo.rs: the service's event loop, connections and queues.
 
     tests/autobahn/run [raised | service]…
 
-Two runs. `raised`: with limits of 16 MiB, which section 9 needs; what each case is expected to come to is in raised.txt.
-`service`: with the service's default limits; service.txt lists the cases that come to something else then, and why.
-A case that comes to anything else than expected, better or worse, is failed.
+Two runs. `raised` has limits of 16 MiB, which section 9 needs; raised.txt has the expected result of each case. `service`
+has the service's default limits; service.txt lists the cases whose result differs then, and why. A case with any other
+result than the expected one, better or worse, fails.
 
-The cases are those of the original suite, run by `kosoku`. Who has Docker can let the original judge:
+The cases are those of the original suite, run by `kosoku`. With Docker, the original can judge:
 
     cargo run --example echo -- --compression --message-bytes 16777216 --fragments 1048576
     docker run --rm --network host -v "$PWD/tests/autobahn:/spec" -v "$PWD/target/autobahn:/reports" \
@@ -16,6 +16,7 @@ The cases are those of the original suite, run by `kosoku`. Who has Docker can l
 import collections
 import json
 import re
+import select
 import subprocess
 import sys
 import tempfile
@@ -48,7 +49,7 @@ def main() -> int:
 
 
 def expected_of(run: str) -> dict[str, str]:
-    """What each case is expected to come to."""
+    """The expected result of each case."""
     expected = read(HERE / "raised.txt")
     if run != "raised":
         expected |= read(HERE / f"{run}.txt")
@@ -62,13 +63,13 @@ def read(path: Path) -> dict[str, str]:
 
 
 def results_of(run: str) -> dict[str, str]:
-    """Runs every case and says what it came to."""
+    """Runs every case and returns its result."""
     arguments = [ECHO, "--address", "127.0.0.1:0", "--compression", *RUNS[run]]
     with tempfile.TemporaryDirectory() as folder, subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as echo:
         try:
-            address = echo.stdout.readline().strip()
+            address = first_line(echo)
             kosoku = [Path(sys.executable).parent / "kosoku", "--parallelism", "4", "--outdir", folder, address]
-            # It fails when a case does. What we expect of each is another matter.
+            # Its exit code does not matter: a failed case may be expected.
             subprocess.run(kosoku, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             (cases,) = json.loads(Path(folder, "index.json").read_text()).values()
         finally:
@@ -78,15 +79,23 @@ def results_of(run: str) -> dict[str, str]:
     return {case: behaviour(result) for case, result in cases.items()}
 
 
+def first_line(process: subprocess.Popen) -> str:
+    """Its first line, or an error if there is none within half a minute."""
+    ready, _, _ = select.select([process.stdout], [], [], 30)
+    if not ready:
+        sys.exit("the echo server does not print its address")
+    return process.stdout.readline().strip()
+
+
 def behaviour(result: dict) -> str:
-    """What the suite says of a case; of its closing too if that is something else; and if it failed, the server's code."""
+    """The suite's verdict on a case, on its closing if that differs, and the server's close code if the case failed."""
     opened, closed, code = result["behavior"], result["behaviorClose"], result["remoteCloseCode"]
     text = opened if opened == closed else f"{opened}, close {closed}"
     return f"{text}, closed with {code}" if opened == "FAILED" else text
 
 
 def table(results: dict[str, str]) -> None:
-    """How often each result came, by section."""
+    """The number of each result, by section."""
     sections = collections.defaultdict(collections.Counter)
     for case, result in results.items():
         sections[order(case)[0]][result] += 1

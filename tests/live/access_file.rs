@@ -1,11 +1,12 @@
-//! `[access] mode = file`: who exists, who may see which dataset, and what a changed file takes away.
+//! `[access] mode = file`: who exists, who may see which dataset, and what a changed file revokes.
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
 
 use crate::support::{
     Client, DATASET, ISSUE, OTHER_DATASET, OTHER_USER, Producer, Server, Setup, UNKNOWN_USER, USER, ended,
     event, good_token, reply, request,
 };
-use rustix::process::Signal;
-use serde_json::{Value, json};
 
 /// An access file: one user with one dataset, one with all.
 fn usual() -> Value {
@@ -18,7 +19,7 @@ fn start(access: &Value) -> Server {
 }
 
 #[test]
-fn users_and_datasets_are_what_the_file_says() {
+fn the_file_decides_about_users_and_datasets() {
     let server = start(&usual());
     let mut client = Client::connect(&server);
     for (user, kind, id, code) in [
@@ -48,7 +49,7 @@ fn ids_in_the_file_may_be_in_upper_case() {
 }
 
 #[test]
-fn which_types_are_dataset_events_can_be_set() {
+fn the_dataset_events_are_configurable() {
     let server = Setup::with_access_file(&usual().to_string())
         .set("access.datasetEvents", "issueUpdate, uploadFile")
         .start();
@@ -59,10 +60,10 @@ fn which_types_are_dataset_events_can_be_set() {
     }
 }
 
-/// A client that holds something of each user, and what is left to it after the file has lost the dataset of the one
-/// and all of the other.
+/// Asserts that the client of [`attached_to_all`] loses its subscriptions but one, after the new file has dropped the dataset
+/// of one user, and the other user.
 #[track_caller]
-fn expect_taken_away(server: &Server, client: &mut Client) {
+fn expect_revocations(server: &Server, client: &mut Client) {
     let mut messages = [client.next_text(), client.next_text(), client.next_text()];
     messages.sort();
     let mut expected = [
@@ -92,27 +93,27 @@ fn attached_to_all(server: &Server) -> Client {
 }
 
 #[test]
-fn what_a_renamed_new_file_takes_away_ends_at_once() {
+fn a_new_file_renamed_into_place_revokes_at_once() {
     let server = start(&usual());
     let mut client = attached_to_all(&server);
     server.setup().write_file("access.json", json!({"users": {USER: {"datasets": []}}}).to_string());
-    expect_taken_away(&server, &mut client);
+    expect_revocations(&server, &mut client);
 }
 
 #[test]
-fn what_a_file_written_in_place_takes_away_ends_at_once() {
+fn a_file_written_in_place_revokes_at_once() {
     let server = start(&usual());
     let mut client = attached_to_all(&server);
     let smaller = json!({"users": {USER: {"datasets": [OTHER_DATASET]}}}).to_string();
     std::fs::write(server.setup().path("access.json"), smaller).expect("the file can be written");
-    expect_taken_away(&server, &mut client);
+    expect_revocations(&server, &mut client);
 }
 
 #[test]
-fn what_a_new_file_gives_counts_after_sighup() {
+fn a_new_file_grants_rights_after_sighup() {
     let server = start(&json!({"users": {USER: {"datasets": []}}}));
     let mut client = attached_none(&server);
-    // The message of a subscription taken away shows that the new file is in force.
+    // The end of a subscription shows that the new file is in force.
     server
         .setup()
         .write_file("access.json", json!({"users": {OTHER_USER: {"datasets": [DATASET]}}}).to_string());
@@ -121,7 +122,7 @@ fn what_a_new_file_gives_counts_after_sighup() {
     client.attach(&good_token(OTHER_USER), "datasetUpdate", DATASET);
 }
 
-/// A client of the one user without datasets.
+/// A client of the only user, who may see no dataset.
 #[track_caller]
 fn attached_none(server: &Server) -> Client {
     let mut client = Client::connect(server);
@@ -156,7 +157,7 @@ fn s53_a_bad_new_file_is_reported_and_the_old_one_stays_in_force() {
     }
     server.setup().write_file("access.json", json!({"users": {USER: {"datasets": []}}}).to_string());
     server.process().signal(Signal::HUP);
-    expect_taken_away(&server, &mut client);
+    expect_revocations(&server, &mut client);
 }
 
 #[test]
@@ -164,7 +165,7 @@ fn a_missing_new_file_is_reported_and_the_old_one_stays_in_force() {
     let server = start(&usual());
     let mut client = attached_to_all(&server);
     let lines = server.process().stderr().count();
-    std::fs::remove_file(server.setup().path("access.json")).expect("the file is there");
+    std::fs::remove_file(server.setup().path("access.json")).expect("the file exists");
     server.process().signal(Signal::HUP);
     server.process().stderr().wait_for("report", lines, |line| line.contains("access.json"));
     client.expect_nothing();

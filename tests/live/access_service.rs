@@ -1,13 +1,14 @@
-//! `[access] mode = socket`: what the service is asked, what its answers do, and that nobody gets in by its faults.
+//! `[access] mode = socket`: the questions to the service, the effect of its answers, and that its faults admit no one.
 
-use crate::support::{
-    AccessService, Client, Consultation, DATASET, ISSUE, OBJECT, OTHER_DATASET, OTHER_USER, Producer, Server,
-    Setup, USER, ended, event, good_token, reply, request,
-};
 use std::collections::BTreeSet;
 use std::thread;
 
-/// A server, and its connection to a service.
+use crate::support::{
+    AccessService, Client, Consultation, DATASET, Deadline, ISSUE, LONG_DEADLINE, OBJECT, OTHER_DATASET,
+    OTHER_USER, Producer, Server, Setup, USER, ended, event, good_token, reply, request,
+};
+
+/// A server and its connection to a service.
 #[track_caller]
 fn start(setup: Setup) -> (Server, AccessService, Consultation) {
     let service = AccessService::listen(&setup);
@@ -16,14 +17,14 @@ fn start(setup: Setup) -> (Server, AccessService, Consultation) {
     (server, service, consultation)
 }
 
-/// Sends a request that waits for the service.
+/// Sends a request that stays pending until the service answers.
 #[track_caller]
 fn attach(client: &mut Client, user: &str, kind: &str, id: &str) {
     client.send(&request("attach", &good_token(user), kind, id));
 }
 
 #[test]
-fn the_service_is_asked_as_the_contract_says_and_its_code_is_the_answer() {
+fn the_service_is_asked_as_in_the_contract_and_its_code_is_the_reply() {
     let (server, _service, mut consultation) = start(Setup::with_access_service());
     let mut client = Client::connect(&server);
     for (action, kind, id, asked_kind, asked_id, code) in [
@@ -31,7 +32,7 @@ fn the_service_is_asked_as_the_contract_says_and_its_code_is_the_answer() {
         ("attach", "uploadFile", DATASET, "uploadFile", DATASET, 4),
         ("attach", "downloadFile", OBJECT, "downloadFile", OBJECT, 3),
         ("attach", "issueUpdate", ISSUE, "issueUpdate", ISSUE, 0),
-        // Whose notifications they are is known: only whether the user exists is asked, as it is for a detach.
+        // For notifications, as for a detach, the question is only whether the user exists.
         ("attach", "notification", "", "notification", "", 0),
         ("attach", "notification", OBJECT, "notification", "", 3),
         ("detach", "datasetUpdate", DATASET, "notification", "", 0),
@@ -54,7 +55,7 @@ fn the_service_is_asked_as_the_contract_says_and_its_code_is_the_answer() {
 }
 
 #[test]
-fn a_bad_token_asks_nothing() {
+fn a_bad_token_causes_no_question() {
     let (server, _service, mut consultation) = start(Setup::with_access_service());
     let mut client = Client::connect(&server);
     assert_eq!(client.ask(&request("attach", "a.b.c", "datasetUpdate", DATASET)), reply(2));
@@ -64,13 +65,13 @@ fn a_bad_token_asks_nothing() {
 }
 
 #[test]
-fn answers_in_any_order_become_replies_in_the_order_of_the_requests() {
+fn replies_keep_the_order_of_the_requests_whatever_the_answers_order() {
     let (server, _service, mut consultation) = start(Setup::with_access_service());
     let mut clients = [Client::connect(&server), Client::connect(&server)];
     let codes = [0, 4, 3, 0, 4];
     let ids: Vec<String> = (0..codes.len()).map(|number| format!("{number:024x}")).collect();
     for client in &mut clients {
-        // In one segment, and so read at once.
+        // In one segment, so that the server reads them at once.
         let requests: Vec<String> =
             ids.iter().map(|id| request("attach", &good_token(USER), "datasetUpdate", id)).collect();
         client.send_all(requests.iter().map(String::as_str));
@@ -89,7 +90,7 @@ fn answers_in_any_order_become_replies_in_the_order_of_the_requests() {
 }
 
 #[test]
-fn while_one_waits_for_the_service_others_are_served() {
+fn others_are_served_while_a_request_is_pending() {
     let (server, _service, mut consultation) = start(Setup::with_access_service());
     let mut subscriber = Client::connect(&server);
     attach(&mut subscriber, OTHER_USER, "issueUpdate", ISSUE);
@@ -110,7 +111,7 @@ fn while_one_waits_for_the_service_others_are_served() {
 }
 
 #[test]
-fn silence_is_code_8_and_a_late_answer_counts_for_nothing() {
+fn a_missing_answer_is_code_8_and_a_late_one_has_no_effect() {
     let setup = Setup::with_access_service().set("access.timeoutMs", 50).set("access.cacheSeconds", 60);
     let (server, _service, mut consultation) = start(setup);
     let mut client = Client::connect(&server);
@@ -125,7 +126,7 @@ fn silence_is_code_8_and_a_late_answer_counts_for_nothing() {
 }
 
 #[test]
-fn an_answer_that_makes_no_sense_is_code_8() {
+fn an_answer_with_an_invalid_code_is_code_8() {
     let (server, _service, mut consultation) = start(Setup::with_access_service());
     let mut client = Client::connect(&server);
     for code in ["1", "2", "5", "8", "-1", "\"0\"", "null", "[0]", "0.0", "0,\"code\":0"] {
@@ -137,7 +138,7 @@ fn an_answer_that_makes_no_sense_is_code_8() {
 }
 
 #[test]
-fn what_is_no_answer_is_skipped_and_reported() {
+fn invalid_answers_are_skipped_and_reported() {
     let (server, _service, mut consultation) =
         start(Setup::with_access_service().set("limits.lineBytes", 256));
     let mut client = Client::connect(&server);
@@ -150,7 +151,7 @@ fn what_is_no_answer_is_skipped_and_reported() {
         "{\"ref\":\"REF\",\"code\":0}\n".into(),
         "{\"ref\":REF}{\"code\":0}\n".into(),
         "{\"code\":0}\n".into(),
-        // Answers to questions that nobody has asked.
+        // Answers to questions that were not asked.
         "{\"ref\":0,\"code\":0}\n{\"ref\":18446744073709551615,\"code\":0}\n".into(),
         format!("{{\"ref\":REF,\"code\":0,\"why\":\"{}\"}}\n", "long".repeat(100_000)).into_bytes(),
     ] {
@@ -158,12 +159,12 @@ fn what_is_no_answer_is_skipped_and_reported() {
         let reference = consultation.expect_question(USER, "datasetUpdate", DATASET);
         let text = String::from_utf8_lossy(&garbage).replace("REF", &reference.to_string());
         let garbage = if garbage.contains(&0) { garbage } else { text.clone().into_bytes() };
-        // The next question has the next number: it is answered before it is asked.
+        // The next question has the next number: this answers it before it is asked.
         consultation.write(format!("{{\"ref\":{},\"code\":0}}\n", reference + 1));
         consultation.write(garbage);
         consultation.answer(reference, 4);
         client.expect(&reply(4));
-        // Answered again, now for whomever it may concern.
+        // A second answer to the same question.
         consultation.answer(reference, 0);
         attach(&mut stranger, OTHER_USER, "datasetUpdate", DATASET);
         consultation.expect_and_answer(OTHER_USER, "datasetUpdate", DATASET, 3);
@@ -174,7 +175,7 @@ fn what_is_no_answer_is_skipped_and_reported() {
 }
 
 #[test]
-fn a_line_that_the_connection_cut_is_no_answer_and_the_next_connection_does_not_go_on_with_it() {
+fn a_line_is_not_continued_by_the_next_connection() {
     let (server, service, mut consultation) = start(Setup::with_access_service());
     let mut client = Client::connect(&server);
     attach(&mut client, USER, "datasetUpdate", DATASET);
@@ -195,7 +196,7 @@ fn a_line_that_the_connection_cut_is_no_answer_and_the_next_connection_does_not_
 }
 
 #[test]
-fn the_server_starts_without_the_service_and_finds_it_when_it_comes() {
+fn the_server_starts_without_the_service_and_connects_to_it_later() {
     let setup = Setup::with_access_service();
     let path = setup.path("access.sock");
     let server = setup.start();
@@ -212,7 +213,7 @@ fn the_server_starts_without_the_service_and_finds_it_when_it_comes() {
 }
 
 #[test]
-fn subscriptions_outlive_the_service_and_it_is_found_again() {
+fn subscriptions_outlive_the_service_and_the_server_reconnects() {
     let (server, service, mut consultation) = start(Setup::with_access_service());
     let mut client = Client::connect(&server);
     attach(&mut client, USER, "issueUpdate", ISSUE);
@@ -232,7 +233,7 @@ fn subscriptions_outlive_the_service_and_it_is_found_again() {
 }
 
 #[test]
-fn no_more_questions_wait_than_may() {
+fn the_number_of_open_questions_is_limited() {
     const MOST: usize = 10;
     let (server, _service, mut consultation) =
         start(Setup::with_access_service().set("access.questions", MOST));
@@ -259,8 +260,8 @@ fn no_more_questions_wait_than_may() {
 }
 
 #[test]
-fn a_service_that_never_reads_holds_up_nobody_else() {
-    // More questions than the socket takes.
+fn a_service_that_never_reads_delays_no_one_else() {
+    // More questions than the socket's buffers hold.
     const CLIENTS: usize = 60;
     const REQUESTS: usize = 60;
     let setup = Setup::with_access_service().set("access.timeoutMs", 5000);
@@ -291,31 +292,33 @@ fn a_service_that_never_reads_holds_up_nobody_else() {
             client.expect(&reply(8));
         }
     }
-    // It reads at last: what it finds are questions that have had their time, and then the new one.
+    // Then it reads: questions that have timed out, and the new one.
     let service = thread::spawn(move || {
         while let Some(question) = consultation.next_question() {
             consultation.answer(question.reference, 4);
         }
     });
-    // A slow service has no time to read up before the new question's is over.
+    // A slow service may not catch up before the new question times out.
+    let deadline = Deadline::within(LONG_DEADLINE, "an answer of the access service");
     loop {
         let answer = subscriber.ask(&request("attach", &good_token(OTHER_USER), "datasetUpdate", DATASET));
         if answer == reply(4) {
             break;
         }
         assert_eq!(answer, reply(8));
+        deadline.check(&answer);
     }
     let mut subscribers = 0;
     for number in 0..REQUESTS {
         subscribers += producer.publish(&event("datasetUpdate", &format!("{number:024x}"), "1"));
     }
-    assert_eq!(subscribers, 0, "what got no answer is no subscription");
+    assert_eq!(subscribers, 0, "a request without an answer became a subscription");
     drop(server);
-    service.join().expect("the service goes on to the end");
+    service.join().expect("the service runs to the end");
 }
 
 #[test]
-fn a_service_that_writes_without_end_holds_up_nobody_else() {
+fn a_service_that_keeps_writing_delays_no_one_else() {
     let (server, _service, mut consultation) = start(Setup::with_access_service());
     let mut subscriber = Client::connect(&server);
     attach(&mut subscriber, USER, "issueUpdate", ISSUE);
@@ -340,14 +343,14 @@ fn a_service_that_writes_without_end_holds_up_nobody_else() {
 }
 
 #[test]
-fn an_answer_counts_for_cache_seconds_and_a_revoke_ends_it() {
+fn an_answer_is_cached_until_a_revocation() {
     let (server, _service, mut consultation) =
         start(Setup::with_access_service().set("access.cacheSeconds", 3600));
     let mut client = Client::connect(&server);
     attach(&mut client, USER, "datasetUpdate", DATASET);
     consultation.expect_and_answer(USER, "datasetUpdate", DATASET, 0);
     client.expect(&reply(0));
-    // The same again, from another connection too: nothing is asked.
+    // The same request again, from another connection too, causes no question.
     client.attach(&good_token(USER), "datasetUpdate", DATASET);
     Client::connect(&server).attach(&good_token(USER), "datasetUpdate", DATASET);
 
@@ -359,12 +362,12 @@ fn an_answer_counts_for_cache_seconds_and_a_revoke_ends_it() {
     attach(&mut client, USER, "datasetUpdate", DATASET);
     consultation.expect_and_answer(USER, "datasetUpdate", DATASET, 4);
     client.expect(&reply(4));
-    // A refusal counts as long.
+    // A refusal is cached, too.
     assert_eq!(client.ask(&request("attach", &good_token(USER), "datasetUpdate", DATASET)), reply(4));
 }
 
 #[test]
-fn an_answer_that_a_revoke_has_overtaken_lets_nobody_in() {
+fn an_answer_older_than_a_revocation_admits_no_one() {
     let (server, _service, mut consultation) =
         start(Setup::with_access_service().set("access.cacheSeconds", 3600));
     let mut client = Client::connect(&server);
@@ -381,12 +384,12 @@ fn an_answer_that_a_revoke_has_overtaken_lets_nobody_in() {
 }
 
 #[test]
-fn a_request_that_waits_behind_another_is_asked_for_again_when_its_right_is_taken_back_meanwhile() {
+fn a_pending_request_is_asked_about_again_after_a_revocation() {
     let (server, _service, mut consultation) =
         start(Setup::with_access_service().set("access.cacheSeconds", 3600));
     let mut client = Client::connect(&server);
     let mut producer = Producer::connect(&server);
-    // Verified before, so that both questions are asked when the requests are read.
+    // The token is verified before, so that the questions are asked as soon as the requests are read.
     attach(&mut client, USER, "issueUpdate", ISSUE);
     consultation.expect_and_answer(USER, "issueUpdate", ISSUE, 0);
     client.expect(&reply(0));
@@ -395,7 +398,7 @@ fn a_request_that_waits_behind_another_is_asked_for_again_when_its_right_is_take
         request("attach", &token, "datasetUpdate", OTHER_DATASET).as_str(),
         request("attach", &token, "issueUpdate", ISSUE).as_str(),
     ]);
-    // The second has its answer from before; it waits for the first.
+    // The second has a cached answer and waits for the first.
     let first = consultation.expect_question(USER, "datasetUpdate", OTHER_DATASET);
     producer.line(&format!(r#"{{"control":"revoke","user":"{USER}"}}"#));
     client.expect(&ended(3, "issueUpdate", ISSUE));
@@ -407,7 +410,7 @@ fn a_request_that_waits_behind_another_is_asked_for_again_when_its_right_is_take
 }
 
 #[test]
-fn who_has_gone_while_the_service_was_asked_is_no_matter() {
+fn a_client_may_disconnect_while_its_request_is_pending() {
     let (server, _service, mut consultation) = start(Setup::with_access_service());
     let mut client = Client::connect(&server);
     attach(&mut client, USER, "datasetUpdate", DATASET);

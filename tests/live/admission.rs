@@ -1,16 +1,18 @@
-//! Who gets a connection: by how many there are already, in all, of an address, of a user, and whose word is taken for
-//! the address.
+//! Admission: limits on connections in total, per address and per user, and which proxies are trusted with the address.
 
-use crate::support::http::upgrade;
-use crate::support::{Client, DEADLINE, ISSUE, Server, Setup, USER, good_token, reply, request};
-use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
-/// An answered upgrade request and the connection it came over.
+use socket2::{Domain, Socket, Type};
+
+use crate::support::http::upgrade;
+use crate::support::wait::Timed;
+use crate::support::{Client, DEADLINE, ISSUE, Server, Setup, USER, good_token, reply, request};
+
+/// An upgrade request's answer, and its connection.
 struct Attempt {
     head: String,
-    stream: TcpStream,
+    stream: Timed<TcpStream>,
 }
 
 impl Attempt {
@@ -19,10 +21,9 @@ impl Attempt {
     fn from(source: &str, server: &Server, headers: &str) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         let source: SocketAddr = format!("{source}:0").parse().expect("an IP address");
-        socket.bind(&source.into()).expect("every 127.0.0.x is this machine's");
+        socket.bind(&source.into()).expect("127.0.0.0/8 is the loopback interface");
         socket.connect_timeout(&server.address().into(), DEADLINE).expect("the server accepts");
-        let mut stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(DEADLINE)).expect("a deadline can be set");
+        let mut stream = Timed::new(TcpStream::from(socket));
         stream.write_all(upgrade("/ws", headers).as_bytes()).expect("the server reads");
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -37,19 +38,19 @@ impl Attempt {
         &self.head["HTTP/1.1 ".len()..][..3]
     }
 
-    /// Closes the connection, and waits until the server has done so too.
+    /// Closes the connection and waits for the server to do so.
     #[track_caller]
     fn close(mut self) {
         // An empty Close, masked with zeros (RFC 6455 §5.2).
         self.stream.write_all(b"\x88\x80\0\0\0\0").expect("the connection is open");
-        self.stream.read_to_end(&mut Vec::new()).expect("the server closes");
-        // Dropping it would not do: while another test starts a server, the child between fork and exec holds it open too.
-        self.stream.shutdown(Shutdown::Write).expect("the connection is ours");
+        self.stream.read_to_the_end("the server's Close and the end of the connection");
+        // Dropping it is not enough: while another test starts a server, the child holds it open between fork and exec.
+        self.stream.get_ref().shutdown(Shutdown::Write).expect("the connection is ours");
     }
 }
 
 #[test]
-fn s08_connections_are_limited_in_all_and_of_one_user() {
+fn s08_connections_are_limited_in_total_and_per_user() {
     let server = Setup::new().set("limits.connections", 3).set("limits.connectionsPerUser", 1).start();
     let token = good_token(USER);
     let mut first = Client::connect(&server);
@@ -63,13 +64,13 @@ fn s08_connections_are_limited_in_all_and_of_one_user() {
     third.close();
     assert_eq!(Attempt::from("127.0.0.2", &server, "").status(), "101");
     first.attach(&token, "uploadFile", ISSUE);
-    // Once the user has no subscription on the first, the second may have some.
+    // The second connection may subscribe once the first has no subscription.
     first.close();
     second.attach(&token, "issueUpdate", ISSUE);
 }
 
 #[test]
-fn s08_connections_are_limited_for_each_address() {
+fn s08_connections_are_limited_per_address() {
     let server = Setup::new().set("limits.connectionsPerAddress", 2).start();
     let connections = [(); 2].map(|()| Attempt::from("127.0.0.1", &server, ""));
     assert_eq!(connections.each_ref().map(Attempt::status), ["101"; 2]);
@@ -88,7 +89,7 @@ fn s08_connections_are_limited_for_each_address() {
 }
 
 #[test]
-fn s07_without_trusted_proxies_nobody_is_believed() {
+fn s07_without_trusted_proxies_no_header_is_believed() {
     let server = Setup::new().set("limits.connectionsPerAddress", 1).start();
     let first = Attempt::from("127.0.0.1", &server, "X-Forwarded-For: 192.0.2.1\r\n");
     assert_eq!(first.status(), "101");
@@ -110,7 +111,7 @@ fn s07_only_trusted_proxies_are_believed() {
             "Forwarded: for=192.0.2.2\r\n",
             "Forwarded: for=9.9.9.9, for=192.0.2.1\r\n",
         ),
-        // Over another trusted one, and in several lines.
+        // Through a second trusted proxy, and in several header lines.
         (
             "X-Forwarded-For: 192.0.2.1, 10.1.2.3\r\n",
             "X-Forwarded-For: 192.0.2.2, 10.1.2.3\r\n",
@@ -126,9 +127,9 @@ fn s07_only_trusted_proxies_are_believed() {
         let other = Attempt::from("127.0.0.1", &server, second);
         assert_eq!(other.status(), "101", "{second}");
         assert_eq!(Attempt::from("127.0.0.1", &server, first).status(), "503", "{first}");
-        // What the client itself put in front is not believed.
+        // The part that the client wrote itself is not believed.
         assert_eq!(Attempt::from("127.0.0.1", &server, same).status(), "503", "{same}");
-        // Who is no proxy counts as itself, whatever it says.
+        // A client that is not a proxy counts by its own address.
         let direct = Attempt::from("127.0.0.2", &server, second.replace("192.0.2.2", "192.0.2.9").as_str());
         assert_eq!(direct.status(), "101");
         let forged = second.replace("192.0.2.2", "192.0.2.10");

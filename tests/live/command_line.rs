@@ -1,14 +1,15 @@
-//! The commands beside the server: `publish`, `listen`, `token`, `check-config`, their answers and exit codes.
+//! The commands other than the server: `publish`, `listen`, `token`, `check-config`, their output and exit codes.
+
+use std::os::unix::net::UnixListener;
+use std::thread;
 
 use crate::support::process::{Finished, Process, command, run_in};
 use crate::support::{
-    Client, DATASET, DEADLINE, ISSUE, OTHER_USER, Producer, Server, Setup, USER, event, good_token, reply,
+    Client, DATASET, Deadline, ISSUE, OTHER_USER, Producer, Server, Setup, USER, event, good_token, reply,
     request, token_until,
 };
-use std::os::unix::net::UnixListener;
-use std::time::Instant;
 
-/// A server and a client of it that gets the events of [`ISSUE`] and all notifications of [`USER`].
+/// A server, and a client with subscriptions to [`ISSUE`] and all notifications of [`USER`].
 #[track_caller]
 fn server_and_client() -> (Server, Client) {
     let server = Server::start();
@@ -18,7 +19,7 @@ fn server_and_client() -> (Server, Client) {
     (server, client)
 }
 
-/// Runs a command where there is no config, no server and nothing else.
+/// Runs a command in an empty folder.
 #[track_caller]
 fn run(arguments: &[&str], input: &str) -> Finished {
     let nowhere = tempfile::tempdir().expect("a temporary folder");
@@ -47,7 +48,7 @@ fn publish_delivers_one_event() {
 }
 
 #[test]
-fn publish_takes_data_of_several_lines() {
+fn publish_accepts_data_of_several_lines() {
     let (server, mut client) = server_and_client();
     server.run(&["publish", "issueUpdate", ISSUE, "--data", "[\n  1,\r\n  2\n]\n"], "").expect_code(0);
     let message: String = client.next_text().split_whitespace().collect();
@@ -55,7 +56,7 @@ fn publish_takes_data_of_several_lines() {
 }
 
 #[test]
-fn publish_finds_the_socket_in_the_config_or_by_name() {
+fn publish_finds_the_socket_by_configuration_or_option() {
     let (server, mut client) = server_and_client();
     let socket = server.socket().to_str().expect("a path in UTF-8");
     run(&["publish", "issueUpdate", ISSUE, "--socket", socket], "").expect_code(0);
@@ -79,7 +80,7 @@ fn publish_from_standard_input_writes_every_line() {
 }
 
 #[test]
-fn publish_says_with_code_3_that_the_server_refused_an_event() {
+fn publish_exits_with_3_if_the_server_refuses_an_event() {
     let (server, mut client) = server_and_client();
     let good = event("issueUpdate", ISSUE, "1");
     for bad in ["nonsense", r#"{"type":"issueUpdate","id":"12"}"#, r#"{"type":"notification"}"#] {
@@ -92,7 +93,7 @@ fn publish_says_with_code_3_that_the_server_refused_an_event() {
 }
 
 #[test]
-fn publish_says_with_code_4_that_there_is_no_server() {
+fn publish_exits_with_4_if_there_is_no_server() {
     let setup = Setup::new();
     setup.write_config();
     let socket = setup.path("events.sock");
@@ -126,7 +127,7 @@ fn wrong_usage_is_exit_2() {
 }
 
 #[test]
-fn every_command_helps_with_examples() {
+fn every_command_has_help_with_examples() {
     let finished = run(&["--help"], "").expect_code(0);
     for name in ["server", "demo", "publish", "listen", "token", "check-config"] {
         assert!(finished.stdout.contains(name), "{name}: {}", finished.stdout);
@@ -138,7 +139,7 @@ fn every_command_helps_with_examples() {
     assert!(help.contains("AIRLAY_WEBSOCKETEVENTS_PORT"), "{help}");
 }
 
-/// Starts `listen` for this token (and standard input) and these topics.
+/// Starts `listen` with this token, standard input and topics.
 #[track_caller]
 fn listen(server: &Server, auth: &str, input: &str, topics: &[&str]) -> Process {
     let url = format!("ws://{}/ws", server.address());
@@ -153,18 +154,18 @@ fn listen(server: &Server, auth: &str, input: &str, topics: &[&str]) -> Process 
     process
 }
 
-/// Publishes until the event has as many subscribers: then `listen` has attached.
+/// Publishes until the event has this many subscribers, which shows that `listen` has attached.
 #[track_caller]
 fn publish_until(producer: &mut Producer, event: &str, subscribers: u64) {
-    let give_up = Instant::now() + DEADLINE;
+    let deadline = Deadline::new(format!("{subscribers} subscribers"));
     while producer.publish(event) < subscribers {
-        assert!(Instant::now() < give_up, "nobody attached");
-        std::thread::yield_now();
+        deadline.check("none");
+        thread::yield_now();
     }
 }
 
 #[test]
-fn listen_prints_what_comes_one_json_a_line() {
+fn listen_prints_each_message_on_a_line() {
     let server = Server::start();
     let mut listener = listen(
         &server,
@@ -196,7 +197,7 @@ fn listen_reads_the_token_from_standard_input() {
 }
 
 #[test]
-fn listen_fails_when_the_token_is_refused_or_nobody_is_there() {
+fn listen_fails_if_the_token_is_refused_or_there_is_no_server() {
     let server = Server::start();
     for auth in ["bad", &token_until(USER, 1)] {
         let finished = listen(&server, auth, "", &["issueUpdate", ISSUE]).finish().expect_code(1);
@@ -214,7 +215,7 @@ fn listen_fails_when_the_token_is_refused_or_nobody_is_there() {
 }
 
 #[test]
-fn listen_ends_when_the_server_does() {
+fn listen_exits_when_the_server_does() {
     let mut server = Server::start();
     let mut listener = listen(&server, &good_token(USER), "", &["issueUpdate", ISSUE]);
     publish_until(&mut Producer::connect(&server), &event("issueUpdate", ISSUE, "1"), 1);
@@ -224,7 +225,7 @@ fn listen_ends_when_the_server_does() {
 }
 
 #[test]
-fn a_token_that_is_made_here_is_accepted() {
+fn a_token_made_by_the_command_is_accepted() {
     let server = Server::start();
     let key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/live-2048.pem");
     let make = |more: &[&str]| {
@@ -241,14 +242,14 @@ fn a_token_that_is_made_here_is_accepted() {
     let check = |token: &str| server.run(&["token", "--check", token], "");
     check(&make(&[])).expect_code(0);
     server.run(&["token", "--check", "-"], &make(&[])).expect_code(0);
-    // The server and the check agree about what is bad.
+    // The server and the command agree on bad tokens.
     let wrong_issuer = run(&["token", "--key", key, "--user", USER, "--issuer", "elsewhere"], "").stdout;
     for bad in ["bad", wrong_issuer.trim_end(), &token_until(USER, 1)] {
         let finished = check(bad);
         assert!(finished.code.is_some_and(|code| code == 1 || code == 2), "{finished:#?}");
         assert_eq!(client.ask(&request("attach", bad, "issueUpdate", ISSUE)), reply(2), "{bad}");
     }
-    assert!(check(&token_until(USER, 1)).stdout.contains("exp"), "the step that failed is named");
+    assert!(check(&token_until(USER, 1)).stdout.contains("exp"), "the output names the step that failed");
 }
 
 #[test]
@@ -260,7 +261,7 @@ fn a_token_needs_a_private_key() {
 }
 
 #[test]
-fn check_config_says_whether_a_server_would_start_with_it() {
+fn check_config_says_whether_a_server_would_start() {
     let good = Setup::new();
     let bad = Setup::new().set("access.mode", "everybody").set("webSocketEvents.port", "x");
     let no_key = Setup::new().set("token.publicKey", "nowhere.pem");

@@ -1,26 +1,30 @@
-//! permessage-deflate (RFC 7692) in the service: with whom it is agreed on, what is compressed for them, and that others
-//! notice nothing.
+//! permessage-deflate (RFC 7692) in the service: who negotiates it, what is compressed for them and with which window, and
+//! that others notice nothing.
+
+use flate2::{Compress, Compression, FlushCompress};
 
 use crate::support::deflate::deflate;
+use crate::support::window::{final_block, inflate, reference, text_for_all_windows};
 use crate::support::{
-    Client, DeflateClient, ISSUE, OBJECT, Producer, Server, Setup, USER, event, good_token, reply, request,
+    Client, DeflateClient, ISSUE, OBJECT, Producer, Received, Server, Setup, USER, event, good_token, reply,
+    request,
 };
 
-/// What browsers offer.
+/// The offer of browsers.
 const USUAL: &str = "permessage-deflate; client_max_window_bits";
 
 fn compressing() -> Setup {
     Setup::new().set("webSocketEvents.compression", "on")
 }
 
-/// An issue's event whose message has so many bytes.
+/// An issue's event whose message has this many bytes.
 fn event_of(bytes: usize) -> String {
     let empty = event("issueUpdate", ISSUE, r#""""#).len();
     event("issueUpdate", ISSUE, &format!(r#""{}""#, &"0123456789".repeat(bytes)[..bytes - empty]))
 }
 
 #[test]
-fn the_first_offer_that_can_be_had_is_agreed_on_without_any_context_takeover() {
+fn the_first_acceptable_offer_is_accepted_without_context_takeover() {
     let server = compressing().start();
     let agreed = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
     for (offer, answer) in [
@@ -43,7 +47,7 @@ fn the_first_offer_that_can_be_had_is_agreed_on_without_any_context_takeover() {
 }
 
 #[test]
-fn nothing_is_compressed_unless_it_is_turned_on() {
+fn nothing_is_compressed_unless_compression_is_on() {
     let server = Server::start();
     let mut client = DeflateClient::connect(&server, USUAL);
     assert_eq!(client.extensions, None);
@@ -55,7 +59,7 @@ fn nothing_is_compressed_unless_it_is_turned_on() {
 }
 
 #[test]
-fn one_frame_serves_all_who_inflate_with_the_same_window() {
+fn one_frame_serves_all_clients_with_the_same_window() {
     let server = compressing().start();
     let token = good_token(USER);
     let mut plain = Client::connect(&server);
@@ -68,7 +72,7 @@ fn one_frame_serves_all_who_inflate_with_the_same_window() {
             (bits, client)
         })
         .into();
-    // Far repetitions, which a window of 512 bytes does not reach.
+    // A repetition beyond a window of 512 bytes.
     let text: String =
         (0..2_000_u32).map(|number| format!("{:x} ", number.wrapping_mul(0x9e37_79b9))).collect();
     let large = event("issueUpdate", ISSUE, &format!(r#"["{text}","{text}"]"#));
@@ -84,7 +88,7 @@ fn one_frame_serves_all_who_inflate_with_the_same_window() {
 }
 
 #[test]
-fn what_is_shorter_than_the_threshold_goes_plain() {
+fn messages_below_the_threshold_are_not_compressed() {
     let server = compressing().start();
     let at_200 = compressing().set("webSocketEvents.compressionMinBytes", 200).start();
     for (server, least) in [(server, 128), (at_200, 200)] {
@@ -102,7 +106,7 @@ fn what_is_shorter_than_the_threshold_goes_plain() {
 }
 
 #[test]
-fn a_burst_keeps_its_order_with_compressed_events_plain_ones_and_replies_in_it() {
+fn a_burst_of_compressed_events_plain_events_and_replies_keeps_its_order() {
     let server = compressing().set("limits.requestsPerSecond", 0).start();
     let token = good_token(USER);
     let mut plain = Client::connect(&server);
@@ -134,7 +138,7 @@ fn a_burst_keeps_its_order_with_compressed_events_plain_ones_and_replies_in_it()
 }
 
 #[test]
-fn notifications_are_compressed_too_and_what_ends_a_subscription_is_not() {
+fn notifications_are_compressed_and_ends_of_subscriptions_are_not() {
     let server = compressing().set("webSocketEvents.compressionMinBytes", 0).start();
     let mut client = DeflateClient::connect(&server, USUAL);
     client.attach(&good_token(USER), "notification", "");
@@ -160,7 +164,7 @@ fn compressed_requests_are_read_fragmented_or_not() {
     client.send_frame(0x80, tail);
     assert_eq!(client.next().first, 0x8a);
     client.expect_plain(&reply(0));
-    // Where every message stands alone, the same bytes are the same message.
+    // Each message is inflated by itself: the same bytes are the same message.
     client.send_frame(0xc1, &payload);
     client.expect_plain(&reply(0));
 }
@@ -169,7 +173,7 @@ fn compressed_requests_are_read_fragmented_or_not() {
 fn a_small_frame_that_inflates_beyond_the_limit_is_too_big() {
     let server = compressing().start();
     let bomb = deflate(&vec![b' '; 10_000_000]);
-    assert!(bomb.len() < 16_384, "a frame that is allowed by its length");
+    assert!(bomb.len() < 16_384, "the frame itself is within the limit");
     let mut client = DeflateClient::connect(&server, USUAL);
     client.send_frame(0xc1, &bomb);
     client.expect_close(1009);
@@ -181,11 +185,11 @@ fn a_small_frame_that_inflates_beyond_the_limit_is_too_big() {
 }
 
 #[test]
-fn s12_what_only_looks_compressed_ends_the_connection() {
+fn s12_invalid_compressed_data_ends_the_connection() {
     let server = compressing().start();
     for (first, payload, code) in [
         (0xc1, &b"\xff\xff\xff"[..], 1007),
-        // A reference to a window that is not kept (RFC 7692 §7.2.3.2).
+        // A reference to the message before (RFC 7692 §7.2.3.2).
         (0xc1, b"\xf2\x00\x11\x00\x00", 1007),
         // RSV1 on a control frame, and RSV2.
         (0xc9, b"", 1002),
@@ -194,5 +198,87 @@ fn s12_what_only_looks_compressed_ends_the_connection() {
         let mut client = DeflateClient::connect(&server, USUAL);
         client.send_frame(first, payload);
         client.expect_close(code);
+    }
+}
+
+/// An event that makes use of every window.
+fn event_for_all_windows() -> String {
+    event("issueUpdate", ISSUE, &format!("\"{}\"", text_for_all_windows()))
+}
+
+#[test]
+fn every_window_from_9_to_15_bits_inflates_what_was_compressed_for_it() {
+    let server = compressing().start();
+    let token = good_token(USER);
+    let large = event_for_all_windows();
+    let mut producer = Producer::connect(&server);
+    let mut length_before = usize::MAX;
+    for bits in 9..=15 {
+        let offer = format!("permessage-deflate; server_max_window_bits={bits}");
+        let mut client = DeflateClient::connect(&server, &offer);
+        client.attach(&token, "issueUpdate", ISSUE);
+        assert_eq!(producer.publish(&large), 1);
+        let Received { payload, .. } = client.expect_compressed(&large, bits);
+        // The whole window is used: a smaller one is not enough, and each doubling saves bytes.
+        for smaller in 9..bits {
+            let problem = inflate(&payload, smaller).expect_err("a reference beyond a smaller window");
+            assert!(problem.starts_with("a distance of "), "{problem}");
+        }
+        assert!(payload.len() < length_before, "{bits} bits: {} bytes", payload.len());
+        length_before = payload.len();
+        client.close();
+    }
+    // A window of 8 bits, which zlib cannot compress for, is not agreed to.
+    let mut client = DeflateClient::connect(&server, "permessage-deflate; server_max_window_bits=8");
+    assert_eq!(client.extensions, None);
+    client.attach(&token, "issueUpdate", ISSUE);
+    assert_eq!(producer.publish(&large), 1);
+    client.expect_plain(&large);
+}
+
+#[test]
+fn a_message_refers_to_no_other_clients_bytes_behind_a_final_block() {
+    let server = compressing().set("limits.messageBytes", 1 << 17).start();
+    let token = good_token(USER);
+    let secret = request("attach", &token, "issueUpdate", ISSUE) + &" ".repeat(40_000);
+    for bits in 8..=15 {
+        for content in ["", "{"] {
+            let mut other = DeflateClient::connect(&server, USUAL);
+            other.send_compressed(&secret);
+            other.expect_plain(&reply(0));
+            let mut curious = DeflateClient::connect(&server, USUAL);
+            curious.send_frame(0xc1, &[final_block(content.as_bytes()), reference(bits)].concat());
+            curious.expect_close(1007);
+        }
+    }
+    // The same reference to the client's own bytes is good.
+    for bits in 8..=15 {
+        let text = "x".repeat(1 << bits);
+        let payload = [final_block(text.as_bytes()), reference(bits)].concat();
+        assert_eq!(inflate(&payload, 15).map(|message| message.len()), Ok(text.len() + 3));
+        let mut client = DeflateClient::connect(&server, USUAL);
+        client.send_frame(0xc1, &payload);
+        client.expect_plain(&reply(5));
+    }
+}
+
+#[test]
+fn another_clients_token_cannot_be_used_by_reference() {
+    let server = compressing().start();
+    let secret = request("attach", &good_token(USER), "issueUpdate", ISSUE);
+    for bits in 11..=15 {
+        let mut other = DeflateClient::connect(&server, USUAL);
+        other.send_compressed(&secret);
+        other.expect_plain(&reply(0));
+        let mut referring = Vec::with_capacity(10_000);
+        let mut compress = Compress::new_with_window_bits(Compression::best(), false, bits);
+        compress.set_dictionary(secret.as_bytes()).expect("a dictionary before the first byte");
+        compress
+            .compress_vec(secret.as_bytes(), &mut referring, FlushCompress::Sync)
+            .expect("it is compressed");
+        assert!(referring.len() < 100, "it refers to the other client's request");
+        let mut thief = DeflateClient::connect(&server, USUAL);
+        thief.send_frame(0xc1, &[&final_block(b""), &referring[..referring.len() - 4]].concat());
+        thief.expect_close(1007);
     }
 }

@@ -1,11 +1,11 @@
-//! Events on their way from a producer's line to subscribers' frames: who gets them, word for word, in which order.
+//! Events from a producer's line to subscribers' frames: who gets them, their exact text, their order.
 
 use crate::support::{
     Client, EVENT_TYPES, ISSUE, OBJECT, OTHER_USER, Producer, Server, Setup, USER, event, good_token,
 };
 
 #[test]
-fn every_type_reaches_those_who_attached_to_it_and_nobody_else() {
+fn every_type_reaches_its_subscribers_and_no_others() {
     let server = Server::start();
     let token = good_token(USER);
     let mut clients: Vec<(&str, Client)> = EVENT_TYPES

@@ -1,14 +1,16 @@
-//! `demo`: one command, everything embedded; what it prints works as printed.
+//! `demo`: one command with everything embedded, whose output works as printed.
 
-use crate::support::http::exchange;
-use crate::support::process::{Process, command};
-use crate::support::{Client, Server};
-use rustix::process::Signal;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 
-/// What the demo prints for a person to use.
+use rustix::process::Signal;
+
+use crate::support::http::exchange;
+use crate::support::process::{Process, command};
+use crate::support::{Client, Server};
+
+/// The demo's output.
 struct Printed {
     address: SocketAddr,
     page: String,
@@ -16,7 +18,7 @@ struct Printed {
     publish: String,
 }
 
-/// The page's address, the token and the `publish` command, out of the demo's standard output.
+/// Reads the page's address, the token and the `publish` command from the demo's standard output.
 #[track_caller]
 fn printed(demo: &Process) -> Printed {
     let output = demo.stdout();
@@ -39,7 +41,7 @@ fn printed(demo: &Process) -> Printed {
 }
 
 #[test]
-fn what_the_demo_prints_works_as_printed() {
+fn the_printed_commands_work() {
     let mut demo = Process::spawn(command().args(["demo", "--port", "0"]));
     let printed = printed(&demo);
 
@@ -84,7 +86,7 @@ fn what_the_demo_prints_works_as_printed() {
 }
 
 #[test]
-fn the_demo_ends_with_its_terminal() {
+fn the_demo_exits_when_its_terminal_closes() {
     let mut demo = Process::spawn(command().args(["demo", "--port", "0"]));
     printed(&demo);
     demo.signal(Signal::HUP);
@@ -92,7 +94,7 @@ fn the_demo_ends_with_its_terminal() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_said_with_what_to_do() {
+fn a_taken_port_is_an_error_that_says_what_to_do() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let port = taken.local_addr().expect("it has an address").port().to_string();
     let mut demo = Process::spawn(command().args(["demo", "--port", &port]));
@@ -100,7 +102,7 @@ fn a_port_that_is_taken_is_said_with_what_to_do() {
 }
 
 #[test]
-fn two_demos_do_not_disturb_each_other() {
+fn two_demos_run_side_by_side() {
     let mut demos = [(); 2].map(|()| Process::spawn(command().args(["demo", "--port", "0"])));
     let printed = demos.each_ref().map(printed);
     assert_ne!(printed[0].address, printed[1].address);

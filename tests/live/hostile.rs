@@ -1,17 +1,19 @@
-//! What is written to do harm: floods of bad tokens, brackets without end, text that would forge lines of the log.
+//! Hostile input: floods of bad tokens, endless brackets, text that would forge lines of the log.
+
+use std::thread;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustix::process::Signal;
 
 use crate::support::server::field;
 use crate::support::token::{Key, claims, now, sign};
 use crate::support::{
     AccessService, Client, ISSUE, Producer, Server, Setup, USER, event, good_token, reply, request,
 };
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rustix::process::Signal;
-use std::thread;
 
 #[test]
-fn s37_a_flood_of_bad_tokens_costs_each_its_connection_and_others_nothing() {
+fn s37_a_flood_of_bad_tokens_ends_its_connections_only() {
     const FLOODERS: usize = 4;
     const CONNECTIONS: usize = 50;
     const EVENTS: usize = 500;
@@ -23,7 +25,7 @@ fn s37_a_flood_of_bad_tokens_costs_each_its_connection_and_others_nothing() {
         for flooder in 0..FLOODERS {
             let server = &server;
             scope.spawn(move || {
-                // All right but for the signature: nothing cheaper than a check tells that they are bad. No two are the same.
+                // Only the signature is wrong, so each costs a verification. No two are the same.
                 let payload = claims(&format!("{flooder:024x}"), now() + 3600);
                 let good = sign(&payload, Key::Stranger);
                 let (signed, _) = good.rsplit_once('.').expect("three parts");
@@ -85,10 +87,10 @@ fn s38_a_million_brackets() {
 }
 
 #[test]
-fn s40_nothing_from_outside_forges_a_line_of_the_log() {
+fn s40_no_input_forges_a_line_of_the_log() {
     const HOSTILE: &str = "\nts=forged level=error msg=\"forged\" \u{1b}[31m\u{7}\u{85}\u{202e}\r\n";
     for format in ["logfmt", "json"] {
-        // The names of files and sockets, which the environment may give with any byte but NUL and the slash.
+        // Names of files and sockets in the environment may have any byte but NUL and the slash.
         let name = |suffix: &str| format!("x{HOSTILE}{suffix}");
         let setup = Setup::new()
             .set("log.level", "trace")
@@ -100,7 +102,7 @@ fn s40_nothing_from_outside_forges_a_line_of_the_log() {
             .set("access.mode", "socket")
             .environment("AIRLAY_ACCESS_SOCKET", name("access.sock"));
         let process = setup.spawn();
-        // It has said so in three lines, which no text of ours can be mistaken for.
+        // The server is ready after lines that the hostile text cannot imitate.
         process.stderr().wait_for("line that says ready", 0, |line| line.contains("ready"));
         process.stderr().wait_for("report", 0, |line| line.contains("no connection to the access service"));
         let service = AccessService::listen_at(&setup.path(&name("access.sock")));
@@ -125,6 +127,6 @@ fn s40_nothing_from_outside_forges_a_line_of_the_log() {
                 assert_ne!(field(line, "msg").as_deref(), Some("forged"), "{line:?}");
             }
         }
-        assert!(log.contains("forged"), "what is logged of it is there, in its place:\n{log}");
+        assert!(log.contains("forged"), "the hostile text is logged, escaped:\n{log}");
     }
 }

@@ -1,17 +1,21 @@
-//! What one client may cost, and that the others do not pay for it. (The limits in time and in numbers are tested one by
-//! one on a clock of the tests' own, in `src/peers/tests.rs`.)
+//! What one client may cost, without cost to the others. (`src/peers/tests.rs` tests each limit on a fake clock.)
+
+use std::io::{ErrorKind, Write};
+use std::time::Instant;
+
+use socket2::SockRef;
+use tungstenite::Message;
 
 use crate::support::http::{exchange, upgrade};
 use crate::support::server::field;
+use crate::support::wait::Timed;
 use crate::support::{
-    Client, ISSUE, Metrics, OBJECT, Producer, Server, Setup, USER, event, good_token, reply, request,
+    Client, Deadline, ISSUE, LONG_DEADLINE, Metrics, OBJECT, Producer, Server, Setup, USER, event,
+    good_token, reply, request,
 };
-use socket2::SockRef;
-use std::io::{ErrorKind, Read, Write};
-use tungstenite::Message;
 
 #[test]
-fn s14_a_flood_of_frames_without_a_message_is_closed_and_the_others_are_served() {
+fn s14_a_flood_of_frames_without_a_message_ends_its_connection() {
     let server = Setup::with_metrics().set("limits.framesPerSecond", 500).start();
     let token = good_token(USER);
     let mut others: Vec<Client> = (0..3).map(|_| Client::connect(&server)).collect();
@@ -23,7 +27,7 @@ fn s14_a_flood_of_frames_without_a_message_is_closed_and_the_others_are_served()
     let floods = [b"\x89\x80\0\0\0\0".repeat(20_000), b"\x8a\x80\0\0\0\0".repeat(20_000)];
     for (flood, number) in floods.iter().zip(1..) {
         let mut flooding = Client::connect(&server);
-        // The server may be through with it before it has taken all of it.
+        // The server may close the connection before it has read everything.
         let _ = flooding.stream().write_all(flood);
         let reason = expect_close_after_pongs(&mut flooding);
         assert_eq!(reason, "too many frames without a message");
@@ -40,7 +44,7 @@ fn s14_a_flood_of_frames_without_a_message_is_closed_and_the_others_are_served()
 }
 
 #[test]
-fn s21_a_tenth_that_stopped_reading_is_closed_and_named_and_the_others_lose_nothing() {
+fn s21_clients_that_stop_reading_are_closed_and_others_lose_nothing() {
     let server = Setup::with_metrics()
         .set("limits.queueBytes", 1 << 18)
         .set("limits.queueSoftBytes", 1 << 18)
@@ -54,17 +58,17 @@ fn s21_a_tenth_that_stopped_reading_is_closed_and_named_and_the_others_lose_noth
     };
     let mut stopped: Vec<Client> = (0..3).map(|_| subscribe()).collect();
     for client in &mut stopped {
-        // So that little fits between the server and a client that does not read.
+        // So that little fits into the buffers of a client that does not read.
         SockRef::from(&*client.stream()).set_recv_buffer_size(4096).expect("a smaller buffer");
     }
     let mut reading: Vec<Client> = (0..27).map(|_| subscribe()).collect();
     let mut producer = Producer::connect(&server);
     let data = format!("\"{}\"", ".".repeat(60_000));
     let mut published = 0;
-    // Until the last of them is closed; each event reaches the others meanwhile.
+    // Until the last of them is closed; the others get each event meanwhile.
     while producer.publish(&event("issueUpdate", ISSUE, &data)) > 27 {
         published += 1;
-        assert!(published < 2000, "the sockets of a machine hold less than 100 MB each");
+        assert!(published < 2000, "a socket holds less than 100 MB");
         for client in &mut reading {
             client.expect(&event("issueUpdate", ISSUE, &data));
         }
@@ -90,33 +94,38 @@ fn s21_a_tenth_that_stopped_reading_is_closed_and_named_and_the_others_lose_noth
 }
 
 #[test]
-fn s22_who_has_shown_no_good_token_and_does_not_read_has_16_kib_queued_at_most() {
-    close_who_does_not_read_answers(&Setup::with_metrics().start(), 16 * 1024);
+fn s22_without_a_good_token_a_client_has_at_most_16_kib_queued() {
+    expect_slow_consumer(Setup::with_metrics(), 16 * 1024);
 }
 
 #[test]
-fn s22_what_such_a_client_may_have_queued_is_in_the_config() {
+fn s22_the_limit_without_a_good_token_is_configurable() {
     let setup = Setup::with_metrics().set("limits.queueUnauthenticatedBytes", 2048);
-    close_who_does_not_read_answers(&setup.start(), 2048);
+    expect_slow_consumer(setup, 2048);
 }
 
-/// Asks without a token and reads no answer until the server closes, with no more than `limit` bytes queued at any time.
+/// Sends requests without a token and reads no reply until the server closes the connection, with at most `limit` bytes queued
+/// at any time.
 #[track_caller]
-fn close_who_does_not_read_answers(server: &Server, limit: u32) {
+fn expect_slow_consumer(setup: Setup, limit: u32) {
+    // Without a rate, which would end the connection before its sockets are full.
+    let server = &setup.set("limits.requestsPerSecond", 0).start();
     let mut client = Client::connect(server);
     SockRef::from(&*client.stream()).set_recv_buffer_size(4096).expect("a buffer can be small");
     let mut other = Client::connect(server);
     other.attach(&good_token(USER), "issueUpdate", ISSUE);
-    // Requests without a token, each answered with some 50 bytes that are never read.
+    // Each request gets a reply of some 50 bytes.
     let stream = client.stream();
-    stream.set_nonblocking(true).expect("a socket can do without waiting");
+    stream.set_nonblocking(true).expect("a socket can be non-blocking");
     let requests = b"\x81\x82\0\0\0\0{}".repeat(1000);
     let mut closed = Metrics::of(server);
+    let deadline = Deadline::within(LONG_DEADLINE, "the slow consumer to be closed");
     while closed.sum("airlay_slow_consumers_total") == 0.0 {
+        deadline.check(format_args!("{closed:#?}"));
         match stream.write(&requests) {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => panic!("the server does not drop the connection at once: {error}"),
+            Err(error) => panic!("the server drops the connection before its Close: {error}"),
         }
         closed = Metrics::of(server);
         let queued = closed.get("airlay_queue_bytes");
@@ -127,7 +136,7 @@ fn close_who_does_not_read_answers(server: &Server, limit: u32) {
 }
 
 #[test]
-fn s23_all_queues_have_one_budget_and_the_fullest_go_first() {
+fn s23_all_queues_share_a_budget_and_the_fullest_is_closed_first() {
     let server = Setup::with_metrics()
         .set("limits.queueBytes", 8 << 20)
         .set("limits.queueSoftBytes", 8 << 20)
@@ -136,7 +145,7 @@ fn s23_all_queues_have_one_budget_and_the_fullest_go_first() {
         .start();
     let token = good_token(USER);
     let mut producer = Producer::connect(&server);
-    // One topic each: nothing is shared. The first gets the least.
+    // A topic each, so that no bytes are shared.
     let topics: Vec<String> = (0..8).map(|number| format!("{number:024x}")).collect();
     let stopped: Vec<Client> = topics
         .iter()
@@ -151,15 +160,20 @@ fn s23_all_queues_have_one_budget_and_the_fullest_go_first() {
     reading.attach(&token, "issueUpdate", OBJECT);
     let data = format!("\"{}\"", ".".repeat(400_000));
     let fill = |producer: &mut Producer, topic: &str| producer.publish(&event("issueUpdate", topic, &data));
-    // Every socket is full first, whatever the machine's buffers hold.
+    // Fill every socket first, whatever the system's buffers hold.
     for (topic, full) in topics.iter().zip(1..) {
+        let deadline = Deadline::new(format!("{full} sockets to be full"));
         while Metrics::of(&server).get("airlay_queued_connections") < f64::from(full) {
+            deadline.check("one less");
             assert_eq!(fill(&mut producer, topic), 1);
         }
     }
-    // Then the last one's queue grows, until it is closed for all of them.
+    // Then the last client's queue grows until the budget is used up.
     let last = topics.last().unwrap();
-    while fill(&mut producer, last) == 1 {}
+    let deadline = Deadline::new("the last client to be closed");
+    while fill(&mut producer, last) == 1 {
+        deadline.check("its subscription");
+    }
     let metrics = Metrics::of(&server);
     assert_eq!(metrics.get(r#"airlay_slow_consumers_total{limit="all_queues_full"}"#), 1.0);
     assert_eq!(metrics.sum("airlay_slow_consumers_total"), 1.0);
@@ -171,7 +185,7 @@ fn s23_all_queues_have_one_budget_and_the_fullest_go_first() {
 }
 
 #[test]
-fn s23_under_a_memory_limit_however_many_do_not_read() {
+fn s23_clients_that_do_not_read_fit_into_limited_memory() {
     const BUDGET: u64 = 8 << 20;
     const MEMORY: u64 = 64 << 20;
     let server = Setup::new()
@@ -179,10 +193,10 @@ fn s23_under_a_memory_limit_however_many_do_not_read() {
         .set("limits.queueTotalBytes", BUDGET)
         .set("limits.queueSoftSeconds", 3600)
         .start();
-    // The system gives the server no more than this from here on; without it, the server would end.
+    // The system limits the server's memory from here on; an allocation beyond it would abort the server.
     let pid = rustix::process::Pid::from_raw(server.process().id().cast_signed());
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.process().id())).unwrap();
-    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).expect("its memory is told");
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).expect("the status has VmSize");
     let size: u64 = size.trim().trim_end_matches(" kB").parse().unwrap();
     let limit = Some(size * 1024 + MEMORY);
     let limit = rustix::process::Rlimit { current: limit, maximum: limit };
@@ -195,8 +209,10 @@ fn s23_under_a_memory_limit_however_many_do_not_read() {
     let topics: Vec<String> = (0..8).map(|number| format!("{number:024x}")).collect();
     let mut stopped: Vec<Option<Client>> = topics.iter().map(|_| None).collect();
     let (mut offered, mut closed) = (0, 0);
-    // Whoever is closed comes again and reads nothing again.
+    // A client that was closed reconnects, and again reads nothing.
+    let deadline = Deadline::within(2 * LONG_DEADLINE, "four times the memory in events");
     for (topic, client) in topics.iter().zip(0..).cycle() {
+        deadline.check(format_args!("{offered} bytes of events"));
         if producer.publish(&event("issueUpdate", topic, &data)) == 0 {
             closed += usize::from(stopped[client].is_some());
             let mut another = Client::connect(&server);
@@ -210,13 +226,13 @@ fn s23_under_a_memory_limit_however_many_do_not_read() {
             break;
         }
     }
-    assert!(closed > topics.len(), "{closed} have been closed");
+    assert!(closed > topics.len(), "{closed} closed");
     assert_eq!(producer.publish(&event("issueUpdate", OBJECT, "1")), 1);
     reading.expect(&event("issueUpdate", OBJECT, "1"));
 }
 
 #[test]
-fn s24_an_event_of_a_quiet_topic_overtakes_the_backlog_of_a_hot_one() {
+fn s24_an_event_of_a_quiet_topic_overtakes_a_hot_topics_backlog() {
     let server = Setup::new().set("limits.connectionsPerUser", 0).start();
     let token = good_token(USER);
     let subscribe = |topic| {
@@ -224,7 +240,7 @@ fn s24_an_event_of_a_quiet_topic_overtakes_the_backlog_of_a_hot_one() {
         client.attach(&token, "issueUpdate", topic);
         client
     };
-    // More than the prompt lane takes: the fan-out goes in bulk, a share a turn.
+    // Too many for the prompt lane: the fan-out is in the bulk lane, a share per turn.
     let mut hot: Vec<Client> = (0..150).map(|_| subscribe(ISSUE)).collect();
     let mut quiet = subscribe(OBJECT);
     let mut producer = Producer::connect(&server);
@@ -232,7 +248,7 @@ fn s24_an_event_of_a_quiet_topic_overtakes_the_backlog_of_a_hot_one() {
     let data = format!("\"{}\"", ".".repeat(1000));
     let line = event("issueUpdate", ISSUE, &data);
     std::thread::scope(|scope| {
-        // Nobody of the hot topic reads yet: what is written fills their sockets and then their queues.
+        // No client of the hot topic reads yet: the events fill their sockets and then their queues.
         let writer = scope.spawn(|| {
             for _ in 0..100 {
                 producer.line(&line);
@@ -252,7 +268,7 @@ fn s24_an_event_of_a_quiet_topic_overtakes_the_backlog_of_a_hot_one() {
 }
 
 #[test]
-fn the_head_of_a_request_is_limited_in_bytes_and_in_time() {
+fn the_head_of_a_request_is_limited_in_bytes_and_time() {
     let server = Setup::new().set("limits.headBytes", 1024).set("limits.handshakeSeconds", 1).start();
     let long = upgrade("/ws", &format!("X-Long: {}\r\n", "a".repeat(1000)));
     assert_eq!(exchange(server.address(), &long).status, 431);
@@ -292,16 +308,29 @@ fn a_token_is_limited_in_bytes() {
 }
 
 #[test]
-fn who_does_not_answer_a_ping_is_gone() {
+fn a_client_that_does_not_answer_a_ping_is_dropped() {
     let server = Setup::new().set("limits.pingSeconds", 2).set("limits.pongSeconds", 1).start();
-    let mut silent = Client::connect(&server).into_stream();
-    let mut received = Vec::new();
-    silent.read_to_end(&mut received).unwrap();
+    let mut silent = Timed::new(Client::connect(&server).into_stream());
+    let received = silent.read_to_the_end("one ping and the end of the connection");
     assert_eq!(received, b"\x89\x00");
 }
 
 #[test]
-fn the_connections_of_an_address_are_limited() {
+fn a_client_that_answers_pings_stays_and_gets_them_at_intervals() {
+    const PING_SECONDS: u32 = 2;
+    let server = Setup::new().set("limits.pingSeconds", PING_SECONDS).set("limits.pongSeconds", 1).start();
+    let mut client = Client::connect(&server);
+    client.attach(&good_token(USER), "issueUpdate", ISSUE);
+    let begin = Instant::now();
+    client.wait_for_pings(2);
+    assert_eq!(Producer::connect(&server).publish(&event("issueUpdate", ISSUE, "1")), 1);
+    client.expect(&event("issueUpdate", ISSUE, "1"));
+    let most = begin.elapsed().as_secs() / u64::from(PING_SECONDS) + 1;
+    assert!(u64::from(client.pings()) <= most, "{} pings, {most} at most", client.pings());
+}
+
+#[test]
+fn connections_per_address_are_limited() {
     let server = Setup::new().set("limits.connectionsPerAddress", 2).start();
     let _two = [Client::connect(&server), Client::connect(&server)];
     let third = exchange(server.address(), &upgrade("/ws", ""));
@@ -310,7 +339,7 @@ fn the_connections_of_an_address_are_limited() {
 }
 
 #[test]
-fn s21_who_does_not_read_for_long_is_closed_before_its_queue_is_full() {
+fn s21_a_slow_consumer_is_closed_before_its_queue_is_full() {
     let server =
         Setup::with_metrics().set("limits.queueSoftBytes", 1024).set("limits.queueSoftSeconds", 1).start();
     let mut stopped = Client::connect(&server);
@@ -318,17 +347,20 @@ fn s21_who_does_not_read_for_long_is_closed_before_its_queue_is_full() {
     stopped.attach(&good_token(USER), "issueUpdate", ISSUE);
     let mut producer = Producer::connect(&server);
     let data = format!("\"{}\"", ".".repeat(60_000));
-    // A subscriber is gone when it is closed, on a machine so slow that this takes longer than the limit.
+    // On a slow machine the client may be closed already, and then there is no subscriber.
+    let deadline = Deadline::new("1024 bytes to be queued");
     while producer.publish(&event("issueUpdate", ISSUE, &data)) == 1
         && Metrics::of(&server).get("airlay_queue_bytes") <= 1024.0
-    {}
+    {
+        deadline.check("room in the socket");
+    }
     let metrics = Metrics::wait_for(&server, |metrics| metrics.sum("airlay_slow_consumers_total") == 1.0);
     assert_eq!(metrics.get(r#"airlay_slow_consumers_total{limit="queue_full"}"#), 0.0);
     drop(stopped);
 }
 
-/// Takes pongs up to the close, which must be 1008, and returns its reason. The connection may be reset after it: not all
-/// of the flood has been read.
+/// Reads pongs up to the Close, which must be 1008, and returns its reason. A reset may follow, since the server does not read
+/// the whole flood.
 #[track_caller]
 fn expect_close_after_pongs(client: &mut Client) -> String {
     loop {

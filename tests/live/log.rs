@@ -1,15 +1,18 @@
-//! The log: one line an event, whoever asks for how much, and never waited for.
+//! The log: one line per record at every level, written without ever blocking.
 
-use crate::support::http::exchange;
-use crate::support::process::command;
-use crate::support::server::field;
-use crate::support::{Client, ISSUE, Metrics, Producer, Setup, USER, event, good_token};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::Stdio;
 
+use crate::support::http::exchange;
+use crate::support::process::command;
+use crate::support::server::field;
+use crate::support::{
+    Client, Deadline, ISSUE, LONG_DEADLINE, Metrics, Producer, Setup, USER, event, good_token,
+};
+
 #[test]
-fn s41_a_log_that_nobody_reads_holds_nothing_up_and_says_later_what_is_missing() {
+fn s41_an_unread_log_blocks_nothing_and_later_says_what_was_dropped() {
     let setup = Setup::with_metrics().set("log.level", "debug");
     let mut command = command();
     command.args(["server", "--config"]).arg(setup.write_config());
@@ -29,9 +32,11 @@ fn s41_a_log_that_nobody_reads_holds_nothing_up_and_says_later_what_is_missing()
     let mut client = Client::connect_to(clients, "/ws");
     client.attach(&good_token(USER), "issueUpdate", ISSUE);
     let mut producer = Producer::connect_to(&setup.path("events.sock"));
-    // Each of these is a line of the log, which fills its pipe.
+    // Each refusal is a line of the log, which fills its pipe.
     let mut number = 0;
+    let deadline = Deadline::within(LONG_DEADLINE, "10 dropped lines");
     while Metrics::at(metrics).get("airlay_log_lines_dropped_total") < 10.0 {
+        deadline.check("no such line");
         for _ in 0..20 {
             assert_eq!(exchange(clients, "POST /ws HTTP/1.1\r\nHost: a\r\n\r\n").status, 405);
         }
@@ -41,33 +46,35 @@ fn s41_a_log_that_nobody_reads_holds_nothing_up_and_says_later_what_is_missing()
     }
     let dropped = Metrics::at(metrics).get("airlay_log_lines_dropped_total");
 
-    // The reader takes what is there, then the next line that is logged says how many are missing before it.
+    // After the reader has emptied the pipe, the next line says how many were dropped before it.
     let reader = std::thread::spawn(move || {
-        let mut missing = log.lines().map(|line| {
+        let mut counts = log.lines().map(|line| {
             let line = line.unwrap();
             assert!(line.starts_with("ts="), "{line}");
             field(&line, "dropped")
         });
-        missing.find_map(|dropped| dropped)
+        counts.find_map(|dropped| dropped)
     });
+    let deadline = Deadline::within(LONG_DEADLINE, "a line that says how many were dropped");
     while !reader.is_finished() {
+        deadline.check("no such line");
         exchange(clients, "POST /ws HTTP/1.1\r\nHost: a\r\n\r\n");
     }
-    let told: f64 = reader.join().unwrap().expect("a line says how many are missing").parse().unwrap();
-    assert!(told >= dropped, "{told} of {dropped}");
+    let logged: f64 = reader.join().unwrap().expect("a line says how many were dropped").parse().unwrap();
+    assert!(logged >= dropped, "{logged} of {dropped}");
     server.kill().unwrap();
     server.wait().unwrap();
 }
 
 #[test]
-fn at_level_trace_no_library_speaks() {
+fn at_level_trace_libraries_log_nothing() {
     let mut server = Setup::new().set("log.level", "trace").start();
     let mut client = Client::connect(&server);
     client.attach(&good_token(USER), "issueUpdate", ISSUE);
     client.close();
     let log = server.stop().stderr;
     assert!(log.contains("level=debug"), "{log}");
-    // What the event loop's library says of each socket.
+    // mio logs each registration.
     assert!(!log.contains("register"), "{log}");
     assert!(log.lines().all(|line| line.starts_with("ts=")), "{log}");
 }

@@ -1,5 +1,5 @@
-//! The real binary over real sockets, held to the wire contract. One program for all of it, so that it is linked once;
-//! one file for each theme. `cargo test --test live requests::` runs one theme.
+//! The real binary over real sockets, against the wire contract. One program, linked once, with one file per theme.
+//! `cargo test --test live requests::` runs one theme.
 #![expect(
     clippy::disallowed_types,
     clippy::disallowed_methods,

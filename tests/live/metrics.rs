@@ -1,17 +1,19 @@
-//! What operators see: the metrics, whether the server lives and is ready, and what the endpoint does to guests of the
-//! other kind.
+//! The metrics endpoint: the metrics, whether the server is alive and ready, and how bad requests are handled.
 
-use crate::support::http::{self, exchange};
-use crate::support::{
-    Client, DATASET, DEADLINE, ISSUE, Metrics, OTHER_USER, Producer, Server, Setup, USER, event, good_token,
-    reply, request,
-};
-use rustix::process::Signal;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 
+use rustix::process::Signal;
+
+use crate::support::http::{self, exchange};
+use crate::support::wait::Timed;
+use crate::support::{
+    Client, DATASET, ISSUE, Metrics, OTHER_USER, Producer, Server, Setup, USER, event, good_token, reply,
+    request,
+};
+
 #[test]
-fn numbers_move_as_they_should() {
+fn the_numbers_follow_what_happens() {
     let server = Setup::with_metrics().start();
     let fresh = Metrics::of(&server);
     for zero in
@@ -136,7 +138,7 @@ fn every_connection_is_accounted_for() {
 }
 
 #[test]
-fn reloads_are_counted_with_what_came_of_them() {
+fn reloads_are_counted_by_their_result() {
     let server = Setup::with_access_file(r#"{"users":{}}"#).set("metrics.address", "127.0.0.1:0").start();
     server.process().signal(Signal::HUP);
     let count = |file, result| format!(r#"airlay_reloads_total{{file="{file}",result="{result}"}}"#);
@@ -152,7 +154,7 @@ fn reloads_are_counted_with_what_came_of_them() {
 }
 
 #[test]
-fn alive_and_ready() {
+fn the_server_says_that_it_is_alive_and_ready() {
     let server = Setup::with_metrics().start();
     let get =
         |path: &str| exchange(server.metrics_address(), &format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
@@ -167,7 +169,7 @@ fn alive_and_ready() {
 }
 
 #[test]
-fn what_is_no_good_request_is_refused() {
+fn bad_requests_are_refused() {
     let server = Setup::with_metrics().set("metrics.headBytes", 256).start();
     let long = format!("GET /metrics HTTP/1.1\r\nA: {}\r\n\r\n", "b".repeat(300));
     for (status, request) in [
@@ -182,7 +184,7 @@ fn what_is_no_good_request_is_refused() {
 }
 
 #[test]
-fn one_connection_too_many_is_told_and_keeps_nobody_waiting() {
+fn one_connection_too_many_is_refused_at_once() {
     let server = Setup::with_metrics().set("metrics.connections", 2).set("metrics.seconds", 3600).start();
     let unfinished = [connect(&server), connect(&server)].map(|mut stream| {
         stream.write_all(b"GET /metr").unwrap();
@@ -190,7 +192,7 @@ fn one_connection_too_many_is_told_and_keeps_nobody_waiting() {
     });
     let over = rest_of(connect(&server));
     assert!(over.starts_with("HTTP/1.1 503 "), "{over}");
-    // The clients' side is not concerned.
+    // Clients are not affected.
     Client::connect(&server).attach(&good_token(USER), "issueUpdate", ISSUE);
     for stream in unfinished {
         stream.shutdown(Shutdown::Write).unwrap();
@@ -200,7 +202,7 @@ fn one_connection_too_many_is_told_and_keeps_nobody_waiting() {
 }
 
 #[test]
-fn a_slow_request_is_told_and_dropped() {
+fn a_slow_request_is_answered_with_408() {
     let server = Setup::with_metrics().set("metrics.seconds", 1).start();
     let mut slow = connect(&server);
     slow.write_all(b"GET /metr").unwrap();
@@ -209,7 +211,7 @@ fn a_slow_request_is_told_and_dropped() {
 }
 
 #[test]
-fn a_request_in_single_bytes_and_one_that_is_half_closed_are_answered() {
+fn a_request_in_single_bytes_and_half_closed_is_answered() {
     let server = Setup::with_metrics().start();
     let mut stream = connect(&server);
     stream.set_nodelay(true).unwrap();
@@ -228,23 +230,20 @@ fn without_an_address_there_is_no_endpoint() {
 }
 
 #[test]
-fn a_taken_address_is_said_and_ends_the_start() {
+fn a_taken_address_is_an_error_at_the_start() {
     let first = Setup::with_metrics().start();
     let second = Setup::new().set("metrics.address", first.metrics_address());
     second.fail().expect_code(1).expect_named(&["[metrics] address"]);
     assert!(!second.path("events.sock").exists(), "half-started");
 }
 
-/// A connection to the metrics' endpoint.
+/// A connection to the metrics endpoint.
 fn connect(server: &Server) -> TcpStream {
-    let stream = TcpStream::connect(server.metrics_address()).expect("the endpoint accepts");
-    stream.set_read_timeout(Some(DEADLINE)).expect("a deadline can be set");
-    stream
+    TcpStream::connect(server.metrics_address()).expect("the endpoint accepts")
 }
 
-/// All that comes until the server ends the connection.
-fn rest_of(mut stream: TcpStream) -> String {
-    let mut rest = String::new();
-    stream.read_to_string(&mut rest).expect("the server ends the connection");
-    rest
+/// Everything up to the end of the connection.
+fn rest_of(stream: TcpStream) -> String {
+    let rest = Timed::new(stream).read_to_the_end("the end of the connection");
+    String::from_utf8(rest).expect("a text")
 }

@@ -1,4 +1,4 @@
-//! Notifications are personal: they reach the user they are for, whatever anybody attaches to.
+//! Notifications are personal: they reach the users they are for, whatever others attach to.
 
 use crate::support::{
     Client, DATASET, ISSUE, OBJECT, OTHER_USER, Producer, Server, UNKNOWN_USER, USER, event, good_token,
@@ -6,7 +6,7 @@ use crate::support::{
 };
 
 #[test]
-fn the_example_of_the_contract_reaches_its_user_without_the_list_of_users() {
+fn the_contracts_example_reaches_its_user_without_the_list_of_users() {
     let server = Server::start();
     let mut client = Client::connect(&server);
     client.attach(&good_token(USER), "notification", "");
@@ -35,13 +35,13 @@ fn each_spelling_of_no_id_attaches_to_all_of_the_users_notifications() {
 }
 
 #[test]
-fn they_reach_the_users_they_are_for_and_nobody_else() {
+fn they_reach_the_users_they_are_for_and_no_others() {
     let server = Server::start();
     let mut mine = Client::connect(&server);
     mine.attach(&good_token(USER), "notification", "");
     let mut others = Client::connect(&server);
     others.attach(&good_token(OTHER_USER), "notification", "");
-    // Attaching to another's id shows nothing of his.
+    // Attaching to another user's id shows none of that user's notifications.
     let mut curious = Client::connect(&server);
     curious.attach(&good_token(OTHER_USER), "notification", USER);
     let mut producer = Producer::connect(&server);
@@ -55,7 +55,7 @@ fn they_reach_the_users_they_are_for_and_nobody_else() {
     assert_eq!(producer.publish(&users("[]", 6)), 0);
     assert_eq!(producer.publish(&users(&format!(r#"["{UNKNOWN_USER}"]"#), 7)), 0);
     assert_eq!(producer.publish(&users(r#""*""#, 8)), 2);
-    // Without `users` it is for the user whose id is `id`.
+    // Without `users`, a notification is for the user `id`.
     assert_eq!(producer.publish(&event("notification", USER, "9")), 1);
 
     for data in ["1", "3", "4", "5", "8"] {
@@ -71,7 +71,7 @@ fn they_reach_the_users_they_are_for_and_nobody_else() {
 }
 
 #[test]
-fn with_an_id_only_those_come_that_carry_it() {
+fn a_subscription_with_an_id_gets_only_notifications_with_that_id() {
     let server = Server::start();
     let mut client = Client::connect(&server);
     let token = good_token(USER);
@@ -92,7 +92,7 @@ fn with_an_id_only_those_come_that_carry_it() {
 }
 
 #[test]
-fn attached_with_and_without_an_id_one_event_comes_once() {
+fn with_both_subscriptions_a_notification_arrives_once() {
     let server = Server::start();
     let mut client = Client::connect(&server);
     let token = good_token(USER);
@@ -105,7 +105,7 @@ fn attached_with_and_without_an_id_one_event_comes_once() {
     client.expect(&event("notification", ISSUE, "1"));
     client.expect(&event("notification", ISSUE, "1"));
     client.expect_nothing();
-    // Each of the two is a subscription of its own.
+    // They are two subscriptions.
     client.detach(&token, "notification", "");
     assert_eq!(producer.publish(&line), 1);
     client.expect(&event("notification", ISSUE, "1"));
@@ -126,7 +126,7 @@ fn one_connection_may_hold_the_notifications_of_two_users() {
         assert_eq!(producer.publish(&event("notification", user, data)), 1);
         client.expect(&event("notification", user, data));
     }
-    // A detach is for the topic of the token's own user.
+    // A detach ends the subscription of the token's user.
     client.detach(&other, "notification", "");
     assert_eq!(producer.publish(&event("notification", OTHER_USER, "3")), 0);
     assert_eq!(producer.publish(&event("notification", USER, "4")), 1);

@@ -1,9 +1,11 @@
-//! The events socket: lines and their answers, what is refused and what comes after it, producers that misbehave.
+//! The events socket: lines and their answers, refusals and what follows them, misbehaving producers.
 
-use crate::support::{Client, DATASET, ISSUE, Producer, Server, Setup, USER, event, good_token};
-use serde_json::{Value, json};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, DATASET, ISSUE, Producer, Server, Setup, USER, event, good_token};
 
 /// A client attached to [`ISSUE`].
 #[track_caller]
@@ -18,7 +20,7 @@ fn numbered(number: usize) -> String {
 }
 
 #[test]
-fn an_ack_comes_back_as_it_was_written_with_the_number_of_subscribers() {
+fn an_ack_is_returned_as_written_with_the_number_of_subscribers() {
     let server = Server::start();
     let mut clients = [subscriber(&server), subscriber(&server), subscriber(&server)];
     let mut producer = Producer::connect(&server);
@@ -32,12 +34,12 @@ fn an_ack_comes_back_as_it_was_written_with_the_number_of_subscribers() {
             client.expect(&event("issueUpdate", ISSUE, "[]"));
         }
     }
-    producer.line(&format!(r#"{{"type":"issueUpdate","id":"{DATASET}","ack":"nobody"}}"#));
-    assert_eq!(producer.answer(), r#"{"ack":"nobody","status":200,"message":"Ok","code":0,"subscribers":0}"#);
+    producer.line(&format!(r#"{{"type":"issueUpdate","id":"{DATASET}","ack":"none"}}"#));
+    assert_eq!(producer.answer(), r#"{"ack":"none","status":200,"message":"Ok","code":0,"subscribers":0}"#);
 }
 
 #[test]
-fn answers_come_in_the_order_of_the_lines_and_only_where_one_is_due() {
+fn answers_come_in_the_order_of_the_lines_that_get_one() {
     let server = Server::start();
     let mut producer = Producer::connect(&server);
     for number in 0..300 {
@@ -59,7 +61,7 @@ fn answers_come_in_the_order_of_the_lines_and_only_where_one_is_due() {
 }
 
 #[test]
-fn s46_each_bad_line_has_its_answer_and_the_next_line_is_read_as_usual() {
+fn s46_each_bad_line_is_answered_and_the_next_one_is_read() {
     let server = Server::start();
     let mut client = subscriber(&server);
     let mut producer = Producer::connect(&server);
@@ -67,7 +69,7 @@ fn s46_each_bad_line_has_its_answer_and_the_next_line_is_read_as_usual() {
     let issue = format!(r#""type":"issueUpdate",{id}"#);
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let cases: Vec<(Vec<u8>, Option<Value>)> = [
-        // Not an event at all.
+        // Not an object.
         ("nonsense".to_owned(), None),
         ("[]".to_owned(), None),
         ("null".to_owned(), None),
@@ -82,7 +84,7 @@ fn s46_each_bad_line_has_its_answer_and_the_next_line_is_read_as_usual() {
         (format!(r#"{{{issue},"data":"\ud800 alone", }}"#), None),
         (format!(r#"{{{issue},"data":01}}"#), None),
         (format!(r#"{{{issue},"data":{deep}"#), None),
-        // Members missing, of another type, unknown, or where they may not be.
+        // Members that are missing, misplaced, unknown or of another type.
         (format!("{{{id}}}"), None),
         (format!(r#"{{"type":1,{id},"ack":1}}"#), Some(json!(1))),
         (format!(r#"{{"ack":"b","type":"issueClosed",{id}}}"#), Some(json!("b"))),
@@ -130,7 +132,7 @@ fn s46_each_bad_line_has_its_answer_and_the_next_line_is_read_as_usual() {
 }
 
 #[test]
-fn a_refusal_says_what_is_wrong_and_where() {
+fn a_refusal_names_the_member_that_is_wrong() {
     let server = Server::start();
     let mut producer = Producer::connect(&server);
     let cases = [
@@ -156,7 +158,7 @@ fn lines_are_counted_from_1_empty_ones_too() {
     producer.expect_refusal(1);
     producer.write(format!("{}\r\nnonsense\r\n", numbered(5)));
     client.expect(&numbered(5));
-    // A line of white space alone may count as empty or as nonsense; either way the count goes on.
+    // A line of white space may count as empty or as bad; it has a number in both cases.
     loop {
         let answer: Value = serde_json::from_str(&producer.answer()).expect("an answer is JSON");
         if answer["line"] == 6 {
@@ -178,7 +180,7 @@ fn unknown_members_are_ignored() {
 }
 
 #[test]
-fn lines_may_come_in_any_pieces() {
+fn lines_may_arrive_in_any_pieces() {
     let server = Server::start();
     let mut client = subscriber(&server);
     let mut producer = Producer::connect(&server);
@@ -195,7 +197,7 @@ fn lines_may_come_in_any_pieces() {
 }
 
 #[test]
-fn s44_a_last_line_without_its_end_is_a_line_at_an_orderly_end() {
+fn s44_a_last_line_without_a_line_feed_counts_at_an_orderly_end() {
     let server = Server::start();
     let mut client = subscriber(&server);
     let mut producer = Producer::connect(&server);
@@ -204,7 +206,7 @@ fn s44_a_last_line_without_its_end_is_a_line_at_an_orderly_end() {
     client.expect(&numbered(1));
     client.expect(&numbered(2));
 
-    // The answers are written before the server ends its side.
+    // The server writes its answers before it ends its side.
     let mut producer = Producer::connect(&server);
     producer.write(r#"{"type":"notification","users":[],"ack":1}"#);
     assert_eq!(
@@ -214,7 +216,7 @@ fn s44_a_last_line_without_its_end_is_a_line_at_an_orderly_end() {
 }
 
 #[test]
-fn s44_a_line_cut_anywhere_is_never_taken_for_a_whole_one() {
+fn s44_a_truncated_line_is_never_an_event() {
     let server = Server::start();
     let mut client = subscriber(&server);
     let line = event("issueUpdate", ISSUE, r#"{"a":[1]}"#);
@@ -229,7 +231,7 @@ fn s44_a_line_cut_anywhere_is_never_taken_for_a_whole_one() {
 }
 
 #[test]
-fn s45_a_line_over_the_limit_is_skipped_to_its_end_and_answered_once() {
+fn s45_a_line_over_the_limit_is_skipped_and_answered_once() {
     let server = Setup::new().set("limits.lineBytes", 4096).start();
     let mut client = subscriber(&server);
     let mut producer = Producer::connect(&server);
@@ -238,7 +240,7 @@ fn s45_a_line_over_the_limit_is_skipped_to_its_end_and_answered_once() {
     producer.line(&long);
     producer.line(&numbered(3));
     producer.expect_refusal(2);
-    // One that just fits, its end included or not, is an event.
+    // A line of exactly the limit is an event.
     let filler = "x".repeat(4096 - 1 - event("issueUpdate", ISSUE, r#""""#).len());
     let fitting = event("issueUpdate", ISSUE, &format!(r#""{filler}""#));
     producer.line(&fitting);
@@ -251,7 +253,7 @@ fn s45_a_line_over_the_limit_is_skipped_to_its_end_and_answered_once() {
 }
 
 #[test]
-fn s45_a_line_without_end_holds_nothing_up() {
+fn s45_an_endless_line_blocks_nothing() {
     let server = Server::start();
     let mut client = subscriber(&server);
     let mut endless = Producer::connect(&server);
@@ -280,13 +282,13 @@ fn a_producer_that_never_reads_its_answers_loses_no_event() {
         }
         client
     });
-    // More answers than any socket buffer holds: an `Ok` and a refusal for each event.
+    // More answers than any socket buffer holds: an `Ok` and a refusal per event.
     for number in 0..count {
         let open = numbered(number);
         let open = open.strip_suffix('}').expect("a JSON object");
         producer.write(format!("{open},\"ack\":\"{number:0100}\"}}\nnonsense\n"));
     }
-    let mut client = reader.join().expect("every event comes");
+    let mut client = reader.join().expect("every event arrives");
     let mut another = Producer::connect(&server);
     another.line(&numbered(count));
     client.expect(&numbered(count));
@@ -318,7 +320,7 @@ fn many_producers_come_and_go_at_once() {
             serde_json::from_value(parsed["data"].clone()).expect("two numbers");
         assert_eq!(
             number, next[producer],
-            "an event of producer {producer} is lost, doubled or out of order"
+            "an event of producer {producer} is lost, duplicated or out of order"
         );
         next[producer] += 1;
     }
@@ -326,12 +328,12 @@ fn many_producers_come_and_go_at_once() {
 }
 
 #[test]
-fn s42_the_events_socket_has_the_mode_of_the_config() {
+fn s42_the_events_socket_has_the_configured_mode() {
     for (mode, expected) in [(None, 0o660), (Some("0600"), 0o600)] {
         let setup = Setup::new();
         let setup = if let Some(mode) = mode { setup.set("events.socketMode", mode) } else { setup };
         let server = setup.start();
-        let metadata = std::fs::metadata(server.socket()).expect("the socket is there");
+        let metadata = std::fs::metadata(server.socket()).expect("the socket exists");
         assert!(metadata.file_type().is_socket());
         assert_eq!(metadata.permissions().mode() & 0o777, expected);
     }

@@ -1,23 +1,24 @@
-//! Requests and their replies: codes 0–7, which of them answers first, order, and what a bad message leaves standing.
+//! Requests and their replies: codes 0–7, their precedence, the order of replies, and what bad messages leave unchanged.
 
-use crate::support::token::{Key, claims, now, sign};
-use crate::support::{
-    Client, DATASET, EVENT_TYPES, ISSUE, OBJECT, Producer, Server, Setup, UNKNOWN_USER, USER, event,
-    good_token, reply, request, token_until,
-};
 use rustix::process::Signal;
 use serde_json::json;
 use tungstenite::Message;
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
-/// One user, who may see one dataset.
+use crate::support::token::{Key, claims, now, sign};
+use crate::support::{
+    Client, DATASET, EVENT_TYPES, ISSUE, OBJECT, Producer, Server, Setup, UNKNOWN_USER, USER, event,
+    good_token, reply, request, token_until,
+};
+
+/// A single user, who may see one dataset.
 fn one_user() -> Setup {
     Setup::with_access_file(&json!({"users": {USER: {"datasets": [DATASET]}}}).to_string())
 }
 
 #[test]
-fn the_examples_of_the_contract_word_for_word() {
+fn the_examples_of_the_contract_to_the_letter() {
     let server = Server::start();
     let mut client = Client::connect(&server);
     let token = good_token(USER);
@@ -37,7 +38,7 @@ fn the_examples_of_the_contract_word_for_word() {
 }
 
 #[test]
-fn the_example_token_of_the_contract_is_good_but_for_its_age() {
+fn the_example_token_of_the_contract_is_good_except_for_its_age() {
     let server = Server::start();
     let mut client = Client::connect(&server);
     let mut payload = json!({
@@ -93,7 +94,7 @@ fn each_code_has_its_message() {
 }
 
 #[test]
-fn code_1_is_for_a_token_that_is_not_set() {
+fn code_1_is_for_a_missing_token() {
     let server = Server::start();
     let mut client = Client::connect(&server);
     for auth in ["", r#""auth":"","#, r#""auth":null,"#, r#" "auth" : "" , "#] {
@@ -103,7 +104,7 @@ fn code_1_is_for_a_token_that_is_not_set() {
 }
 
 #[test]
-fn code_5_is_for_what_is_not_a_request() {
+fn code_5_is_for_invalid_requests() {
     let server = Server::start();
     let mut client = Client::connect(&server);
     let token = good_token(USER);
@@ -111,7 +112,7 @@ fn code_5_is_for_what_is_not_a_request() {
     let good = format!(r#""type":"issueUpdate","id":"{ISSUE}""#);
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
     let cases = [
-        // No JSON object.
+        // Not a JSON object.
         "".to_owned(),
         " ".to_owned(),
         "attach".to_owned(),
@@ -122,7 +123,7 @@ fn code_5_is_for_what_is_not_a_request() {
         format!("{} x", request("attach", &token, "issueUpdate", ISSUE)),
         format!("{0}{0}", request("attach", &token, "issueUpdate", ISSUE)),
         request("attach", &token, "issueUpdate", ISSUE).replace('"', "'"),
-        // Members of another type, or missing, or unknown to the contract.
+        // Members of another type, missing members, unknown values.
         format!(r#"{{"auth":1,"action":"attach","event":{{{good}}}}}"#),
         format!(r#"{{"auth":["{token}"],"action":"attach","event":{{{good}}}}}"#),
         format!(r#"{{"auth":"{token}","event":{{{good}}}}}"#),
@@ -145,13 +146,13 @@ fn code_5_is_for_what_is_not_a_request() {
         request("attach", &token, "issueUpdate", &format!("g{id_of_23_digits}")),
         request("attach", &token, "issueClosed", ISSUE),
         request("attach", &token, "IssueUpdate", ISSUE),
-        // A known member twice.
+        // Repeated members.
         format!(r#"{{"auth":"{token}","auth":"{token}","action":"attach","event":{{{good}}}}}"#),
         format!(r#"{{"auth":"{token}","action":"attach","action":"attach","event":{{{good}}}}}"#),
         format!(r#"{{"auth":"{token}","action":"attach","event":{{{good}}},"event":{{{good}}}}}"#),
         format!(r#"{{"auth":"{token}","action":"attach","event":{{{good},"id":"{ISSUE}"}}}}"#),
         format!(r#"{{"auth":"{token}","action":"attach","event":{{{good},"type":"issueUpdate"}}}}"#),
-        // Nested too deep, if only in what would be ignored.
+        // Nested too deep, in a member that is otherwise ignored.
         format!(r#"{{"auth":"{token}","action":"attach","event":{{{good}}},"more":{deep}}}"#),
     ];
     for text in &cases {
@@ -187,7 +188,7 @@ fn unknown_members_are_ignored_whatever_they_hold() {
 }
 
 #[test]
-fn the_same_text_may_be_spelt_in_other_ways() {
+fn json_may_be_spelt_in_other_ways() {
     let server = Server::start();
     let mut client = Client::connect(&server);
     let token = good_token(USER);
@@ -204,7 +205,7 @@ fn the_same_text_may_be_spelt_in_other_ways() {
 }
 
 #[test]
-fn the_first_refusal_of_the_contracts_order_answers() {
+fn refusals_have_the_precedence_of_the_contract() {
     let server = one_user().set("limits.subscriptions", 1).start();
     let mut client = Client::connect(&server);
     let good = good_token(USER);
@@ -240,7 +241,7 @@ fn a_thousand_pipelined_requests_are_answered_in_their_order() {
         (request("attach", &good, "downloadFile", OBJECT), 4),
         ("nonsense".to_owned(), 5),
     ];
-    // A fixed sequence without a period that a confused queue could share; a bad token never follows a bad one.
+    // A fixed sequence without a short period; a bad token never follows another.
     let mut state = 20_u32;
     let mut sequence = Vec::with_capacity(1000);
     while sequence.len() < 1000 {
@@ -275,7 +276,7 @@ fn a_request_may_come_in_fragments_with_a_ping_between() {
 }
 
 #[test]
-fn an_attach_twice_is_ok_and_changes_nothing() {
+fn a_second_attach_is_ok_and_changes_nothing() {
     let server = Server::start();
     let mut client = Client::connect(&server);
     let token = good_token(USER);
@@ -291,7 +292,7 @@ fn an_attach_twice_is_ok_and_changes_nothing() {
 }
 
 #[test]
-fn a_detach_of_what_is_not_attached_is_ok() {
+fn a_detach_without_a_subscription_is_ok() {
     let server = Server::start();
     let mut client = Client::connect(&server);
     let token = good_token(USER);
@@ -304,7 +305,7 @@ fn a_detach_of_what_is_not_attached_is_ok() {
 }
 
 #[test]
-fn a_detach_wants_a_good_token_of_an_existing_user_and_asks_nothing_about_the_object() {
+fn a_detach_needs_a_good_token_but_no_access_to_the_object() {
     let server = one_user().start();
     let mut client = Client::connect(&server);
     client.detach(&good_token(USER), "datasetUpdate", OBJECT);
@@ -331,7 +332,7 @@ fn a_refused_request_changes_nothing() {
 }
 
 #[test]
-fn code_6_is_for_more_subscriptions_than_a_connection_may_have() {
+fn code_6_is_for_too_many_subscriptions() {
     let server = Setup::new().set("limits.subscriptions", 2).start();
     let mut client = Client::connect(&server);
     let token = good_token(USER);
@@ -342,12 +343,12 @@ fn code_6_is_for_more_subscriptions_than_a_connection_may_have() {
     client.attach(&token, "issueUpdate", ISSUE);
     client.detach(&token, "issueUpdate", ISSUE);
     assert_eq!(client.ask(&third), reply(0));
-    // The limit is each connection's own.
+    // The limit is per connection.
     Client::connect(&server).attach(&token, "issueUpdate", ISSUE);
 }
 
 #[test]
-fn s39_code_7_is_for_too_many_requests_and_after_256_in_a_row_the_connection_is_closed() {
+fn s39_code_7_is_for_too_many_requests_and_256_in_a_row_are_the_end() {
     let server = Setup::new().set("limits.requestsPerSecond", 1).set("limits.requestBurst", 4).start();
     let mut client = Client::connect(&server);
     let text = request("attach", &good_token(USER), "issueUpdate", ISSUE);
@@ -362,13 +363,13 @@ fn s39_code_7_is_for_too_many_requests_and_after_256_in_a_row_the_connection_is_
 }
 
 #[test]
-fn s37_bad_tokens_behind_one_that_is_being_verified_are_not_answered_after_the_close() {
+fn s37_bad_tokens_behind_a_verification_get_no_reply_after_the_close() {
     let server = Setup::new().set("limits.requestBurst", 1000).start();
     let mut client = Client::connect(&server);
     let verified = sign(&claims(USER, now() + 600), Key::Stranger);
     let first = request("attach", &verified, "issueUpdate", ISSUE);
     let bad = request("attach", "bad", "issueUpdate", ISSUE);
-    // Stopped, so that all of them come in one read.
+    // Stopped, so that it reads all of them at once.
     server.process().signal(Signal::STOP);
     client.send_all([first.as_str()].into_iter().chain([bad.as_str(); 400]));
     server.process().signal(Signal::CONT);
@@ -380,7 +381,7 @@ fn s37_bad_tokens_behind_one_that_is_being_verified_are_not_answered_after_the_c
 }
 
 #[test]
-fn s37_after_5_bad_tokens_in_a_row_the_connection_is_closed_with_the_last_reply_first() {
+fn s37_5_bad_tokens_in_a_row_are_answered_and_then_closed() {
     let server = Server::start();
     let mut client = Client::connect(&server);
     let good = good_token(USER);

@@ -1,12 +1,14 @@
-//! Ten thousand subscriptions end at once: the client is told of each, and others hear what is theirs before and after.
+//! Ten thousand subscriptions end at once: the client is told of each, and others get their events before and after.
+
+use std::collections::BTreeSet;
+
+use rustix::process::Signal;
+use serde_json::json;
 
 use crate::support::token::{Key, claims, now, sign};
 use crate::support::{
     Client, ISSUE, OTHER_USER, Producer, Server, Setup, USER, ended, event, good_token, reply, request,
 };
-use rustix::process::Signal;
-use serde_json::json;
-use std::collections::BTreeSet;
 
 const COUNT: usize = 10_000;
 
@@ -26,7 +28,7 @@ fn id(number: usize) -> String {
 fn attached_to_many(server: &Server, token: &str) -> Client {
     let mut client = Client::connect(server);
     let numbers: Vec<usize> = (0..COUNT).collect();
-    // As many at once as are answered before the next ones are written, so that neither side waits for the other.
+    // In chunks that are answered before the next is written, so that neither side blocks the other.
     for numbers in numbers.chunks(200) {
         let requests: Vec<String> =
             numbers.iter().map(|&number| request("attach", token, "datasetUpdate", &id(number))).collect();
@@ -38,7 +40,7 @@ fn attached_to_many(server: &Server, token: &str) -> Client {
     client
 }
 
-/// Asserts that the client is told once of each subscription that it is lost, and of nothing else.
+/// Asserts that the client is told once of the end of each subscription, and of nothing else.
 #[track_caller]
 fn expect_all_lost(client: &mut Client, code: u8) {
     let told: BTreeSet<String> = (0..COUNT).map(|_| client.next_text()).collect();
@@ -55,7 +57,7 @@ fn ten_thousand_subscriptions_of_a_user_are_revoked() {
     let mut other = Client::connect(&server);
     other.attach(&good_token(OTHER_USER), "issueUpdate", ISSUE);
     other.attach(&good_token(OTHER_USER), "datasetUpdate", &id(7));
-    // In one write, and so read at once.
+    // In one write, so that the server reads all at once.
     Producer::connect(&server).write(
         [
             event("issueUpdate", ISSUE, "1"),

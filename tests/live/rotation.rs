@@ -1,19 +1,20 @@
-//! Keys change while the server runs: SIGHUP reads them again, nobody is dropped, and only what rested on a key that is
-//! gone ends.
+//! Key rotation at run time: SIGHUP reloads the keys, no client is disconnected, and only the subscriptions that rest on a
+//! removed key end.
+
+use jsonwebtoken::{Algorithm, Header};
+use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::support::token::{Key, claims, now, sign, sign_with_header};
 use crate::support::{
     Client, DATASET, ISSUE, OTHER_USER, Producer, Server, Setup, USER, ended, event, reply, request,
 };
-use jsonwebtoken::{Algorithm, Header};
-use rustix::process::Signal;
-use serde_json::Value;
 
 const USUAL: &str = include_str!("../fixtures/live-2048.pub.pem");
 const LARGE: &str = include_str!("../fixtures/live-4096.pub.pem");
 const KEY_SET: &str = include_str!("../fixtures/live-jwks.json");
 
-/// Sends SIGHUP and waits for a line of the log with this in it.
+/// Sends SIGHUP and waits for a line of the log that contains this.
 #[track_caller]
 fn reload(server: &Server, expected: &str) -> String {
     let lines = server.process().stderr().count();
@@ -32,7 +33,7 @@ fn token_with_kid(user: &str, key: Key, kid: &str) -> String {
     sign_with_header(&header, &claims(user, now() + 3600), key)
 }
 
-/// The key set with the keys of these ids only.
+/// The key set, reduced to the keys with these ids.
 fn key_set(ids: &[&str]) -> String {
     let mut set: Value = serde_json::from_str(KEY_SET).expect("JSON");
     let keys = set["keys"].as_array_mut().expect("keys");
@@ -41,7 +42,7 @@ fn key_set(ids: &[&str]) -> String {
     set.to_string()
 }
 
-/// A rotation as it is meant: `old` alone, then both, then `new` alone. `change` puts the next keys in place.
+/// A proper rotation: `old` alone, then both, then `new` alone. `change` installs the next keys.
 #[track_caller]
 fn expect_rotation(server: &Server, old: &str, new: &str, mut change: impl FnMut(bool)) {
     let mut client = Client::connect(server);
@@ -55,7 +56,7 @@ fn expect_rotation(server: &Server, old: &str, new: &str, mut change: impl FnMut
     reload(server, "keys read again");
     other.attach(new, "issueUpdate", ISSUE);
     client.attach(old, "datasetUpdate", DATASET);
-    // Attached to again with a token of the new key, this one rests on that.
+    // Renewed with a token of the new key, this subscription rests on that key.
     client.attach(new, "datasetUpdate", DATASET);
     assert_eq!(producer.publish(&event("issueUpdate", ISSUE, "1")), 2);
     client.expect(&event("issueUpdate", ISSUE, "1"));
@@ -77,7 +78,7 @@ fn expect_rotation(server: &Server, old: &str, new: &str, mut change: impl FnMut
 }
 
 #[test]
-fn key_files_are_rotated_and_nobody_is_dropped() {
+fn key_files_are_rotated_without_disconnects() {
     let server = Setup::new()
         .set("token.publicKey", "first.pem, second.pem")
         .file("first.pem", USUAL)
@@ -90,7 +91,7 @@ fn key_files_are_rotated_and_nobody_is_dropped() {
 }
 
 #[test]
-fn a_key_set_is_rotated_and_nobody_is_dropped() {
+fn a_key_set_is_rotated_without_disconnects() {
     let server = Setup::new()
         .without("token.publicKey")
         .set("token.jwks", "keys.json")
@@ -120,7 +121,7 @@ fn a_key_under_another_kid_is_another_key() {
     client.attach(&token_with_kid(USER, Key::Usual, "renamed"), "issueUpdate", ISSUE);
 }
 
-/// Whatever is wrong with the new keys, what was in force stays so.
+/// Asserts that the old keys stay in force, whatever is wrong with the new ones.
 #[track_caller]
 fn expect_refused(server: &Server, old: &str, name: &str, bad: &[Option<&[u8]>]) {
     let mut client = Client::connect(server);
@@ -129,7 +130,7 @@ fn expect_refused(server: &Server, old: &str, name: &str, bad: &[Option<&[u8]>])
     for contents in bad {
         match contents {
             Some(contents) => server.setup().write_file(name, contents),
-            None => std::fs::remove_file(server.setup().path(name)).expect("the file is there"),
+            None => std::fs::remove_file(server.setup().path(name)).expect("the file exists"),
         }
         let line = reload(server, "keys not taken, the old ones stay in force");
         assert!(line.contains("level=error") && line.contains(name), "{line}");
@@ -148,7 +149,7 @@ fn s53_bad_new_key_files_are_reported_and_the_old_keys_stay_in_force() {
         .file("first.pem", USUAL)
         .file("second.pem", LARGE)
         .start();
-    // The first file is another good key meanwhile: with a bad one beside it, it is not taken either.
+    // The first file now has another good key, which is not used either while the second file is bad.
     server.setup().write_file("first.pem", LARGE);
     expect_refused(
         &server,

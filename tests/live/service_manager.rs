@@ -1,20 +1,23 @@
-//! What a service manager is told (sd_notify(3)): by a socket that stands for it.
+//! The notifications to a service manager (sd_notify(3)), received by a socket in its place.
 
-use crate::support::{Client, DEADLINE, ISSUE, Producer, Setup, event};
-use rustix::process::{Signal, WaitIdOptions, waitid};
-use rustix::time::{ClockId, clock_gettime};
+use std::io::ErrorKind;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Signal, WaitIdOptions, waitid};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::support::{Client, DEADLINE, Deadline, ISSUE, LONG_DEADLINE, Producer, Setup, event};
+
 const READY: &str = "READY=1\nSTATUS=0 connections, 0 producers\n";
 const WATCHDOG: &str = "WATCHDOG=1\n";
 
-/// The socket that stands for the manager's.
+/// The manager's socket.
 struct Manager(UnixDatagram);
 
 impl Manager {
-    /// A manager, and the setup of a server that is to tell it.
+    /// A manager, and the setup of a server that notifies it.
     fn new() -> (Self, Setup) {
         let setup = Setup::new();
         let path = setup.path("notify.sock");
@@ -22,29 +25,41 @@ impl Manager {
         (manager, setup.environment("NOTIFY_SOCKET", path.display()))
     }
 
-    /// The next message, if one comes within this time.
+    /// The next message, if there is one within this time. A signal may interrupt a read with a timeout (signal(7)).
     fn next_within(&self, time: Duration) -> Option<String> {
-        self.0.set_read_timeout(Some(time)).expect("a deadline can be set");
+        let end = Instant::now() + time;
         let mut buffer = [0; 4096];
-        let length = self.0.recv(&mut buffer).ok()?;
-        Some(String::from_utf8(buffer[..length].to_vec()).expect("a message is text"))
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            self.0.set_read_timeout(Some(left)).expect("a timeout can be set");
+            match self.0.recv(&mut buffer) {
+                Ok(length) => {
+                    return Some(String::from_utf8(buffer[..length].to_vec()).expect("a message is text"));
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return None,
+            }
+        }
     }
 
     #[track_caller]
     fn next(&self) -> String {
-        self.next_within(DEADLINE).expect("the manager is told")
+        self.next_within(LONG_DEADLINE).expect("a message to the service manager")
     }
 
-    /// What has been told and not been read.
-    fn told(&self) -> Vec<String> {
+    /// The messages received and not read yet.
+    fn received(&self) -> Vec<String> {
         self.0.set_nonblocking(true).expect("a socket can be told not to wait");
-        let told = std::iter::from_fn(|| self.next_within(DEADLINE)).collect();
+        let messages = std::iter::from_fn(|| self.next_within(DEADLINE)).collect();
         self.0.set_nonblocking(false).expect("a socket can be told to wait");
-        told
+        messages
     }
 }
 
-/// The clock that MONOTONIC_USEC= counts by.
+/// The clock of MONOTONIC_USEC=.
 fn monotonic_micros() -> i128 {
     let time = clock_gettime(ClockId::Monotonic);
     i128::from(time.tv_sec) * 1_000_000 + i128::from(time.tv_nsec) / 1000
@@ -65,7 +80,7 @@ fn ready_reloading_ready_stopping_in_this_order() {
     assert_eq!(manager.next(), "READY=1\n");
     assert!((before..=monotonic_micros()).contains(&micros), "{micros} is not the time of the reload");
     server.stop();
-    assert_eq!(manager.told(), ["STOPPING=1\n"]);
+    assert_eq!(manager.received(), ["STOPPING=1\n"]);
 }
 
 #[test]
@@ -77,11 +92,11 @@ fn a_manager_in_the_abstract_namespace() {
     let mut server = setup.environment("NOTIFY_SOCKET", format!("@{}", name.display())).start();
     assert_eq!(manager.next(), READY);
     server.stop();
-    assert_eq!(manager.told(), ["STOPPING=1\n"]);
+    assert_eq!(manager.received(), ["STOPPING=1\n"]);
 }
 
 #[test]
-fn a_manager_that_is_not_there_or_gone_is_no_hindrance() {
+fn a_missing_manager_is_harmless() {
     let mut server = Setup::new().environment("NOTIFY_SOCKET", "/nowhere/notify.sock").start();
     assert!(server.stop().stderr.contains("NOTIFY_SOCKET"), "the log says so");
     let (manager, setup) = Manager::new();
@@ -99,8 +114,15 @@ fn the_status_follows_the_connections() {
     assert_eq!(manager.next(), READY);
     let _client = Client::connect(&server);
     Producer::connect(&server).settle();
-    // It is told seldom, so what has changed in between may be told only as it is at the end.
-    while manager.next() != "STATUS=1 connections, 0 producers\n" {}
+    // The status is sent at intervals, so states in between may be left out.
+    let deadline = Deadline::within(2 * LONG_DEADLINE, "the status of 1 connection and no producer");
+    loop {
+        let status = manager.next();
+        if status == "STATUS=1 connections, 0 producers\n" {
+            break;
+        }
+        deadline.check(&status);
+    }
 }
 
 #[test]
@@ -110,7 +132,7 @@ fn s52_the_loop_feeds_the_watchdog_at_half_the_interval_idle_or_busy() {
     let begin = Instant::now();
     let server = setup.environment("WATCHDOG_USEC", 2 * half.as_micros()).start();
     assert_eq!(manager.next(), READY);
-    // Idle: nothing but the watchdog wakes the loop so often.
+    // Idle: only the watchdog wakes the loop.
     for _ in 0..20 {
         assert_eq!(manager.next(), WATCHDOG);
     }
@@ -119,9 +141,9 @@ fn s52_the_loop_feeds_the_watchdog_at_half_the_interval_idle_or_busy() {
     for _ in 0..1000 {
         producer.publish(&event("issueUpdate", ISSUE, "1"));
     }
-    let fed = 20 + manager.told().iter().filter(|told| *told == WATCHDOG).count() as u128;
+    let fed = 20 + manager.received().iter().filter(|message| *message == WATCHDOG).count() as u128;
     let most = begin.elapsed().as_millis() / half.as_millis() + 1;
-    assert!(fed <= most, "fed {fed} times, {most} would do");
+    assert!(fed <= most, "fed {fed} times, {most} at most");
 }
 
 #[test]
@@ -134,17 +156,17 @@ fn s52_a_loop_that_hangs_feeds_no_watchdog() {
     let pid = rustix::process::Pid::from_raw(server.process().id().cast_signed()).expect("a process id");
     let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
     waitid(rustix::process::WaitId::Pid(pid), stopped).expect("the process can be waited for");
-    manager.told();
-    assert_eq!(manager.next_within(Duration::from_secs(1)), None, "told by a process that does not run");
+    manager.received();
+    assert_eq!(manager.next_within(Duration::from_secs(1)), None, "a message of a stopped process");
     server.process().signal(Signal::CONT);
     assert_eq!(manager.next(), WATCHDOG);
 }
 
 #[test]
-fn a_watchdog_meant_for_another_process_is_not_fed() {
+fn the_watchdog_of_another_process_is_not_fed() {
     let (manager, setup) = Manager::new();
     let mut server = setup.environment("WATCHDOG_USEC", 2000).environment("WATCHDOG_PID", 1).start();
     Client::connect(&server).close();
     server.stop();
-    assert!(!manager.told().contains(&WATCHDOG.to_owned()));
+    assert!(!manager.received().contains(&WATCHDOG.to_owned()));
 }

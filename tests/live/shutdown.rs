@@ -1,16 +1,20 @@
-//! How the server ends: SIGTERM, what it still reads and sends, what it leaves behind.
+//! Shutdown: SIGTERM, what the server still reads and sends, what it leaves behind.
+
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use rustix::process::Signal;
+use tungstenite::Message;
 
 use crate::support::http::exchange;
 use crate::support::server::field;
-use crate::support::{Client, ISSUE, Metrics, Producer, Server, Setup, USER, event, good_token};
-use rustix::process::Signal;
-use std::io::Read;
-use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
-use tungstenite::Message;
+use crate::support::wait::{RaisedOnDrop, Timed};
+use crate::support::{Client, Deadline, ISSUE, Metrics, Producer, Server, Setup, USER, event, good_token};
 
 #[test]
-fn sigterm_and_sigint_end_it_with_exit_code_0_and_take_the_socket_away() {
+fn sigterm_and_sigint_exit_with_0_and_remove_the_socket() {
     for signal in [Signal::TERM, Signal::INT] {
         let setup = Setup::new();
         let mut process = setup.spawn();
@@ -23,7 +27,7 @@ fn sigterm_and_sigint_end_it_with_exit_code_0_and_take_the_socket_away() {
 }
 
 #[test]
-fn s27_clients_are_told_that_the_server_goes_away() {
+fn s27_clients_are_closed_with_1001() {
     let mut server = Server::start();
     let mut clients: Vec<Client> = (0..20).map(|_| Client::connect(&server)).collect();
     server.process().signal(Signal::TERM);
@@ -34,12 +38,12 @@ fn s27_clients_are_told_that_the_server_goes_away() {
 }
 
 #[test]
-fn s27_all_that_producers_had_written_is_read_and_sent_first() {
+fn s27_everything_producers_wrote_is_read_and_sent_first() {
     let mut server = Server::start();
     let mut client = Client::connect(&server);
     client.attach(&good_token(USER), "issueUpdate", ISSUE);
     let mut producer = Producer::connect(&server);
-    // Connected and known to the server before the end.
+    // The server has accepted it before the signal.
     producer.settle();
     let lines: Vec<String> =
         (0..1000).map(|number| event("issueUpdate", ISSUE, &number.to_string())).collect();
@@ -53,11 +57,11 @@ fn s27_all_that_producers_had_written_is_read_and_sent_first() {
 }
 
 #[test]
-fn s27_producers_that_had_not_been_accepted_are_read_too() {
+fn s27_producers_not_accepted_yet_are_read_too() {
     let mut server = Server::start();
     let mut client = Client::connect(&server);
     client.attach(&good_token(USER), "issueUpdate", ISSUE);
-    // Connections, lines and the signal are all there when the server goes on.
+    // Connections, lines and the signal wait for the stopped server.
     server.process().signal(Signal::STOP);
     let mut lines: Vec<String> =
         (0..20).map(|number| event("issueUpdate", ISSUE, &number.to_string())).collect();
@@ -81,7 +85,7 @@ fn s27_producers_that_had_not_been_accepted_are_read_too() {
 }
 
 #[test]
-fn s27_what_is_written_in_the_drain_reaches_who_is_still_connected() {
+fn s27_lines_written_during_the_drain_reach_the_clients_still_open() {
     let mut server = Setup::new().set("limits.closeSeconds", 1).start();
     let token = good_token(USER);
     let clients: Vec<Client> = (0..20)
@@ -94,15 +98,21 @@ fn s27_what_is_written_in_the_drain_reaches_who_is_still_connected() {
     let mut producer = Producer::connect(&server);
     producer.settle();
     server.process().signal(Signal::TERM);
-    let _ = server.process().stderr().wait_for("line that says so", 0, says("closing connections"));
-    // How many are still connected with each event; the server ends when none is.
+    let _ = server.process().stderr().wait_for(
+        "line that says closing connections",
+        0,
+        says("closing connections"),
+    );
+    // The number of open clients at each event; the server exits when there are none.
     let mut subscribers = Vec::new();
+    let deadline = Deadline::new("the server to exit");
     while let Some(count) = producer.try_publish(&event("issueUpdate", ISSUE, &subscribers.len().to_string()))
     {
         subscribers.push(count);
+        deadline.check(format_args!("an answer to line {}", subscribers.len()));
     }
     assert!(subscribers.is_sorted_by(|earlier, later| earlier >= later));
-    // Each client gets a beginning of them, and then it is told.
+    // Each client gets the events before its Close.
     let lengths: Vec<usize> = clients
         .into_iter()
         .map(|mut client| {
@@ -118,7 +128,7 @@ fn s27_what_is_written_in_the_drain_reaches_who_is_still_connected() {
                     other => panic!("expected an event or a close, got {other:?}"),
                 }
             }
-            unreachable!("no events without end")
+            unreachable!("the events end")
         })
         .collect();
     for (number, count) in subscribers.into_iter().enumerate() {
@@ -129,14 +139,22 @@ fn s27_what_is_written_in_the_drain_reaches_who_is_still_connected() {
 }
 
 #[test]
-fn s27_a_producer_that_never_stops_does_not_delay_the_end() {
+fn s27_a_producer_that_never_stops_does_not_delay_the_exit() {
     let mut server = Server::start();
     let mut client = Client::connect(&server);
     let mut producer = Producer::connect(&server);
     producer.settle();
     let lines = (event("issueUpdate", ISSUE, "1") + "\n").repeat(100);
-    std::thread::scope(|scope| {
-        scope.spawn(|| while producer.try_write(lines.as_bytes()) {});
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut is_open = true;
+            while is_open && !is_over.load(Ordering::Relaxed) {
+                is_open = producer.try_write(lines.as_bytes());
+            }
+        });
+        // Raised after the end of the server, or by a failure.
+        let _over = RaisedOnDrop(&is_over);
         server.process().signal(Signal::TERM);
         client.expect_close(1001);
         server.expect_stop();
@@ -144,15 +162,19 @@ fn s27_a_producer_that_never_stops_does_not_delay_the_end() {
 }
 
 #[test]
-fn s27_nobody_new_is_taken_while_the_others_are_closed_and_a_second_signal_ends_it_at_once() {
+fn s27_the_drain_accepts_no_one_and_a_second_signal_ends_it() {
     let mut server = Setup::with_metrics().set("limits.drainSeconds", 3600).start();
-    // So many that the first closing is due soon, and the last one in an hour.
+    // Enough clients that the first closing is due soon and the last one in an hour.
     let clients: Vec<Client> = (0..10).map(|_| Client::connect(&server)).collect();
     let connecting = TcpStream::connect(server.address()).unwrap();
-    // Who is still in the system's queue is nobody to the server.
+    // A connection in the listener's queue does not count for the server.
     Metrics::wait_for(&server, |metrics| metrics.get("airlay_connections_accepted_total") == 11.0);
     server.process().signal(Signal::TERM);
-    let _ = server.process().stderr().wait_for("line that says so", 0, says("closing connections"));
+    let _ = server.process().stderr().wait_for(
+        "line that says closing connections",
+        0,
+        says("closing connections"),
+    );
     assert!(rest_of(connecting).starts_with("HTTP/1.1 503 "));
     assert!(TcpStream::connect(server.address()).is_err(), "a client was accepted");
     assert!(UnixStream::connect(server.socket()).is_err(), "a producer was accepted");
@@ -166,7 +188,7 @@ fn s27_nobody_new_is_taken_while_the_others_are_closed_and_a_second_signal_ends_
 }
 
 #[test]
-fn a_client_that_does_not_answer_the_close_does_not_hold_the_end_up() {
+fn a_client_that_does_not_answer_the_close_does_not_delay_the_exit() {
     let mut server = Setup::new().set("limits.closeSeconds", 1).start();
     let silent = Client::connect(&server);
     server.stop();
@@ -178,9 +200,8 @@ fn says(message: &str) -> impl Fn(&str) -> bool {
     move |line| field(line, "msg").is_some_and(|it| it == message)
 }
 
-/// All that comes until the server ends the connection.
-fn rest_of(mut stream: TcpStream) -> String {
-    let mut rest = String::new();
-    stream.read_to_string(&mut rest).expect("the server ends the connection");
-    rest
+/// Everything up to the end of the connection.
+fn rest_of(stream: TcpStream) -> String {
+    let rest = Timed::new(stream).read_to_the_end("the end of the connection");
+    String::from_utf8(rest).expect("a text")
 }

@@ -1,15 +1,17 @@
-//! How the server starts, and every way in which it refuses to: who else has its addresses, what is missing or wrong.
+//! Startup, and every reason to fail: addresses in use, files that are missing or wrong, bad configurations.
 
-use crate::support::process::{Process, run_in};
-use crate::support::server::{field, ready};
-use crate::support::{Client, ISSUE, Producer, Server, Setup, USER, event, good_token};
-use rustix::process::Signal;
-use serde_json::Value;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 
-/// Asserts that the server takes clients and producers and delivers from the one to the other.
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::process::{Process, run_in};
+use crate::support::server::{field, ready};
+use crate::support::{Client, ISSUE, Producer, Server, Setup, USER, event, good_token};
+
+/// Asserts that the server accepts clients and producers and delivers an event.
 #[track_caller]
 fn expect_working(server: &Server) {
     let mut client = Client::connect(server);
@@ -19,13 +21,13 @@ fn expect_working(server: &Server) {
 }
 
 #[test]
-fn one_line_of_the_log_says_ready_and_names_both_addresses() {
+fn one_line_of_the_log_says_ready_with_both_addresses() {
     let mut server = Server::start();
-    assert_ne!(server.address().port(), 0, "the port that was found is named");
+    assert_ne!(server.address().port(), 0, "the log names the port that was chosen");
     assert_eq!(
         server.socket(),
         server.setup().path("events.sock"),
-        "a relative path is relative to the config"
+        "a relative path is relative to the configuration"
     );
     let log = server.stop().stderr;
     let count =
@@ -59,7 +61,7 @@ fn the_environment_overrides_the_file() {
 }
 
 #[test]
-fn without_config_the_one_in_the_working_folder_is_taken() {
+fn without_the_option_the_configuration_is_in_the_working_folder() {
     let setup = Setup::new();
     setup.write_config();
     let mut command = crate::support::process::command();
@@ -80,7 +82,7 @@ fn s43_a_live_server_keeps_its_socket() {
 }
 
 #[test]
-fn s43_any_other_live_listener_keeps_its_socket() {
+fn s43_any_live_listener_keeps_its_socket() {
     let setup = Setup::new();
     let path = setup.path("events.sock");
     let listener = UnixListener::bind(&path).expect("the path is free");
@@ -100,7 +102,7 @@ fn s43_a_stale_socket_is_taken_over() {
 fn s43_a_plain_file_in_the_sockets_place_is_left_alone() {
     let setup = Setup::new().file("events.sock", "precious");
     setup.fail().expect_code(1).expect_named(&["events.sock"]);
-    assert_eq!(fs::read_to_string(setup.path("events.sock")).expect("the file is there"), "precious");
+    assert_eq!(fs::read_to_string(setup.path("events.sock")).expect("the file exists"), "precious");
 }
 
 #[test]
@@ -108,14 +110,14 @@ fn s43_a_folder_or_a_link_to_a_file_in_the_sockets_place_is_left_alone() {
     let setup = Setup::new().file("precious", "precious");
     fs::create_dir(setup.path("events.sock")).expect("the path is free");
     setup.fail().expect_code(1).expect_named(&["events.sock"]);
-    fs::remove_dir(setup.path("events.sock")).expect("the folder is there");
+    fs::remove_dir(setup.path("events.sock")).expect("the folder exists");
     std::os::unix::fs::symlink(setup.path("precious"), setup.path("events.sock")).expect("the path is free");
     setup.fail().expect_code(1).expect_named(&["events.sock"]);
-    assert_eq!(fs::read_to_string(setup.path("precious")).expect("the file is there"), "precious");
+    assert_eq!(fs::read_to_string(setup.path("precious")).expect("the file exists"), "precious");
 }
 
 #[test]
-fn s43_of_100_starts_at_once_one_wins() {
+fn s43_of_100_concurrent_starts_one_wins() {
     let setup = Setup::new();
     drop(UnixListener::bind(setup.path("events.sock")).expect("the path is free"));
     setup.write_config();
@@ -126,7 +128,7 @@ fn s43_of_100_starts_at_once_one_wins() {
             Process::spawn(command.args(["server", "--config"]).arg(&config))
         })
         .collect();
-    // Every start but one ends by itself.
+    // Every process but one exits.
     let is_ready = |start: &Process| start.stderr().find(0, |line| line.contains("msg=ready")).is_some();
     let winner = starts.iter().position(is_ready).expect("one start wins");
     let mut winner = starts.swap_remove(winner);
@@ -159,7 +161,7 @@ fn a_port_that_is_taken_is_exit_1() {
 }
 
 #[test]
-fn an_address_that_is_not_of_this_machine_is_exit_1() {
+fn an_address_of_another_machine_is_exit_1() {
     Setup::new()
         .set("webSocketEvents.address", "192.0.2.1")
         .fail()
@@ -168,7 +170,7 @@ fn an_address_that_is_not_of_this_machine_is_exit_1() {
 }
 
 #[test]
-fn a_key_file_that_is_missing_or_no_key_is_exit_2() {
+fn a_missing_or_invalid_key_file_is_exit_2() {
     let public = include_str!("../fixtures/live-2048.pub.pem");
     let cut = &public[..public.len() - 60];
     for (what, contents) in [
@@ -191,7 +193,7 @@ fn a_key_file_that_is_missing_or_no_key_is_exit_2() {
 }
 
 #[test]
-fn without_any_key_or_access_mode_it_does_not_start() {
+fn keys_and_access_mode_are_required() {
     Setup::new().without("token.publicKey").fail().expect_code(2).expect_named(&["publicKey"]);
     Setup::new().without("access.mode").fail().expect_code(2).expect_named(&["access", "mode"]);
     Setup::new().set("access.mode", "file").fail().expect_code(2).expect_named(&["access", "file"]);
@@ -199,7 +201,7 @@ fn without_any_key_or_access_mode_it_does_not_start() {
 }
 
 #[test]
-fn an_access_file_that_is_missing_or_bad_is_exit_2() {
+fn a_missing_or_invalid_access_file_is_exit_2() {
     for contents in ["", "{", "[]", r#"{"users":{"12":{"datasets":"*"}}}"#] {
         Setup::with_access_file(contents).fail().expect_code(2).expect_named(&["access.json"]);
     }
@@ -239,7 +241,7 @@ fn s53_five_mistakes_in_the_config_are_reported_at_once() {
 }
 
 #[test]
-fn a_config_that_is_missing_or_no_config_is_exit_2() {
+fn a_missing_or_invalid_configuration_is_exit_2() {
     let setup = Setup::new();
     let run = |arguments: &[&str]| run_in(setup.directory(), arguments.iter().copied(), "");
     run(&["server", "--config", "nowhere.ini"]).expect_code(2).expect_named(&["nowhere.ini"]);
@@ -250,9 +252,9 @@ fn a_config_that_is_missing_or_no_config_is_exit_2() {
 }
 
 #[test]
-fn s06_that_any_page_may_connect_is_said_in_the_log() {
-    let says_so = |log: &str| log.contains("origins is not set");
-    assert!(says_so(&Server::start().stop().stderr));
+fn s06_the_log_warns_that_any_page_may_connect() {
+    let warns = |log: &str| log.contains("origins is not set");
+    assert!(warns(&Server::start().stop().stderr));
     let mut listed = Setup::new().set("webSocketEvents.origins", "https://airlay.ru").start();
-    assert!(!says_so(&listed.stop().stderr));
+    assert!(!warns(&listed.stop().stderr));
 }

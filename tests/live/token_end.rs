@@ -1,14 +1,16 @@
-//! How a subscription ends without being asked: at its token's end, or by a producer's `revoke`.
+//! Subscriptions that the server ends: when their token expires, or by a producer's `revoke`.
+
+use std::thread;
+use std::time::Duration;
 
 use crate::support::token::now;
 use crate::support::{
-    Client, DATASET, ISSUE, OTHER_USER, Producer, Server, Setup, USER, ended, event, good_token, reply,
-    request, token_until,
+    Client, DATASET, Deadline, ISSUE, OTHER_USER, Producer, Server, Setup, USER, ended, event, good_token,
+    reply, request, token_until,
 };
-use std::time::Instant;
 
 #[test]
-fn a_subscription_ends_with_its_token_and_says_so_once() {
+fn a_subscription_ends_with_its_token_and_one_message() {
     let server = Setup::new().set("token.leewaySeconds", 0).start();
     let mut client = Client::connect(&server);
     let mut producer = Producer::connect(&server);
@@ -27,13 +29,13 @@ fn a_subscription_ends_with_its_token_and_says_so_once() {
 }
 
 #[test]
-fn the_leeway_counts_after_exp() {
+fn the_leeway_extends_exp() {
     let server = Setup::new().set("token.leewaySeconds", 3).start();
     let mut client = Client::connect(&server);
     let expires = now() - 1;
     client.attach(&token_until(USER, expires), "notification", "");
     client.expect(&ended(2, "notification", ""));
-    assert!(now() >= expires + 3, "the leeway was not given");
+    assert!(now() >= expires + 3, "it ended within the leeway");
 }
 
 #[test]
@@ -44,7 +46,7 @@ fn a_fresher_token_keeps_the_subscription() {
     client.attach(&short, "issueUpdate", ISSUE);
     client.attach(&short, "datasetUpdate", DATASET);
     client.attach(&good_token(USER), "issueUpdate", ISSUE);
-    // What was not attached again shows when the short token ended.
+    // The subscription that was not renewed shows when the short token ended.
     client.expect(&ended(2, "datasetUpdate", DATASET));
     assert_eq!(Producer::connect(&server).publish(&event("issueUpdate", ISSUE, "1")), 1);
     client.expect(&event("issueUpdate", ISSUE, "1"));
@@ -52,7 +54,7 @@ fn a_fresher_token_keeps_the_subscription() {
 }
 
 #[test]
-fn each_subscription_lost_has_its_message() {
+fn each_ended_subscription_has_its_message() {
     let server = Setup::new().set("token.leewaySeconds", 0).start();
     let mut client = Client::connect(&server);
     let token = token_until(USER, now() + 2);
@@ -70,17 +72,17 @@ fn each_subscription_lost_has_its_message() {
 }
 
 #[test]
-fn without_enforcement_a_subscription_outlives_its_token_which_attaches_no_more() {
+fn without_enforcement_a_subscription_outlives_its_token() {
     let server = Setup::new().set("token.leewaySeconds", 0).set("token.enforceExpiry", "false").start();
     let mut client = Client::connect(&server);
     let mut asking = Client::connect(&server);
     let token = token_until(USER, now() + 2);
     client.attach(&token, "issueUpdate", ISSUE);
-    let give_up = Instant::now() + crate::support::DEADLINE;
+    let deadline = Deadline::new("the expired token to be refused");
     while asking.ask(&request("attach", &token, "datasetUpdate", DATASET)) != reply(2) {
-        assert!(Instant::now() < give_up, "an expired token still attaches");
-        // Not to wait for anything, only to stay below the request rate.
-        std::thread::sleep(std::time::Duration::from_millis(60));
+        deadline.check("another reply");
+        // Not a wait for anything: it keeps below the limit of requests per second.
+        thread::sleep(Duration::from_millis(60));
     }
     assert_eq!(Producer::connect(&server).publish(&event("issueUpdate", ISSUE, "1")), 1);
     client.expect(&event("issueUpdate", ISSUE, "1"));
@@ -88,7 +90,7 @@ fn without_enforcement_a_subscription_outlives_its_token_which_attaches_no_more(
 }
 
 #[test]
-fn revoking_a_user_ends_all_that_is_his_with_code_3() {
+fn revoking_a_user_ends_all_of_its_subscriptions_with_code_3() {
     let server = Server::start();
     let mut client = Client::connect(&server);
     let mut second = Client::connect(&server);
@@ -116,7 +118,7 @@ fn revoking_a_user_ends_all_that_is_his_with_code_3() {
 }
 
 #[test]
-fn revoking_one_event_ends_that_one_with_code_4() {
+fn revoking_one_event_ends_its_subscription_with_code_4() {
     let server = Server::start();
     let token = good_token(USER);
     let mut client = Client::connect(&server);
@@ -140,7 +142,7 @@ fn revoking_one_event_ends_that_one_with_code_4() {
 }
 
 #[test]
-fn revoking_what_nobody_has_is_no_error() {
+fn revoking_without_subscriptions_is_no_error() {
     let server = Server::start();
     let mut producer = Producer::connect(&server);
     producer.line(&format!(r#"{{"control":"revoke","user":"{USER}"}}"#));
@@ -151,7 +153,7 @@ fn revoking_what_nobody_has_is_no_error() {
 }
 
 #[test]
-fn who_was_revoked_may_attach_again_where_the_access_allows_it() {
+fn after_a_revocation_a_user_may_attach_again_if_allowed() {
     let server = Server::start();
     let mut client = Client::connect(&server);
     client.attach(&good_token(USER), "issueUpdate", ISSUE);

@@ -1,33 +1,19 @@
-//! The way from HTTP to WebSocket and the life of a connection: refusals with their status, ping, close, origins.
+//! The upgrade from HTTP to WebSocket and the life of a connection: refusals with their status, ping, close, origins.
 
-use crate::support::http::{exchange, upgrade};
-use crate::support::{Client, DEADLINE, ISSUE, Server, Setup, USER, good_token, reply, request};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::ops::RangeInclusive;
+
 use tungstenite::Message;
 
-#[test]
-fn s01_s03_s04_s09_what_is_no_upgrade_to_the_path_is_refused_and_what_follows_is_not_looked_at() {
+use crate::support::http::{exchange, upgrade};
+use crate::support::wait::Timed;
+use crate::support::{Client, ISSUE, Server, Setup, USER, good_token, reply, request};
+
+/// Asserts that each of these heads is refused with one of the statuses, and that what follows the head is ignored.
+#[track_caller]
+fn expect_refusals<const N: usize>(cases: [(&str, String, RangeInclusive<u16>); N]) {
     let server = Server::start();
-    let good = upgrade("/ws", "");
-    let cases = [
-        ("a plain request", "GET /ws HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400..=426),
-        ("another path", upgrade("/", ""), 404..=404),
-        ("a longer path", upgrade("/ws/", ""), 404..=404),
-        ("no key", good.replace("Sec-WebSocket-Key", "X-Key"), 400..=400),
-        ("a short key", good.replace("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZQ=="), 400..=400),
-        ("a key twice", upgrade("/ws", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"), 400..=400),
-        ("POST", good.replace("GET", "POST"), 400..=405),
-        ("HTTP/1.0", good.replace("HTTP/1.1", "HTTP/1.0"), 400..=505),
-        ("no Host", good.replace("Host", "X-Host"), 400..=400),
-        ("two Hosts", upgrade("/ws", "Host: other.example\r\n"), 400..=400),
-        ("a body", upgrade("/ws", "Content-Length: 4\r\n"), 400..=413),
-        ("chunks", upgrade("/ws", "Transfer-Encoding: chunked\r\n"), 400..=501),
-        ("another version", good.replace("Version: 13", "Version: 8"), 426..=426),
-        ("a malformed extension", upgrade("/ws", "Sec-WebSocket-Extensions: a; =;;\r\n"), 400..=400),
-        ("too many headers", upgrade("/ws", &"X: y\r\n".repeat(101)), 431..=431),
-        ("too large a head", upgrade("/ws", &format!("X: {}\r\n", "y".repeat(17_000))), 431..=431),
-    ];
     for (what, head, statuses) in cases {
         let answer = exchange(server.address(), &head);
         assert!(statuses.contains(&answer.status), "{what}: {answer:?}");
@@ -36,11 +22,55 @@ fn s01_s03_s04_s09_what_is_no_upgrade_to_the_path_is_refused_and_what_follows_is
         if answer.status == 426 {
             assert!(lower.contains("sec-websocket-version: 13"), "{what}: {answer:?}");
         }
-        let with_more = exchange(server.address(), &(head + &good));
+        let with_more = exchange(server.address(), &(head + &upgrade("/ws", "")));
         assert_eq!(with_more.status, answer.status, "{what}: {with_more:?}");
-        assert_eq!(with_more.body, answer.body, "{what}: something answered what came behind it");
+        assert_eq!(with_more.body, answer.body, "{what}: what follows the head was answered");
     }
     Client::connect(&server).attach(&good_token(USER), "issueUpdate", ISSUE);
+}
+
+#[test]
+fn s01_a_head_that_is_too_large_is_refused() {
+    expect_refusals([
+        ("too many headers", upgrade("/ws", &"X: y\r\n".repeat(101)), 431..=431),
+        ("too large a head", upgrade("/ws", &format!("X: {}\r\n", "y".repeat(17_000))), 431..=431),
+    ]);
+}
+
+#[test]
+fn s03_a_key_that_is_missing_short_or_repeated_is_refused() {
+    let good = upgrade("/ws", "");
+    expect_refusals([
+        ("no key", good.replace("Sec-WebSocket-Key", "X-Key"), 400..=400),
+        ("a short key", good.replace("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZQ=="), 400..=400),
+        ("a key twice", upgrade("/ws", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"), 400..=400),
+    ]);
+}
+
+#[test]
+fn s04_a_request_that_is_not_an_upgrade_to_the_path_is_refused() {
+    let good = upgrade("/ws", "");
+    expect_refusals([
+        ("a plain request", "GET /ws HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400..=426),
+        ("another path", upgrade("/", ""), 404..=404),
+        ("a longer path", upgrade("/ws/", ""), 404..=404),
+        ("POST", good.replace("GET", "POST"), 400..=405),
+        ("HTTP/1.0", good.replace("HTTP/1.1", "HTTP/1.0"), 400..=505),
+        ("no Host", good.replace("Host", "X-Host"), 400..=400),
+        ("two Hosts", upgrade("/ws", "Host: other.example\r\n"), 400..=400),
+        ("a body", upgrade("/ws", "Content-Length: 4\r\n"), 400..=413),
+        ("chunks", upgrade("/ws", "Transfer-Encoding: chunked\r\n"), 400..=501),
+        ("another version", good.replace("Version: 13", "Version: 8"), 426..=426),
+    ]);
+}
+
+#[test]
+fn s09_a_malformed_extension_is_refused() {
+    expect_refusals([(
+        "a malformed extension",
+        upgrade("/ws", "Sec-WebSocket-Extensions: a; =;;\r\n"),
+        400..=400,
+    )]);
 }
 
 #[test]
@@ -62,8 +92,7 @@ fn s05_a_request_in_the_same_segment_as_the_head_is_answered() {
     bytes.extend(length.to_be_bytes());
     bytes.extend([0; 4]);
     bytes.extend(text.as_bytes());
-    let mut stream = TcpStream::connect(server.address()).expect("the server accepts");
-    stream.set_read_timeout(Some(DEADLINE)).expect("a deadline can be set");
+    let mut stream = Timed::new(TcpStream::connect(server.address()).expect("the server accepts"));
     stream.write_all(&bytes).expect("the server reads");
     let expected = reply(0);
     let mut answer = Vec::new();
@@ -75,7 +104,7 @@ fn s05_a_request_in_the_same_segment_as_the_head_is_answered() {
     }
     let text = String::from_utf8_lossy(&answer);
     assert!(text.starts_with("HTTP/1.1 101 "), "{text}");
-    // RFC 6455 §1.3 has this key's answer.
+    // The answer to this key is in RFC 6455 §1.3.
     assert!(text.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{text}");
 }
 
@@ -97,15 +126,14 @@ fn s06_only_listed_origins_may_open_the_socket() {
     ] {
         assert_eq!(status_of(&server, &format!("Origin: {origin}\r\n")), status, "{origin}");
     }
-    // No browser: no Origin.
+    // A client that is not a browser sends no Origin.
     Client::connect(&server).attach(&good_token(USER), "issueUpdate", ISSUE);
 }
 
 /// The status of the answer to an upgrade with these headers.
 #[track_caller]
 fn status_of(server: &Server, headers: &str) -> u16 {
-    let mut stream = TcpStream::connect(server.address()).expect("the server accepts");
-    stream.set_read_timeout(Some(DEADLINE)).expect("a deadline can be set");
+    let mut stream = Timed::new(TcpStream::connect(server.address()).expect("the server accepts"));
     stream.write_all(upgrade("/ws", headers).as_bytes()).expect("the server reads");
     let mut start = [0; 12];
     stream.read_exact(&mut start).expect("the server answers");
@@ -114,7 +142,7 @@ fn status_of(server: &Server, headers: &str) -> u16 {
 }
 
 #[test]
-fn a_ping_has_its_pong() {
+fn a_ping_is_answered_with_a_pong() {
     let server = Server::start();
     let mut client = Client::connect(&server);
     for payload in ["", "ping", &"x".repeat(125)] {
@@ -132,7 +160,7 @@ fn a_close_is_answered_and_the_connection_ends() {
 }
 
 #[test]
-fn s12_an_unmasked_frame_is_a_protocol_error_and_ends_that_connection_only() {
+fn s12_an_unmasked_frame_ends_its_connection_only() {
     let server = Server::start();
     let mut other = Client::connect(&server);
     let mut client = Client::connect(&server);

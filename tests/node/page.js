@@ -1,17 +1,17 @@
-// What the examples of docs/front-end.md find on a page, for `node --import page.js EXAMPLE`. Every function of the page
-// prints its name and what it was given, one JSON array a line. It ends with its standard input.
+// The globals that the examples of docs/front-end.md expect on a page, for `node --import page.js EXAMPLE`. Each function
+// prints its name and arguments as one JSON array per line. The process exits at the end of standard input.
 import WebSocket from "ws";
 
-const told = (name) => (...given) => console.log(JSON.stringify([name, ...given]));
+const record = (name) => (...args) => console.log(JSON.stringify([name, ...args]));
 
 globalThis.WebSocket = WebSocket;
 globalThis.token = process.env.TOKEN;
 globalThis.fetch = async (path) => {
-  told("fetch")(path);
+  record("fetch")(path);
   return path === "/token" ? new Response(globalThis.token) : Response.json({ from: path });
 };
 for (const name of ["show", "refuse", "notify", "loadNotifications", "showOffline", "ended", "replied", "lost"]) {
-  globalThis[name] = told(name);
+  globalThis[name] = record(name);
 }
-globalThis.report = ({ code, message }) => told("report")(code, message);
+globalThis.report = ({ code, message }) => record("report")(code, message);
 process.stdin.resume().on("end", () => process.exit());

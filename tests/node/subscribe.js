@@ -1,5 +1,5 @@
-// The `ws` library as a subscriber: `node subscribe.js URL REQUEST SECONDS`. Writes the extensions that were agreed on, then
-// each message, a line each, until its standard input ends, or for so many seconds at most.
+// The `ws` library as a subscriber: `node subscribe.js URL REQUEST SECONDS`. Prints the negotiated extensions and then each
+// message, one per line, until the end of standard input, or for that many seconds at most.
 import WebSocket from "ws";
 
 const [url, request, seconds] = process.argv.slice(2);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""An access service: answers the server's questions who may see what, from a JSON file.
+"""An access service: answers the server's questions from a JSON file.
 
-An example to start from, without any dependency. The file is that of `[access] mode = file`:
+An example to start from, without dependencies. The file is that of `[access] mode = file`:
 
     {"users": {"5dad615eae019570fb4647ed": {"datasets": ["610217e481f6fc54736209e1"]}}}
 
@@ -13,11 +13,11 @@ Then, in config.ini:
     mode = socket
     socket = /run/airlay/access.sock
 
-A question is one line of JSON, and so is its answer; answers may come in any order, so many questions are answered
-at once. Whatever goes wrong here lets nobody in: the server answers its client with code 8.
+A question is one line of JSON, and so is its answer. Answers may come in any order, so questions are answered
+concurrently. A failure here admits no one: the server replies to its client with code 8.
 
-The options under "faults" are for tests: each makes the service misbehave in one way, for every N-th question. What
-the server makes of it is in test_access_service.py.
+The options under "faults" are for tests: each makes the service misbehave in one way at every N-th question.
+test_access_service.py shows what the server does then.
 """
 
 import argparse
@@ -30,10 +30,10 @@ from pathlib import Path
 
 OK, USER_NOT_EXISTS, NO_ACCESS = 0, 3, 4
 
-# The types whose id is that of a dataset, as `[access] datasetEvents` has them.
+# The types whose id is a dataset's, as in `[access] datasetEvents`.
 DATASET_EVENTS = {"datasetUpdate", "uploadFile", "downloadFile"}
 
-# An answer that is to be written with others does not wait longer for them.
+# The longest wait of an answer that is written together with others.
 KEPT_BACK_SECONDS = 0.05
 
 
@@ -55,12 +55,12 @@ class Consultation:
         self.options = options
         self.writer = writer
         self.count = 0
-        # Answers that are kept back to be written in another order.
+        # Answers that wait to be written in another order.
         self.kept: list[bytes] = []
         self.tasks: set[asyncio.Task] = set()
 
     async def run(self, reader: asyncio.StreamReader) -> None:
-        """Answers until the server ends the connection. A question is a task, so that a slow one holds up none."""
+        """Answers until the server ends the connection. Each question is a task, so that a slow one delays no other."""
         try:
             async for line in reader:
                 self.count += 1
@@ -81,7 +81,7 @@ class Consultation:
         await self.misbehave(answer, question["ref"], number)
 
     async def misbehave(self, answer: bytes, ref: int, number: int) -> None:
-        """Writes the answer; before it or in its place, what the options say."""
+        """Writes the answer, with the faults of the options."""
         options = self.options
 
         def is_due(every: int | None) -> bool:
@@ -98,13 +98,13 @@ class Consultation:
         if is_due(options.garbage_every):
             self.writer.write(b'garbage\n\x00\xff\n[]\n{"ref":"1","code":0}\n{"code":0}\n' + b"x" * (2 << 20) + b"\n")
         if is_due(options.unasked_every):
-            # To a question that has not been asked yet, and to one that never will be.
+            # To a question that was not asked yet, and to one that never will be.
             self.writer.write(b'{"ref":%d,"code":0}\n{"ref":0,"code":0}\n' % (ref + 1000))
         if is_due(options.wrong_every):
             answer = b'{"ref":%d,"code":"0"}\n' % ref
         self.kept.append(answer)
         if len(self.kept) < options.reverse:
-            # The server may wait for an answer before it asks more.
+            # The server may wait for an answer before it sends more questions.
             await asyncio.sleep(KEPT_BACK_SECONDS)
         answers = b"".join(reversed(self.kept))
         self.kept.clear()
@@ -119,9 +119,9 @@ async def serve(options: argparse.Namespace) -> None:
     async def consult(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await Consultation(users, options, writer).run(reader)
 
-    # One that was left behind by a service that is gone.
+    # Left behind by a service that was killed.
     options.socket.unlink(missing_ok=True)
-    # Whoever can connect could ask who may see what; the server's user has to be let in.
+    # Only the server's user may ask, since the answers tell who may see what.
     with umask(0o117):
         server = await asyncio.start_unix_server(consult, options.socket)
     print("ready", flush=True)
@@ -149,15 +149,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--socket", type=Path, required=True, help="the path to listen at")
     parser.add_argument("--file", type=Path, required=True, help="the JSON file of users and their datasets")
     faults = parser.add_argument_group("faults")
-    faults.add_argument("--delay-ms", type=int, default=0, metavar="MS", help="each answer takes so long")
+    faults.add_argument("--delay-ms", type=int, default=0, metavar="MS", help="the delay of each answer")
     faults.add_argument(
         "--reverse", type=int, default=1, metavar="N", help="answers are written N at a time, the last one first"
     )
     for name, what in [
         ("silent", "gets no answer"),
         ("cut", "gets half an answer, and the connection ends"),
-        ("garbage", "gets lines that are no answers before its answer"),
-        ("unasked", "gets answers to other questions, which nobody has asked, before its answer"),
+        ("garbage", "gets invalid lines before its answer"),
+        ("unasked", "gets answers to questions that were not asked before its answer"),
         ("wrong", "gets a code of the wrong type"),
     ]:
         faults.add_argument(f"--{name}-every", type=int, metavar="N", help=f"every N-th question {what}")

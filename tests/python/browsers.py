@@ -1,4 +1,4 @@
-"""Real browsers without a window, each with one page and a profile of its own."""
+"""Real headless browsers, each with one page and its own profile."""
 
 import base64
 import contextlib
@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import subprocess
+import time
 import urllib.request
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from websockets.sync.client import connect
 
 
 class Browser:
-    """A browser's process, and the socket that it is driven over."""
+    """A browser's process and the socket that drives it."""
 
     def __init__(self, command: list, **options) -> None:
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
@@ -27,8 +28,9 @@ class Browser:
     def command(self, method: str, **parameters):
         number = next(self._numbers)
         self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
+        end = time.monotonic() + DEADLINE
         while True:
-            answer = json.loads(self._socket.recv(timeout=DEADLINE))
+            answer = json.loads(self._socket.recv(timeout=max(end - time.monotonic(), 0)))
             if answer.get("id") == number:
                 assert "error" not in answer, answer
                 return answer["result"]
@@ -54,7 +56,7 @@ class Chromium(Browser):
         self.drive_over(page["webSocketDebuggerUrl"])
 
     def evaluate(self, expression: str):
-        """What the page's script says to this expression."""
+        """The value of this expression in the page."""
         answer = self.command("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
@@ -70,7 +72,7 @@ class Firefox(Browser):
         profile = folder / "profile"
         profile.mkdir()
         command = ["firefox-esr", "--headless", "--no-remote", "--profile", profile, "--remote-debugging-port", "0"]
-        # It wants a home of its user's own.
+        # It needs a home directory.
         environment = os.environ | {"HOME": str(folder)}
         super().__init__([*command, "about:blank"], env=environment)
         server = json.loads(until(lambda: read(profile / "WebDriverBiDiServer.json"), "Firefox to start"))
@@ -80,7 +82,7 @@ class Firefox(Browser):
         self._target = {"context": page["context"]}
 
     def evaluate(self, expression: str):
-        """What the page's script says to this expression."""
+        """The value of this expression in the page."""
         expression = f"JSON.stringify({expression})"
         answer = self.command("script.evaluate", expression=expression, target=self._target, awaitPromise=False)
         assert answer["type"] == "success", answer

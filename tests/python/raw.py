@@ -1,10 +1,13 @@
-"""A WebSocket client and a producer of bare sockets: for tests that cut connections, count descriptors or must not have a
-thread for each client. It speaks as much of RFC 6455 as they need and shares nothing with the server."""
+"""A WebSocket client and a producer on bare sockets, for tests that cut connections, count descriptors or have too many
+clients for a thread each. It implements as much of RFC 6455 as they need and shares nothing with the server.
+
+Each wait has an absolute deadline, however many reads it takes, and fails with what was awaited and what came."""
 
 import json
 import os
 import socket
 import struct
+import time
 from pathlib import Path
 
 from conftest import DEADLINE
@@ -17,11 +20,11 @@ TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 
 
 class Gone(Exception):
-    """The server has ended the connection, or it has failed."""
+    """The server ended the connection, or the connection failed."""
 
 
 def frame(opcode: int, payload: bytes = b"") -> bytes:
-    """A final frame of a client; it is masked with zeros, which change nothing."""
+    """A final frame of a client, masked with zeros."""
     length = len(payload)
     assert length < 1 << 16
     extended = bytes([0x80 | length]) if length < 126 else struct.pack("!BH", 0x80 | 126, length)
@@ -37,8 +40,17 @@ def attach(token: str, kind: str, id: str) -> bytes:
     return text(json.dumps({"auth": token, "action": "attach", "event": event}))
 
 
+class Wait:
+    """One wait: what is awaited, and until when."""
+
+    def __init__(self, awaited: str) -> None:
+        self.awaited = awaited
+        self.end = time.monotonic() + DEADLINE
+        self.pings = 0
+
+
 class Stream:
-    """A connected socket with a deadline, read through a buffer."""
+    """A connected socket, read through a buffer."""
 
     def __init__(self, connected: socket.socket) -> None:
         connected.settimeout(DEADLINE)
@@ -46,36 +58,46 @@ class Stream:
         self._buffer = b""
 
     def send(self, data: bytes) -> None:
+        # The timeout of sendall() is that of the whole call.
+        self.socket.settimeout(DEADLINE)
         try:
             self.socket.sendall(data)
         except ConnectionError as error:
             raise Gone(str(error)) from error
 
-    def _fill(self) -> None:
+    def _fill(self, wait: Wait) -> None:
+        left = wait.end - time.monotonic()
         try:
+            self.socket.settimeout(max(left, 0.001))
             data = self.socket.recv(1 << 16)
+        except TimeoutError:
+            came = f"{wait.pings} pings and the bytes {self._buffer[:200]}"
+            raise AssertionError(f"awaited {wait.awaited} for {DEADLINE} s; there came {came}") from None
         except ConnectionError as error:
             raise Gone(str(error)) from error
         if not data:
-            raise Gone("the server has ended the connection")
+            raise Gone("the server ended the connection")
         self._buffer += data
 
-    def take(self, count: int) -> bytes:
+    def take(self, count: int, wait: Wait | None = None) -> bytes:
+        wait = wait or Wait(f"{count} bytes")
         while len(self._buffer) < count:
-            self._fill()
+            self._fill(wait)
         taken, self._buffer = self._buffer[:count], self._buffer[count:]
         return taken
 
     def take_until(self, end: bytes) -> bytes:
+        wait = Wait(f"bytes that end with {end}")
         while end not in self._buffer:
-            self._fill()
+            self._fill(wait)
         return self.take(self._buffer.index(end) + len(end))
 
     def take_all(self) -> bytes:
-        """All that still comes, to the end of the connection."""
+        """Everything up to the end of the connection."""
+        wait = Wait("the end of the connection")
         try:
             while True:
-                self._fill()
+                self._fill(wait)
         except Gone:
             return self.take(len(self._buffer))
 
@@ -89,7 +111,7 @@ class Stream:
 
 
 class Client(Stream):
-    """A WebSocket client, connected to an address or by a socket that is connected."""
+    """A WebSocket client; `to` is an address or a connected socket."""
 
     def __init__(self, to: tuple | socket.socket) -> None:
         super().__init__(socket.create_connection(to, DEADLINE) if isinstance(to, tuple) else to)
@@ -99,29 +121,32 @@ class Client(Stream):
         head = self.take_until(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101 "), head
 
-    def next_frame(self) -> tuple:
-        """The opcode and payload of what comes next."""
-        first, length = self.take(2)
+    def next_frame(self, wait: Wait | None = None) -> tuple:
+        """The opcode and payload of the next frame."""
+        wait = wait or Wait("a frame")
+        first, length = self.take(2, wait)
         if length == 126:
-            (length,) = struct.unpack("!H", self.take(2))
+            (length,) = struct.unpack("!H", self.take(2, wait))
         elif length == 127:
-            (length,) = struct.unpack("!Q", self.take(8))
+            (length,) = struct.unpack("!Q", self.take(8, wait))
         assert first & 0xF0 == 0x80 and length < 1 << 24, "a final frame, not masked"
-        return first & 0x0F, self.take(length)
+        return first & 0x0F, self.take(length, wait)
 
     def next_text(self) -> str:
-        """The next message; pings on the way are answered."""
+        """The next message. Pings before it are answered and counted."""
+        wait = Wait("a message")
         while True:
-            opcode, payload = self.next_frame()
+            opcode, payload = self.next_frame(wait)
             if opcode == TEXT:
                 return payload.decode()
             if opcode == CLOSE:
                 raise Gone(f"closed with {int.from_bytes(payload[:2], 'big')}")
             if opcode == PING:
+                wait.pings += 1
                 self.send(frame(PONG, payload))
 
     def ask(self, request: bytes) -> int:
-        """Sends a request; the code of its reply, which must come next."""
+        """Sends a request; returns the code of its reply, which must come next."""
         self.send(request)
         return json.loads(self.next_text())["code"]
 
@@ -143,10 +168,10 @@ class Producer(Stream):
 
 
 def descriptors(pid: int) -> int:
-    """How many descriptors the process has open."""
+    """The number of open descriptors of the process."""
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def cpu_seconds(pid: int) -> float:
-    """How long the process has run on a processor (proc(5): schedstat)."""
+    """The processor time of the process (proc(5): schedstat)."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9

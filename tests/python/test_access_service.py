@@ -1,4 +1,4 @@
-"""`[access] mode = socket` with the service beside this file, well behaved and with each of its faults."""
+"""`[access] mode = socket` with the example service in this folder, with and without each of its faults."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from access_service import NO_ACCESS, OK, USER_NOT_EXISTS, decide
-from conftest import DEADLINE, ISSUE, USER, Server
+from conftest import DEADLINE, ISSUE, USER, Server, deadline
 from websockets.sync.client import connect
 
 PROGRAM = Path(__file__).with_name("access_service.py")
@@ -21,7 +21,7 @@ USERS = {USER: {"datasets": [DATASET]}}
 
 
 class Service:
-    """The service as a process of its own."""
+    """The service as a process."""
 
     def __init__(self, folder: Path, *faults: str) -> None:
         self.socket = folder / "access.sock"
@@ -29,7 +29,8 @@ class Service:
         file.write_text(json.dumps({"users": USERS}))
         command = [sys.executable, str(PROGRAM), "--socket", str(self.socket), "--file", str(file), *faults]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout.readline() == "ready\n"
+        with deadline("the access service to be ready"):
+            assert self.process.stdout.readline() == "ready\n"
 
     def kill(self) -> None:
         self.process.kill()
@@ -39,7 +40,7 @@ class Service:
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    """Starts the service with these faults, and a server that asks it."""
+    """Starts the service with these faults, and a server that consults it."""
     running = []
 
     def start(*faults: str, **settings: int):
@@ -59,7 +60,7 @@ def start(tmp_path, monkeypatch):
 
 
 class Client:
-    """A client that asks one thing after the other."""
+    """A client that sends one request at a time."""
 
     def __init__(self, server: Server, token: str) -> None:
         self.token = token
@@ -84,16 +85,16 @@ class Client:
         return self.code()
 
     def attach_when_available(self, kind: str, id: str) -> int:
-        """Asks until the server has found the service again."""
+        """Repeats the request until the server has reconnected to the service."""
         give_up = time.monotonic() + DEADLINE
         while (code := self.attach(kind, id)) == UNAVAILABLE:
-            assert time.monotonic() < give_up
-            # No wait for anything: only to stay below the rate of requests.
+            assert time.monotonic() < give_up, "the server does not reconnect to the access service"
+            # Not a wait for anything: it keeps below the limit of requests per second.
             time.sleep(0.06)
         return code
 
 
-def test_who_may_see_what():
+def test_the_example_service_decides_by_its_file():
     for user, kind, id, code in [
         (USER, "datasetUpdate", DATASET, OK),
         (USER, "uploadFile", OTHER_DATASET, NO_ACCESS),
@@ -129,7 +130,7 @@ def test_slow_and_reordered_answers_are_answers(start, token, faults):
             assert [client.code() for _ in ids] == [OK, NO_ACCESS] * 10
 
 
-def test_silence(start, token):
+def test_a_missing_answer_is_code_8(start, token):
     server, _ = start("--silent-every", "3", timeoutMs=5000)
     with Client(server, token) as client:
         codes = [client.attach("datasetUpdate", DATASET) for _ in range(4)]
@@ -137,7 +138,7 @@ def test_silence(start, token):
 
 
 @pytest.mark.parametrize("fault", ["--garbage-every", "--unasked-every"])
-def test_what_is_no_answer_to_a_question_changes_nothing(start, token, fault):
+def test_invalid_and_unasked_answers_change_nothing(start, token, fault):
     server, _ = start(fault, "1", timeoutMs=60_000)
     with Client(server, token) as client:
         for _ in range(5):
@@ -145,14 +146,14 @@ def test_what_is_no_answer_to_a_question_changes_nothing(start, token, fault):
             assert client.attach("datasetUpdate", DATASET) == OK
 
 
-def test_an_answer_without_sense(start, token):
+def test_a_malformed_answer_is_code_8(start, token):
     server, _ = start("--wrong-every", "2", timeoutMs=60_000)
     with Client(server, token) as client:
         codes = [client.attach("datasetUpdate", DATASET) for _ in range(4)]
         assert codes == [OK, UNAVAILABLE] * 2
 
 
-def test_an_answer_that_is_cut(start, token):
+def test_a_truncated_answer_is_code_8(start, token):
     server, _ = start("--cut-every", "3", timeoutMs=60_000)
     with Client(server, token) as client:
         for _ in range(3):

@@ -1,5 +1,4 @@
-"""Which local users may write events: the socket's mode, `allowUsers` and `allowGroups`. As root only, since a test
-becomes other users here."""
+"""Which local users may write events: the socket's mode, `allowUsers` and `allowGroups`. The tests become other users."""
 
 import json
 import os
@@ -9,11 +8,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from conftest import DEADLINE, ISSUE, Server
+from conftest import DEADLINE, ISSUE, Server, deadline
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become other users")
+pytestmark = pytest.mark.root("only root can become other users")
 
-# Numbers that belong to nobody else here; they need not be in /etc/passwd.
+# Ids without an entry in /etc/passwd.
 ALICE, BOB = 47_001, 47_002
 
 TAKEN, REFUSED, NO_PERMISSION = 10, 11, 12
@@ -21,7 +20,7 @@ TAKEN, REFUSED, NO_PERMISSION = 10, 11, 12
 
 @pytest.fixture
 def start(monkeypatch):
-    """Starts a server with these settings of `[events]`, in a folder that every user may look into."""
+    """Starts a server with these settings of `[events]`, in a folder that every user may enter."""
     folder = Path(tempfile.mkdtemp(prefix="airlay-"))
     folder.chmod(0o755)
     running = []
@@ -41,7 +40,7 @@ def start(monkeypatch):
 
 
 def publish(path: Path) -> int:
-    """Writes one event and says what became of it."""
+    """Writes one event and returns what became of it."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as producer:
         producer.settimeout(DEADLINE)
         try:
@@ -56,8 +55,8 @@ def publish(path: Path) -> int:
         return TAKEN if b'"ack":1,"status":200' in answer else REFUSED
 
 
-def as_user(user: int, group: int, groups: list[int], what) -> int:
-    """What `what` returns in a process of this user."""
+def start_as(user: int, group: int, groups: list[int], what) -> int:
+    """Runs `what` in a process of this user; returns its id."""
     child = os.fork()
     if child == 0:
         code = 1
@@ -67,13 +66,19 @@ def as_user(user: int, group: int, groups: list[int], what) -> int:
             os.setuid(user)
             code = what()
         finally:
-            # Nothing of the parent's is torn down here.
+            # Without the parent's cleanup.
             os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return child
+
+
+def result_of(child: int) -> int:
+    """What `what` returned in that process."""
+    with deadline("the end of another user's process"):
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def publish_as(server: Server, user: int, group: int, *groups: int) -> int:
-    return as_user(user, group, list(groups), lambda: publish(server.events))
+    return result_of(start_as(user, group, list(groups), lambda: publish(server.events)))
 
 
 def test_s42_the_mode_keeps_other_users_out(start):
@@ -84,12 +89,12 @@ def test_s42_the_mode_keeps_other_users_out(start):
     assert publish(server.events) == TAKEN
 
 
-def test_s42_without_lists_whoever_the_mode_lets_in_may_write(start):
+def test_s42_without_lists_the_mode_alone_decides(start):
     server = start(socketMode="0666")
     assert publish_as(server, ALICE, ALICE) == TAKEN
 
 
-def test_s42_only_users_on_the_list_and_the_server_s_own_may_write(start):
+def test_s42_only_listed_users_and_the_server_s_own_may_write(start):
     server = start(socketMode="0666", allowUsers=ALICE)
     for _ in range(3):
         assert publish_as(server, ALICE, BOB) == TAKEN
@@ -100,7 +105,7 @@ def test_s42_only_users_on_the_list_and_the_server_s_own_may_write(start):
     assert len(refusals) == 3 and all(f"user={BOB} group={ALICE}" in line for line in refusals)
 
 
-def test_s42_names_are_those_of_etc_passwd(start):
+def test_s42_names_are_looked_up_in_etc_passwd(start):
     server = start(socketMode="0666", allowUsers="nobody", allowGroups="daemon")
     nobody, daemon = 65_534, 1
     assert publish_as(server, nobody, BOB) == TAKEN
@@ -108,22 +113,23 @@ def test_s42_names_are_those_of_etc_passwd(start):
     assert publish_as(server, daemon, nobody) == REFUSED
 
 
-def test_s42_only_groups_on_the_list_may_write(start):
+def test_s42_only_listed_groups_may_write(start):
     server = start(socketMode="0666", allowGroups=ALICE)
     assert publish_as(server, BOB, ALICE) == TAKEN
     assert publish_as(server, ALICE, BOB) == REFUSED
-    # The kernel tells the primary group of who connects, and no other.
+    # SO_PEERCRED has the primary group only.
     assert publish_as(server, BOB, BOB, ALICE) == REFUSED
 
 
-def test_s42_nobody_gets_in_before_the_mode_is_set(start):
-    """A user without the right tries all the time while servers come and go."""
+def test_s42_no_connection_is_accepted_before_the_mode_is_set(start):
+    """A user without permission keeps trying while servers start and stop."""
     server = start(socketMode="0600")
     server.stop()
     path = server.events
     reader, writer = os.pipe()
 
-    def try_until_told_to_stop() -> int:
+    def try_until_the_pipe_ends() -> int:
+        os.close(writer)
         os.set_blocking(reader, False)
         while True:
             try:
@@ -139,10 +145,11 @@ def test_s42_nobody_gets_in_before_the_mode_is_set(start):
                     except (PermissionError, FileNotFoundError, ConnectionRefusedError):
                         pass
 
-    child = os.fork()
-    if child == 0:
-        os._exit(as_user(ALICE, ALICE, [], try_until_told_to_stop))
-    for _ in range(10):
-        assert start().stop() == 0
-    os.write(writer, b".")
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == NO_PERMISSION
+    child = start_as(ALICE, ALICE, [], try_until_the_pipe_ends)
+    try:
+        for _ in range(10):
+            assert start().stop() == 0
+    finally:
+        os.close(writer)
+        os.close(reader)
+    assert result_of(child) == NO_PERMISSION

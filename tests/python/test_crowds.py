@@ -1,4 +1,4 @@
-"""Many connections that mean no good, and too few descriptors for them."""
+"""Many hostile connections, and too few descriptors for them."""
 
 import os
 import resource
@@ -9,7 +9,7 @@ from pathlib import Path
 from conftest import DEADLINE, ISSUE, until
 from raw import PING, PONG, UPGRADE, Client, Gone, Producer, attach, cpu_seconds, descriptors, frame
 
-DECLARERS = 9000  # a descriptor each
+DECLARERS = 9000  # each has a descriptor
 DRIPPERS = 5000
 ABORTS = 100_000
 KILLS = 100
@@ -28,7 +28,7 @@ def attached(server, token, count: int) -> list:
     return clients
 
 
-def test_s02_5000_slow_heads_go_with_408_and_others_miss_nothing(start, token):
+def test_s02_5000_slow_heads_get_408_and_others_miss_nothing(start, token):
     server = start()
     clients = attached(server, token, 20)
     producer = Producer(server.events)
@@ -40,20 +40,20 @@ def test_s02_5000_slow_heads_go_with_408_and_others_miss_nothing(start, token):
     answers, left, number = dict.fromkeys(drippers, b""), list(drippers), 0
     end = time.monotonic() + DEADLINE
     while left:
-        assert time.monotonic() < end, f"{len(left)} slow ones are still connected"
-        # Everybody else goes on meanwhile: an event to each for every byte that drips.
+        assert time.monotonic() < end, f"{len(left)} slow clients are still connected"
+        # The others are served meanwhile: each gets an event per byte that drips.
         producer.write(event(number))
         for client in clients:
             assert client.next_text() == event(number)
         number += 1
         left = [dripper for dripper in left if drip(dripper, answers)]
     assert all(answer.startswith(b"HTTP/1.1 408 ") for answer in answers.values())
-    until(lambda: descriptors(server.pid) <= before, "the descriptors of the slow ones to be closed")
+    until(lambda: descriptors(server.pid) <= before, "the descriptors of the slow clients to be closed")
     assert server.stop() == 0
 
 
 def drip(dripper: Client, answers: dict) -> bool:
-    """Sends one byte more; whether the connection still stands."""
+    """Sends one more byte. Returns whether the connection is still open."""
     try:
         answer = dripper.socket.recv(4096)
         answers[dripper] += answer
@@ -68,7 +68,7 @@ def drip(dripper: Client, answers: dict) -> bool:
     try:
         dripper.socket.send(b"x")
     except ConnectionError:
-        pass  # what came before it is still read
+        pass  # the answer is read in the next round
     return True
 
 
@@ -82,7 +82,7 @@ def test_s49_connections_that_are_aborted_leave_no_descriptor(start, token):
     for number in range(ABORTS):
         abort(server, token, number % 10)
         if number % 100 == 0:
-            # No more wait to be accepted than the system keeps.
+            # Keeps the queue of the listener from overflowing.
             producer.write(event(number))
             assert watcher.next_text() == event(number)
     until(lambda: descriptors(server.pid) == before, "the descriptors to be as many as before")
@@ -91,7 +91,7 @@ def test_s49_connections_that_are_aborted_leave_no_descriptor(start, token):
 
 
 def abort(server, token: str, kind: int) -> None:
-    """Ends a connection as early or late as `kind` says."""
+    """Aborts a connection at the stage that `kind` selects."""
     if kind == 9:
         producer = Producer(server.events)
         producer.send(b'{"type":"issueUpdate","id":"')
@@ -118,9 +118,9 @@ def test_s11_a_declared_length_takes_no_memory(start):
         client.upgrade()
     before = resident_bytes(server.pid)
     for client in clients:
-        # The header of a masked text frame of as many bytes as are allowed, and nothing of it.
+        # The header of a masked text frame of the maximum length, without its payload.
         client.send(bytes([0x81, 0x80 | 126]) + (16384).to_bytes(2, "big") + bytes(4))
-    # Each has been read when a ping behind the last has its pong.
+    # All have been read once a later ping is answered.
     last = Client(server.address)
     last.upgrade()
     last.send(frame(PING))
@@ -133,7 +133,7 @@ def test_s11_a_declared_length_takes_no_memory(start):
 
 
 def resident_bytes(pid: int) -> int:
-    """What the process has in memory (proc(5): statm)."""
+    """The resident memory of the process (proc(5): statm)."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -159,10 +159,10 @@ def test_s47_out_of_descriptors_accepting_pauses_and_recovers(start, token):
     until(lambda: pauses() >= seen + PAUSES, "more attempts")
     used, took = cpu_seconds(server.pid) - used, time.monotonic() - begin
     assert used < 0.05 * took, f"{used:.3f} s of processor time in {took:.1f} s"
-    # Who is connected is served meanwhile.
+    # Open connections are served meanwhile.
     producer.write(event(1))
     assert client.next_text() == event(1)
-    # Each that goes makes room for one that waits, and nobody has to be told.
+    # Each disconnect makes room for one that waits.
     for stranger in waiting:
         assert stranger.take_until(b"\r\n\r\n").startswith(b"HTTP/1.1 101 ")
         stranger.close()
@@ -184,7 +184,7 @@ def test_s51_killed_under_load_it_starts_again_at_the_same_socket(start, token):
             for number in range(100):
                 assert client.next_text() == event(number)
         server.kill()
-        flood.join()
+        flood.join(DEADLINE)
         for client in clients:
             client.close()
         assert server.events.exists(), "a killed server leaves its socket"
@@ -199,4 +199,6 @@ def write_until_it_ends(path) -> None:
             producer.write(*(event(number) for number in range(number, number + 100)))
             number += 100
     except Gone:
+        pass
+    finally:
         producer.close()

@@ -1,4 +1,4 @@
-"""The dashboard and the alerts speak of metrics that the server really has."""
+"""The dashboard and the alerts use metrics that the server exports."""
 
 import json
 import re
@@ -28,14 +28,14 @@ def expressions(value):
 
 
 def selectors(expressions):
-    """The metrics that they select, each with the labels it is selected by."""
+    """The metrics that they select, with the labels they select by."""
     for expression in expressions:
         for name, labels in SELECTOR.findall(expression):
             yield name, dict(re.findall(r'(\w+)=~?"([^"]*)"', labels))
 
 
 def samples(server):
-    """The labels of each sample at /metrics, by its name."""
+    """The labels of each sample at /metrics, by name."""
     found = {}
     for family in scrape(server).values():
         for sample in family.samples:
@@ -50,7 +50,7 @@ def check(expressions, server):
     for name, labels in wanted:
         assert name in there, name
         for label, value in labels.items():
-            # Prometheus adds these two; what begins with $ is chosen by whoever looks.
+            # Prometheus adds these two; $ marks a variable of the dashboard.
             if label not in ("job", "instance") and not value.startswith("$"):
                 assert value in [sample.get(label) for sample in there[name]], f'{name}{{{label}="{value}"}}'
 
@@ -63,7 +63,7 @@ def test_the_alerts_metrics_exist(server):
     check(expressions(yaml.safe_load(RULES.read_text())), server)
 
 
-def test_the_alerts_are_raised_when_they_should_be():
+def test_the_alerts_fire_when_they_should():
     for command in ["check rules airlay.rules.yml", "test rules airlay.test.yml"]:
         checked = subprocess.run(["promtool", *command.split()], cwd=RULES.parent, capture_output=True, text=True)
         assert checked.returncode == 0, checked.stdout + checked.stderr

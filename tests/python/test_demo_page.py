@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from browsers import Chromium
-from conftest import DEADLINE, ISSUE, until
+from conftest import DEADLINE, ISSUE, deadline, until
 
 
 @pytest.fixture
@@ -24,10 +24,10 @@ def browser(tmp_path):
 
 
 class Demo:
-    """The demo, on a port that it can be started on again."""
+    """The demo, on a port that stays free while it restarts."""
 
     def __init__(self, folder: str) -> None:
-        # Where it makes its own folder: killed, it leaves that behind.
+        # Where it creates its folder: if killed, it leaves that behind.
         self._environment = {**os.environ, "TMPDIR": folder}
         self._port = free_port()
         self.start()
@@ -36,10 +36,11 @@ class Demo:
         command = [os.environ["AIRLAY_CLI"], "web_socket", "demo", "--port", str(self._port)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, env=self._environment, text=True)
         printed = itertools.takewhile(lambda line: not line.startswith("Ctrl-C"), self._process.stdout)
-        self.printed = [line.strip() for line in printed]
+        with deadline("the demo to print its last line"):
+            self.printed = [line.strip() for line in printed]
 
     def line(self, part: str) -> str:
-        """The one printed line that has this in it."""
+        """The only printed line that contains this."""
         (line,) = [line for line in self.printed if part in line]
         return line
 
@@ -50,7 +51,8 @@ class Demo:
 
 
 def free_port() -> int:
-    """A port that nobody takes while the demo is away: the system gives none of these to outgoing connections."""
+    """A port outside the range that the system uses for outgoing connections, so that it stays free while the demo
+    restarts."""
     lowest, _ = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
     while True:
         port = random.randrange(10_000, int(lowest))
@@ -61,7 +63,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def demo():
-    # Not pytest's folder: the path of a socket has to be short.
+    # Not pytest's folder, since the path of a socket must be short.
     with tempfile.TemporaryDirectory() as folder:
         demo = Demo(folder)
         yield demo
@@ -69,11 +71,11 @@ def demo():
 
 
 class Page:
-    """The demo's page as somebody uses it."""
+    """The demo's page, used as a person would use it."""
 
     def __init__(self, browser: Chromium, url: str) -> None:
         self._browser = browser
-        # What the page's policy forbids is kept from its first line on.
+        # Violations of the page's security policy are recorded from its first line on.
         browser.command("Page.enable")
         watch = "addEventListener('securitypolicyviolation', event => forbidden.push(event.blockedURI))"
         source = f"window.forbidden = []; {watch}"
@@ -100,7 +102,7 @@ class Page:
         until(lambda: self.text("#state") == state, f"the state {state!r}")
 
     def until_logged(self, *entries: str) -> None:
-        """Waits until the newest entries of the log are these, the newest first: each one's title and text."""
+        """Waits until the newest entries of the log, newest first, are these: title and text of each."""
         wanted = list(entries)
         logged = "Array.from(document.querySelectorAll('#log li'), ({ children: [, ...rest] }) => rest.map(each => each.textContent).join(' '))"
         until(lambda: self._browser.evaluate(logged)[: len(wanted)] == wanted, f"the log to begin with {wanted}")
@@ -110,7 +112,7 @@ class Page:
             until(lambda: self.text(f"#{name}") == str(count), f"{count} {name}")
 
     def topics(self) -> list[str]:
-        """The subscriptions: what they are about, and what is said of them."""
+        """The subscriptions and their states."""
         rows = "Array.from(document.querySelectorAll('#topics li'), row => [row.className, ...Array.from(row.querySelectorAll('b, span'), each => each.textContent)].join(', '))"
         return self._browser.evaluate(rows)
 
@@ -138,7 +140,7 @@ def page(browser, demo):
 
 ATTACHED = f"attached issueUpdate {ISSUE} "
 EVENT = '[{"state":"closed"}]'
-QUEUED = "Taken, and queued for 1 subscriber.\n"
+QUEUED = "Accepted, queued for 1 subscriber.\n"
 
 
 def test_an_event_published_as_printed_shows_in_the_page(demo, browser, page, tmp_path):
@@ -148,13 +150,13 @@ def test_an_event_published_as_printed_shows_in_the_page(demo, browser, page, tm
     assert shell(publish) == QUEUED
     page.until_logged(f"event issueUpdate {ISSUE} {EVENT}", ATTACHED)
 
-    # A notification, by the command that the page then shows.
+    # A notification, by the command that the page shows then.
     page.subscribe("notification", "")
     page.until_logged("attached notification ")
     assert shell(page.text("#publish")) == QUEUED
     page.until_logged(f"event notification {EVENT}")
 
-    # Another dataset than the user's own.
+    # A dataset that the user may not see.
     other = ISSUE[::-1]
     page.subscribe("datasetUpdate", other)
     page.until_logged(f"ended datasetUpdate {other} Not access for dataset (code 4)")
@@ -168,7 +170,7 @@ def test_an_event_published_as_printed_shows_in_the_page(demo, browser, page, tm
 
     page.click("#topics li:first-child button")
     page.until_counted(subscriptions=1)
-    until(lambda: shell(publish) == "Taken, and queued for 0 subscribers.\n", "the subscription to end")
+    until(lambda: shell(publish) == "Accepted, queued for 0 subscribers.\n", "the subscription to end")
 
 
 def test_the_page_can_leave_and_come_back(demo, page):
@@ -191,14 +193,14 @@ def test_the_page_outlives_the_demo(demo, page, number):
     demo.start()
     page.until_state("connected")
     page.until_counted(subscriptions=1, reconnects=1, gaps=1)
-    # Key, token and socket are others now.
+    # Key, token and socket are new.
     assert page.text("#publish") == demo.line(" web_socket publish ") != publish
     assert shell(page.text("#publish")) == QUEUED
     page.until_counted(events=1)
 
 
 def screenshots(browser: Chromium, folder: Path) -> None:
-    """The page as it is now, light and dark, on a desk and in a hand; for people to look at."""
+    """Screenshots of the page, light and dark, wide and narrow, for people to inspect."""
     for scheme, width, height in [("light", 1180, 790), ("dark", 1180, 790), ("light", 400, 1250)]:
         browser.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}

@@ -1,7 +1,7 @@
-"""What the documentation shows is what happens: its examples are played against the real binary.
+"""The documentation is right: its examples run against the real binary.
 
-A block of code says what it is by the word after its language: ```json request, ```json event, … Blocks of one kind on a
-page are one program: the later ones go on where the earlier ones end.
+The word after a code block's language says what the block is: ```json request, ```json event, … Blocks of one kind on a
+page are one program, in the order of the page.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import jwt
 import pytest
-from conftest import DEADLINE, FIXTURES, ISSUE, USER, Server, until
+from conftest import DEADLINE, FIXTURES, ISSUE, USER, Server, deadline, until
 from websockets.sync.client import connect
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -28,8 +28,8 @@ FRONT_END = ROOT / "docs" / "front-end.md"
 BACK_END = ROOT / "docs" / "back-end.md"
 DATASET = "610217e481f6fc54736209e1"
 
-# The kinds of blocks that a test below plays.
-PLAYED = {
+# The kinds of blocks that the tests below run.
+TESTED = {
     FRONT_END: ["bash install", "js page", "js raw"],
     BACK_END: [
         "php publish",
@@ -55,7 +55,7 @@ def lines(page: Path, kind: str) -> list[str]:
 
 
 def produce(server, lines: list[str]) -> list[str]:
-    """Writes these lines as one producer, ends, and returns what it was answered."""
+    """Writes these lines as one producer, disconnects, and returns the answers."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as producer:
         producer.settimeout(DEADLINE)
         producer.connect(str(server.events))
@@ -79,7 +79,7 @@ def test_the_protocol_s_examples(server, token):
             assert [client.recv(DEADLINE)] == lines(page, "json reply")
         assert produce(server, lines(page, "json event")) == []
         assert [client.recv(DEADLINE)] == lines(page, "json message")
-        # The second control line is about another object; the first takes everything.
+        # The first control line ends all subscriptions; the second is about another object.
         assert produce(server, lines(page, "json control")) == []
         assert json.loads(client.recv(DEADLINE))["code"] == 3
     (ack,) = lines(page, "json ack")
@@ -104,15 +104,15 @@ def test_the_protocol_s_end_of_a_subscription(tmp_path, monkeypatch):
         server.stop()
 
 
-@pytest.mark.parametrize("page", PLAYED, ids=lambda page: page.name)
-def test_every_block_of_code_is_played_and_is_the_same_in_russian(page):
+@pytest.mark.parametrize("page", TESTED, ids=lambda page: page.name)
+def test_every_block_of_code_is_tested_and_the_same_in_russian(page):
     shown = every_block(page)
-    assert {kind for kind, _ in shown} == set(PLAYED[page])
+    assert {kind for kind, _ in shown} == set(TESTED[page])
     assert every_block(page.parent / "ru" / page.name) == shown
 
 
 def every_block(page: Path) -> list[tuple[str, str]]:
-    """The kind and the text of each, those that a test does not know included."""
+    """The kind and text of every block, those without a test included."""
     return re.findall(r"^ *```([^\n]*)\n(.*?)^ *```$", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
@@ -176,7 +176,7 @@ def test_producers_publish_and_revoke(server, token, tmp_path):
 @pytest.mark.parametrize("language", ["php", "python"])
 def test_a_producer_goes_on_without_a_server(language, tmp_path):
     shutil.copy(ROOT / "clients" / "php" / "src" / "Producer.php", tmp_path)
-    # What is shown first catches the exception.
+    # The first example catches the exception.
     example = tmp_path / "publish"
     first = blocks(BACK_END, f"{language} publish")[0]
     example.write_text(first.replace("/run/airlay/events.sock", str(tmp_path / "none.sock")))
@@ -199,7 +199,7 @@ def test_a_worker_waits_for_the_server(start, tmp_path):
     example.write_text(
         program(BACK_END, "python worker")
         .replace("/run/airlay/events.sock", str(tmp_path / "events.sock"))
-        # It says when it has tried in vain, and waits for a word instead; when there can be none any more it goes on.
+        # After a failed attempt it prints a line and reads one instead of sleeping; at the end of input it retries.
         .replace("import time\n", "import sys\n")
         .replace("time.sleep(1)", "print(len(events), flush=True); sys.stdin.readline()")
     )
@@ -207,10 +207,11 @@ def test_a_worker_waits_for_the_server(start, tmp_path):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, example], env=environment, **pipes) as worker:
         try:
-            assert worker.stdout.readline() == "1\n"
+            with deadline("the worker's first attempt"):
+                assert worker.stdout.readline() == "1\n"
             start()
             printed, _ = worker.communicate("\n", timeout=DEADLINE)
-            # Further tries in vain are those that the server was too slow for.
+            # More failed attempts are possible while the server starts.
             assert printed.splitlines()[-1] == "[0]"
             assert worker.returncode == 0
         finally:
@@ -278,8 +279,7 @@ def program(page: Path, kind: str) -> str:
 
 
 def run(command: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess:
-    """Runs a program in this folder to its end; it finds the server's program, the Python producer and whatever is in the
-    folder."""
+    """Runs a program in this folder, with the server's binary, the Python producer and the folder itself on its paths."""
     (folder / "airlay-cli").unlink(missing_ok=True)
     (folder / "airlay-cli").symlink_to(os.environ["AIRLAY_CLI"])
     environment = {
@@ -297,14 +297,14 @@ def listens(path: Path) -> bool:
 
 
 def attach(client, auth: str, event_type: str, id: str) -> int:
-    """The code of the reply."""
+    """Attaches; returns the code of the reply."""
     client.send(json.dumps({"auth": auth, "action": "attach", "event": {"type": event_type, "id": id}}))
     return json.loads(client.recv(DEADLINE))["code"]
 
 
 @contextlib.contextmanager
 def attached(server, token: str):
-    """A client that hears what the examples publish."""
+    """A client with subscriptions to everything the examples publish."""
     with connect(server.url, open_timeout=DEADLINE) as client:
         assert attach(client, token, "notification", "") == 0
         for event_type, id in [("issueUpdate", ISSUE), ("datasetUpdate", DATASET), ("uploadFile", DATASET)]:
@@ -313,14 +313,14 @@ def attached(server, token: str):
 
 
 def sign(user: str, key: Path = FIXTURES / "live-2048.pem") -> str:
-    # A fixture begins with a line that says what it is.
+    # The first line of a fixture is a comment.
     pem = key.read_text()
     payload = {"iss": "dev.airlay.ru", "exp": int(time.time()) + 3600, "data": {"id": user}}
     return jwt.encode(payload, pem[pem.index("-----BEGIN") :], algorithm="RS256")
 
 
 class Page:
-    """An example under Node, with what tests/node/page.js gives it."""
+    """An example under Node, with the globals of tests/node/page.js."""
 
     def __init__(self, example: Path, token: str) -> None:
         preamble = ROOT / "tests" / "node" / "page.js"
@@ -331,18 +331,19 @@ class Page:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self._told = queue.Queue()
+        self._calls = queue.Queue()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
     def _read(self) -> None:
         for line in self._process.stdout:
-            self._told.put(json.loads(line))
+            self._calls.put(json.loads(line))
 
-    def expect(self, told: list) -> None:
-        """The page tells all of this, in whatever order, before anything else."""
-        heard = [self._told.get(timeout=DEADLINE) for _ in told]
-        assert sorted(heard, key=json.dumps) == sorted(told, key=json.dumps)
+    def expect(self, calls: list) -> None:
+        """The next calls are these, in any order."""
+        with deadline(f"the calls {calls}"):
+            made = [self._calls.get() for _ in calls]
+        assert sorted(made, key=json.dumps) == sorted(calls, key=json.dumps)
 
     def __enter__(self) -> "Page":
         return self
@@ -353,4 +354,4 @@ class Page:
             assert self._process.wait(DEADLINE) == 0
         finally:
             self._process.kill()
-            self._reader.join()
+            self._reader.join(DEADLINE)

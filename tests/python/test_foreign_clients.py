@@ -1,5 +1,5 @@
-"""Clients that are not ours, with compression and without: each subscribes with a real token, and gets an event under the
-threshold for compression and one over it."""
+"""Clients that are not ours, with and without compression: each subscribes with a real token and gets one event below the
+threshold for compression and one above it."""
 
 import itertools
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from browsers import Chromium, Firefox
-from conftest import DEADLINE, ISSUE, until
+from conftest import DEADLINE, ISSUE, deadline, until
 from websockets.sync.client import connect
 
 OK = '{"status":200,"message":"Ok","code":0}'
@@ -27,7 +27,7 @@ UPGRADE = {
 
 @pytest.fixture(params=["off", "on"])
 def compression(request, monkeypatch):
-    """Whether the server, which has to come after this, compresses."""
+    """Whether the server compresses; to be requested before the server."""
     monkeypatch.setenv("AIRLAY_WEBSOCKETEVENTS_COMPRESSION", request.param)
     return request.param == "on"
 
@@ -51,11 +51,12 @@ def test_ws(compression, server, request_text):
     script = Path(__file__).resolve().parent.parent / "node" / "subscribe.js"
     command = ["node", script, server.url, request_text, str(DEADLINE)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
-        assert client.stdout.readline() == ("permessage-deflate\n" if compression else "\n")
-        assert client.stdout.readline() == OK + "\n"
-        server.publish(SHORT, LONG)
-        assert client.stdout.readline() == SHORT + "\n"
-        assert client.stdout.readline() == LONG + "\n"
+        with deadline("the messages"):
+            assert client.stdout.readline() == ("permessage-deflate\n" if compression else "\n")
+            assert client.stdout.readline() == OK + "\n"
+            server.publish(SHORT, LONG)
+            assert client.stdout.readline() == SHORT + "\n"
+            assert client.stdout.readline() == LONG + "\n"
         client.stdin.close()
         assert client.wait(DEADLINE) == 0
 
@@ -77,7 +78,7 @@ def test_browser(browser, compression, server, request_text, tmp_path):
 
 
 def test_curl_is_upgraded(compression, server):
-    # As --include, but written at once: what would be the body of the answer never ends.
+    # Like --include, but written at once: the body of the answer never ends.
     command = curl(server, "/ws", UPGRADE, "--dump-header", "-")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         head = [line.rstrip("\n") for line in itertools.takewhile(str.strip, process.stdout)]
@@ -115,7 +116,7 @@ def test_curl_is_refused(monkeypatch, request, status, path, changed):
 
 
 def curl(server, path: str, headers: dict[str, str], *options: str) -> list[str]:
-    """The command that asks for this path with these headers."""
+    """The command that requests this path with these headers."""
     arguments = [argument for header in headers.items() for argument in ("--header", ": ".join(header))]
     url = server.url.replace("ws://", "http://").removesuffix("/ws") + path
     return ["curl", "--silent", "--show-error", "--http1.1", "--max-time", str(DEADLINE), *options, *arguments, url]

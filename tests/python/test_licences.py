@@ -1,4 +1,4 @@
-"""One licence everywhere: what each package of the repository names, and the texts at the top level."""
+"""One licence everywhere: in each package of the repository and in the texts at the top level."""
 
 import json
 import tomllib
@@ -22,7 +22,7 @@ def test_the_texts_are_the_standard_ones():
     assert (ROOT / "LICENSE-APACHE").read_text() == Path("/usr/share/common-licenses/Apache-2.0").read_text()
     title, _, holder, _, *text = (ROOT / "LICENSE-MIT").read_text().splitlines()
     assert title == "MIT License" and holder.endswith(HOLDER)
-    # In the package for Debian a field goes on with a space, and a dot is an empty line.
+    # In the Debian package, a space continues a field and a dot is an empty line.
     copyright = (ROOT / "deploy/debian/copyright").read_text()
     assert "License: MIT\n" + "".join(f" {line or '.'}\n" for line in text) in copyright
     assert f"Copyright: {holder.split(' ', 2)[2]}\nLicense: MIT or Apache-2.0\n" in copyright

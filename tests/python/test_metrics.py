@@ -1,4 +1,4 @@
-"""The metrics as Prometheus' own library for Python reads them."""
+"""The metrics as read by Prometheus' own Python library."""
 
 import json
 import math
@@ -42,7 +42,7 @@ def test_every_family_is_well_formed(server):
             assert counts == sorted(counts) and counts[-1] == value(families, name, name + "_count"), name
 
 
-def test_numbers_move_as_they_should(server, token):
+def test_the_numbers_follow_what_happens(server, token):
     before = scrape(server)
     with connect(server.url, open_timeout=DEADLINE) as client:
         event = {"type": "issueUpdate", "id": ISSUE}
@@ -62,9 +62,9 @@ def test_numbers_move_as_they_should(server, token):
     assert value(during, *turns) > value(before, *turns)
 
 
-def test_nothing_else_is_there(server):
+def test_other_paths_are_404(server):
     try:
         urllib.request.urlopen(server.metrics + "/", timeout=DEADLINE)
-        raise AssertionError("there is a page")
+        raise AssertionError("a page was served")
     except urllib.error.HTTPError as error:
         assert error.code == 404

@@ -1,4 +1,4 @@
-"""The service behind a real nginx with TLS, configured by the very files of `deploy/nginx`."""
+"""The service behind a real nginx with TLS, configured by the files of `deploy/nginx`."""
 
 import datetime
 import ipaddress
@@ -28,7 +28,7 @@ IDLE = 75  # seconds; longer than nginx' proxy_read_timeout
 
 
 class Nginx:
-    """nginx in front of `server`; `url` is where browsers would connect, `tls` what trusts its certificate."""
+    """nginx in front of `server`; browsers connect to `url`, and `tls` trusts its certificate."""
 
     def __init__(self, folder: Path, server: Server) -> None:
         self.tls = make_certificate(folder)
@@ -65,12 +65,12 @@ class Nginx:
         )
 
     def reload(self) -> None:
-        """Has nginx read its configuration again, and waits until new workers are there and the old ones take nobody new."""
+        """Reloads nginx and waits until new workers run and the old ones accept no more connections."""
         before = self._worker_starts()
         self._process.send_signal(signal.SIGHUP)
         until(
             lambda: self._worker_starts() > before and "gracefully shutting down" in self.error_log.read_text(),
-            "nginx to have new workers",
+            "nginx to start new workers",
         )
 
     def _worker_starts(self) -> int:
@@ -140,27 +140,27 @@ def behind(tmp_path, monkeypatch):
         stop()
 
 
-def test_a_browser_s_way_through_tls(behind, token):
+def test_a_browser_connects_through_tls(behind, token):
     server, nginx = behind(WEBSOCKETEVENTS_ORIGINS="https://airlay.example")
     with nginx.open(origin="https://airlay.example") as client:
         attach(client, token)
         server.publish(EVENT)
         assert client.recv(DEADLINE) == EVENT
-    # A refusal of the service comes through as it is, and nothing but the path is the service's.
+    # nginx passes a refusal on unchanged.
     with pytest.raises(InvalidStatus) as refused:
         nginx.open(origin="https://elsewhere.example")
     assert refused.value.response.status_code == 403
 
 
-def test_s07_the_address_is_what_nginx_saw_and_nothing_the_client_wrote(behind):
+def test_s07_the_address_is_what_nginx_saw_not_what_the_client_wrote(behind):
     server, nginx = behind(LIMITS_CONNECTIONSPERADDRESS="1")
     with nginx.open("127.0.0.5") as first:
-        # Whoever names another address is still counted as 127.0.0.5.
+        # A client that claims another address still counts as 127.0.0.5.
         with pytest.raises(InvalidStatus) as refused:
             nginx.open("127.0.0.5", additional_headers={"X-Forwarded-For": "203.0.113.9"})
         assert refused.value.response.status_code == 503
         assert refused.value.response.headers["Retry-After"]
-        # The proxy itself is not counted: others come in.
+        # The proxy itself does not count: others may connect.
         with nginx.open("127.0.0.6") as second:
             assert second.ping().wait(DEADLINE) and first.ping().wait(DEADLINE)
 
@@ -177,7 +177,7 @@ def test_a_connection_outlives_a_reload_of_nginx(behind, token):
             assert after.recv(DEADLINE) == EVENT
 
 
-def test_the_end_of_the_service_reaches_the_client_with_its_code(behind, token):
+def test_the_close_code_of_a_stopping_server_reaches_the_client(behind, token):
     server, nginx = behind()
     with nginx.open() as client:
         attach(client, token)
@@ -187,9 +187,9 @@ def test_the_end_of_the_service_reaches_the_client_with_its_code(behind, token):
         assert closed.value.rcvd.code == 1001
 
 
-def test_s26_a_connection_with_nothing_to_say_outlives_the_proxy_s_limit(behind, token):
+def test_s26_an_idle_connection_outlives_the_proxy_s_limit(behind, token):
     server, nginx = behind()
-    # No pings of the client's own: what crosses are the service's, and the answers to them.
+    # The client sends no pings: only the server's and the answers to them cross the proxy.
     with nginx.open(ping_interval=None) as client:
         attach(client, token)
         with pytest.raises(TimeoutError):
@@ -198,7 +198,7 @@ def test_s26_a_connection_with_nothing_to_say_outlives_the_proxy_s_limit(behind,
         assert client.recv(DEADLINE) == EVENT
 
 
-# What a proxy lets through and an upgrade must not have, and the answer to it.
+# What a proxy passes on and an upgrade must not have, and the status of the answer.
 NO_UPGRADES = {
     "another version": (raw.UPGRADE.replace(b"Version: 13", b"Version: 777"), 426),
     "no version": (raw.UPGRADE.replace(b"Sec-WebSocket-Version: 13\r\n", b""), 426),
@@ -212,8 +212,8 @@ NO_UPGRADES = {
 
 
 @pytest.mark.parametrize("what", NO_UPGRADES)
-def test_s04_nothing_is_smuggled_through_a_proxy_behind_an_upgrade_that_is_none(behind, token, what):
-    """The proxy tunnels whatever follows a 101; so none is given, and what follows the head is not looked at."""
+def test_s04_nothing_is_smuggled_through_a_proxy_behind_a_refused_upgrade(behind, token, what):
+    """The proxy tunnels everything after a 101, so there must be none, and what follows the head must be ignored."""
     server, nginx = behind()
     client = through(nginx)
     client.upgrade()
@@ -226,7 +226,7 @@ def test_s04_nothing_is_smuggled_through_a_proxy_behind_an_upgrade_that_is_none(
     assert answer.startswith(b"HTTP/1.1 %d " % status), answer
     attacker.close()
     until(lambda: raw.descriptors(server.pid) <= before, "the descriptors to be closed")
-    # Nobody but the one who is attached gets an event.
+    # The attacker did not attach: the event has one subscriber.
     producer = raw.Producer(server.events)
     producer.write(EVENT[:-1] + ',"ack":1}')
     assert producer.answer()["subscribers"] == 1
@@ -235,6 +235,6 @@ def test_s04_nothing_is_smuggled_through_a_proxy_behind_an_upgrade_that_is_none(
 
 
 def through(nginx: Nginx) -> raw.Client:
-    """A connection to nginx that may send what no client would."""
+    """A connection to nginx that can send what no client would."""
     connected = socket.create_connection(("127.0.0.1", nginx.port), DEADLINE)
     return raw.Client(nginx.tls.wrap_socket(connected, server_hostname="127.0.0.1"))

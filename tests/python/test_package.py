@@ -1,4 +1,4 @@
-"""The package for Debian: built, unpacked, and looked at as whoever installs it would."""
+"""The Debian package: built, unpacked and inspected."""
 
 import gzip
 import os
@@ -36,7 +36,7 @@ def test_the_program_is_there_and_runs(unpacked):
     assert f"Version: {number}-" in control and "Package: airlay-cli\n" in control
 
 
-def test_the_configuration_is_kept_at_an_upgrade_and_names_what_must_be_set(unpacked):
+def test_an_upgrade_keeps_the_configuration(unpacked):
     assert (unpacked / "DEBIAN/conffiles").read_text() == "/etc/airlay/config.ini\n"
     config = unpacked / "etc/airlay/config.ini"
     assert config.read_bytes() == (ROOT / "config.ini").read_bytes()
@@ -59,7 +59,7 @@ def test_the_units_and_the_user_that_they_run_as(unpacked):
         assert run("sh", "-n", unpacked / "DEBIAN" / script).returncode == 0
     postinst = (unpacked / "DEBIAN/postinst").read_text()
     assert "systemd-sysusers" in postinst
-    # Nothing starts by itself before it is configured; at an upgrade what runs is started again, and the sockets stay.
+    # Nothing starts before it is configured; an upgrade restarts a running service and keeps the sockets.
     assert "try-restart airlay.service" in postinst and "try-restart airlay-" not in postinst
 
 

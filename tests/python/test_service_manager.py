@@ -1,4 +1,4 @@
-"""Sockets that a service manager holds open (socket activation), and the units for systemd."""
+"""Sockets held open by a service manager (socket activation), and the units for systemd."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import DEADLINE, ISSUE, Server
+from conftest import DEADLINE, ISSUE, Server, deadline
 from websockets.sync.client import connect
 
 UNITS = Path(__file__).resolve().parents[2] / "deploy" / "systemd"
@@ -19,7 +19,7 @@ UPGRADE = (
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 
-# What a service manager does before it runs a program: descriptors from 3 on, and the variables that tell of them.
+# What a service manager does before it runs a program: descriptors from 3 on, and the variables that name them.
 PASS = """
 import os, sys
 names, *descriptors = sys.argv[1].split(",")
@@ -42,7 +42,7 @@ def passing(names: str, *sockets) -> dict:
 
 @pytest.fixture
 def listeners(tmp_path):
-    """A listener for clients and one for producers, whose file is not where the configuration has it."""
+    """A listener for clients, and one for producers at another path than the configuration's."""
     with socket.create_server(("127.0.0.1", 0), backlog=512) as clients:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as producers:
             producers.bind(str(tmp_path / "inherited.sock"))
@@ -63,7 +63,7 @@ def attach(client, token):
     assert client.recv(DEADLINE) == OK
 
 
-def test_inherited_sockets_are_in_force_and_left_as_they_were(start, listeners, token):
+def test_inherited_sockets_are_used_and_left_unchanged(start, listeners, token):
     clients, producers = listeners
     path = Path(producers.getsockname())
     server = start(**passing("websocket:events", clients, producers))
@@ -72,7 +72,7 @@ def test_inherited_sockets_are_in_force_and_left_as_they_were(start, listeners, 
     assert f"socket={path}" in log
     assert "socket websocket replaces [webSocketEvents] address and port" in log
     assert "socket events replaces [events] socket and socketMode" in log
-    assert f"configured={server.events}" in log, "that publish looks elsewhere is said"
+    assert f"configured={server.events}" in log, "the log says that publish uses another path"
     assert not server.events.exists()
     with connect(server.url, open_timeout=DEADLINE) as client:
         attach(client, token)
@@ -81,11 +81,11 @@ def test_inherited_sockets_are_in_force_and_left_as_they_were(start, listeners, 
             stream.sendall(message.encode() + b"\n")
         assert client.recv(DEADLINE) == message
     assert server.stop() == 0
-    assert stat.S_IMODE(path.stat().st_mode) == 0o604, "the mode of an inherited socket is its maker's"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o604, "the mode of an inherited socket was changed"
     producer(path).close()
 
 
-def test_one_socket_may_be_inherited_and_the_other_be_bound(start, listeners):
+def test_one_socket_may_be_inherited_and_the_other_bound(start, listeners):
     clients, producers = listeners
     for names, passed in [("websocket", clients), ("events", producers)]:
         server = start(**passing(names, passed))
@@ -95,8 +95,8 @@ def test_one_socket_may_be_inherited_and_the_other_be_bound(start, listeners):
         assert server.stop() == 0
 
 
-def test_nobody_is_refused_over_restarts(start, listeners, token):
-    """Who connects while no server runs is served by the next one: clients and producers, with what they have written."""
+def test_no_connection_is_refused_over_restarts(start, listeners, token):
+    """The next server serves clients and producers that connected while none was running, and what they wrote."""
     clients, producers = listeners
     inherited = passing("websocket:events", clients, producers)
     path = producers.getsockname()
@@ -136,7 +136,7 @@ def test_a_killed_server_leaves_the_sockets_to_the_next(start, listeners):
 
 
 def failing(tmp_path: Path, names: str, *sockets) -> str:
-    """What a server says that cannot use what it inherits."""
+    """The error of a server that cannot use the sockets it inherits."""
     Server.write_config(tmp_path)
     options = passing(names, *sockets)
     command = [*options.pop("prefix"), os.environ["AIRLAY_CLI"], "web_socket", "server"]
@@ -145,7 +145,7 @@ def failing(tmp_path: Path, names: str, *sockets) -> str:
     return done.stderr
 
 
-def test_a_socket_that_is_of_no_use_is_an_error_that_says_why(tmp_path, listeners):
+def test_an_unusable_socket_is_an_error_with_its_reason(tmp_path, listeners):
     clients, producers = listeners
     assert 'named "airlay.socket"; FileDescriptorName=' in failing(tmp_path, "airlay.socket", clients)
     assert 'named ""' in failing(tmp_path, "websocket", clients, producers)
@@ -167,8 +167,8 @@ def test_sockets_passed_to_another_process_are_not_taken(start):
 
 
 def test_systemd_passes_the_sockets_as_the_server_expects_them(tmp_path):
-    """systemd's own program for trying socket activation; it runs the server when the first connection comes."""
-    # It takes no port 0, so the address of this machine is one that nobody else uses.
+    """systemd's own tool for socket activation; it runs the server at the first connection."""
+    # It does not accept port 0, so the address is one that no other process uses.
     address = ("127.{}.{}.{}".format(*os.getpid().to_bytes(3, "big")), 8081)
     path = tmp_path / "inherited.sock"
     config = Server.write_config(tmp_path)
@@ -177,30 +177,26 @@ def test_systemd_passes_the_sockets_as_the_server_expects_them(tmp_path):
     with subprocess.Popen([*command, "--config", config], stderr=subprocess.PIPE, text=True) as process:
         try:
             log = iter(process.stderr.readline, "")
-            listening = [line for line in [next(log), next(log)] if line.startswith("Listening on")]
+            with deadline("systemd-socket-activate to listen"):
+                lines = [next(log), next(log)]
+            listening = [line for line in lines if line.startswith("Listening on")]
             assert len(listening) == 2
             with socket.create_connection(address, DEADLINE) as client, producer(path) as stream:
                 client.sendall(UPGRADE)
                 assert client.recv(4096).startswith(b"HTTP/1.1 101 ")
                 stream.sendall(b'{"type":"notification","users":[],"ack":1}\n')
                 assert '"code":0' in stream.makefile().readline()
-            (ready,) = [line for line in log_until(log, "msg=ready") if "msg=ready" in line]
+            with deadline("a line that says ready"):
+                ready = next(line for line in log if "msg=ready" in line)
             assert f"address={address[0]}:{address[1]}" in ready and f"socket={path}" in ready
         finally:
             process.terminate()
     assert process.returncode == 0
 
 
-def log_until(log, text: str):
-    for line in log:
-        yield line
-        if text in line:
-            return
-
-
 @pytest.fixture
 def units(tmp_path):
-    """The units, with the binary under test in place of the installed one."""
+    """The units, with the binary under test instead of the installed one."""
     for unit in UNITS.iterdir():
         shutil.copy(unit, tmp_path)
     service = tmp_path / "airlay.service"

@@ -1,10 +1,10 @@
 """The real binary under injected errors of system calls (strace -e inject): each call, each errno that the kernel may
-answer it with, at the n-th call. The process lives, one connection is hurt at most, nobody else loses an event, and no
-descriptor stays open.
+return, at the n-th call. The process survives, at most one connection fails, no other loses an event, and no descriptor
+leaks.
 
 A few n for each by default; AIRLAY_FULL=1 takes each of the first 50 calls. Not injected: EAGAIN where the kernel has data
-or room, for it never says so then, and waiting for the next edge is right; EBADF, EFAULT, EINVAL and the like, which only a
-mistake of ours brings about; errors of close(2), for strace would leave open what the kernel closes.
+or room, since the kernel never returns it then and waiting for the next edge is right; EBADF, EFAULT, EINVAL and the like,
+which only a bug of the server causes; errors of close(2), since strace would leave open what the kernel closes.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import DEADLINE, ISSUE, USER, Server, until
+from conftest import DEADLINE, ISSUE, USER, Server, deadline, until
 from raw import CLOSE, Client, Gone, Producer, attach, descriptors, frame, text
 
 FULL = bool(os.environ.get("AIRLAY_FULL"))
@@ -23,7 +23,7 @@ TOPICS = [ISSUE, ISSUE[::-1]]
 CLIENTS, PRODUCERS, LINES = 38, 12, 6
 RELOADS = 25
 
-# Calls of a server that serves clients and producers.
+# Calls while serving clients and producers.
 SERVING = {
     "accept4": "ECONNABORTED EINTR EPROTO EPERM EMFILE ENFILE ENOBUFS ENOMEM ETIMEDOUT ENETDOWN EHOSTUNREACH",
     "recvfrom": "EINTR ECONNRESET ETIMEDOUT EHOSTUNREACH ENOMEM EIO",
@@ -35,7 +35,7 @@ SERVING = {
     "epoll_wait": "EINTR",
     "epoll_ctl": "ENOMEM ENOSPC",
 }
-# Calls of a server that reads its files again.
+# Calls while reloading files.
 RELOADING = {
     "openat": "EMFILE ENFILE ENOENT EACCES EINTR ENOMEM EIO",
     "read": "EINTR EIO EISDIR",
@@ -43,10 +43,10 @@ RELOADING = {
     "recvfrom": "EINTR",
     "epoll_wait": "EINTR",
 }
-# How many calls there are at least, where it is fewer than 50.
+# The least number of calls, where it is below 50.
 CALLS = {"shutdown": CLIENTS, "getsockopt": PRODUCERS}
 
-# Whoever is concerned may be hurt by these, when the error is no mere interruption.
+# Errors of these, other than EINTR, may cost the connection they occur on.
 HURTING = {"recvfrom", "sendto", "writev", "getsockopt", "epoll_ctl"}
 
 
@@ -61,22 +61,24 @@ def numbers(call: str) -> list:
 
 @contextlib.contextmanager
 def injected(pid: int, folder: Path, call: str, errno: str, number: int):
-    """While this lasts, the number-th `call` of the process fails with `errno`; it must come to that."""
+    """Within the block, the number-th `call` of the process fails with `errno`; the call must be made."""
     trace = folder / "trace"
     inject = f"inject={call}:error={errno}:when={number}"
     command = ["strace", "-p", str(pid), "-o", str(trace), "-e", f"trace={call}", "-e", inject]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
         try:
-            line = strace.stderr.readline()
+            with deadline("strace to attach"):
+                line = strace.stderr.readline()
             assert line.endswith("attached\n"), line
             yield
         finally:
             strace.terminate()
-    assert trace.read_text().count("(INJECTED)") == 1, "the call has been made so often"
+    assert trace.read_text().count("(INJECTED)") == 1, "the call was not made often enough"
 
 
 def serve(server: Server, token: str) -> int:
-    """Clients and producers come, events go from each producer to each client, all leave. How many of them were hurt."""
+    """Connects clients and producers, delivers events of each producer to each client, and disconnects them all. Returns how
+    many connections failed."""
     hurt, clients, acknowledged = 0, [], []
     for _ in range(CLIENTS):
         client = Client(server.address)
@@ -92,7 +94,7 @@ def serve(server: Server, token: str) -> int:
         taken = 0
         producer = Producer(server.events)
         try:
-            # The topics take turns, so that each client is owed several frames at once.
+            # The topics alternate, so that each client has several frames queued at once.
             producer.write(*(line(number, at) for at in range(LINES)))
             for at in range(LINES):
                 answer = producer.answer()
@@ -136,7 +138,7 @@ def check(events: list, acknowledged: list) -> None:
 
 
 @pytest.mark.parametrize(("call", "errno"), matrix(SERVING))
-def test_s48_an_error_hurts_one_connection_at_most(start, tmp_path, token, call, errno):
+def test_s48_an_error_costs_at_most_one_connection(start, tmp_path, token, call, errno):
     limits = {"limits.requestsPerSecond": 0, "limits.connectionsPerUser": 0, "limits.closeSeconds": 1}
     server = start(settings={**limits, "log.level": "debug"})
     most = 1 if call in HURTING and errno != "EINTR" else 0
@@ -151,7 +153,7 @@ def test_s48_an_error_hurts_one_connection_at_most(start, tmp_path, token, call,
 
 
 @pytest.mark.parametrize(("call", "errno"), matrix(RELOADING))
-def test_s48_an_error_while_reloading_leaves_in_force_what_was(start, tmp_path, token, call, errno):
+def test_s48_an_error_while_reloading_changes_nothing_in_force(start, tmp_path, token, call, errno):
     access = tmp_path / "access.json"
     access.write_text(json.dumps({"users": {USER: {"datasets": "*"}}}))
     server = start(settings={"access.mode": "file", "access.file": access})
@@ -167,7 +169,7 @@ def test_s48_an_error_while_reloading_leaves_in_force_what_was(start, tmp_path, 
     for number in numbers(call):
         with injected(server.pid, tmp_path, call, errno, number):
             for _ in range(RELOADS):
-                # Both files are reported on, whatever comes of them.
+                # There is a report on each file, whatever the result.
                 reported = said()
                 os.kill(server.pid, signal.SIGHUP)
                 until(lambda: said() >= reported + 2, "a report on both files")
@@ -181,7 +183,7 @@ def test_s48_an_error_while_reloading_leaves_in_force_what_was(start, tmp_path, 
     assert server.stop() == 0
 
 
-# Calls of the start that may fail for want of something, or because somebody else was faster.
+# Calls at the start that may fail for lack of a resource, or because another process was faster.
 STARTING = {
     "openat": "EMFILE EACCES",
     "read": "EIO",
@@ -203,9 +205,9 @@ STARTING = {
 
 
 @pytest.mark.parametrize(("call", "errno"), matrix(STARTING))
-def test_s48_an_error_at_the_start_is_an_exit_that_says_why_or_no_hindrance(tmp_path, call, errno):
-    """The loader's own calls aside, for it ends the process before it is ours. Exit code 2 for what the configuration
-    names, 1 for what the system does not give."""
+def test_s48_an_error_at_the_start_is_harmless_or_explained(tmp_path, call, errno):
+    """Except for calls of the dynamic loader, which ends the process itself. Exit code 2 for what the configuration names, 1
+    for what the system refuses."""
     config = Server.write_config(tmp_path)
     trace, reached = tmp_path / "trace", 0
     for number in range(1, 100):
@@ -221,18 +223,18 @@ def test_s48_an_error_at_the_start_is_an_exit_that_says_why_or_no_hindrance(tmp_
             continue
         reached += 1
         assert code in (0, 1, 2), f"{failed}\n{log}"
-        assert code == 0 or log.strip(), f"{failed}: it ended without a word"
+        assert code == 0 or log.strip(), f"{failed}: it exited without a message"
         assert "panicked" not in log, f"{failed}\n{log}"
     assert reached > 0
 
 
 def run(prefix: list, config: Path) -> tuple:
-    """Starts the server; if it comes to serve, it is stopped. Its exit code and log."""
+    """Starts the server and, once it serves, stops it. Returns its exit code and log."""
     command = [*prefix, os.environ["AIRLAY_CLI"], "web_socket", "server", "--config", str(config)]
     log = config.with_name("log")
     with log.open("w") as output:
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=output) as process:
-            # The log does not say whether it serves: its lines may be what cannot be written.
+            # The log does not tell whether it serves: writing it may be what fails.
             until(lambda: process.poll() is not None or serves(config.with_name("events.sock")), "start or end")
             if process.poll() is None:
                 (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -242,7 +244,7 @@ def run(prefix: list, config: Path) -> tuple:
 
 
 def serves(path: Path) -> bool:
-    """Whether a producer gets an answer."""
+    """Whether a producer is answered."""
     try:
         producer = Producer(path)
         producer.write('{"type":"notification","users":[],"ack":1}')

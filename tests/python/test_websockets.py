@@ -1,4 +1,4 @@
-"""The service as the `websockets` library of Python sees it: a second client that is not ours."""
+"""The service and Python's `websockets` library: a second client that is not ours."""
 
 import asyncio
 import json
@@ -63,7 +63,7 @@ def test_a_binary_request_is_invalid_and_harmless(server, token):
         assert client.recv(DEADLINE) == OK
 
 
-def test_ping_has_its_pong(server):
+def test_a_ping_is_answered_with_a_pong(server):
     with opened(server) as client:
         for payload in [b"", b"ping", b"x" * 125]:
             assert client.ping(payload).wait(DEADLINE)
@@ -107,7 +107,7 @@ def test_sigterm_says_going_away(server):
 
 
 def test_thirty_clients_at_once(server, token):
-    """Many connections in one event loop, each with the events it wants and no others."""
+    """Many connections in one event loop; each gets the events it subscribed to and no others."""
 
     async def client(number):
         issue = f"{number % 10:024x}"
@@ -143,7 +143,7 @@ def test_a_notification_is_personal(server, token):
         client.send(request(token, kind="notification", id=None))
         assert client.recv(DEADLINE) == OK
         server.publish(
-            '{"type":"notification","users":["5dad615eae019570fb4647ee"],"data":"his"}',
+            '{"type":"notification","users":["5dad615eae019570fb4647ee"],"data":"theirs"}',
             f'{{"type":"notification","users":["{USER}"],"data":"mine"}}',
         )
         assert client.recv(DEADLINE) == '{"type":"notification","id":"","data":"mine"}'

@@ -1,4 +1,6 @@
-//! The clients: what each of them sends, how it reads, and how it misbehaves.
+//! The clients: what they send, how they read, and how they misbehave.
+
+use std::collections::VecDeque;
 
 use crate::faults::{Fault, Faults};
 use crate::frames::{CLOSE, FIN, PING, PONG, TEXT, UPGRADE, close_payload, frame};
@@ -9,68 +11,67 @@ use crate::rate::BURST;
 use crate::tokens::{self, token};
 use crate::world::{self, FRAMES, MESSAGE, QUEUE, SOFT_TIME};
 use airlay::peers::PeerId;
-use std::collections::VecDeque;
 
 /// One client and its connection.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) number: usize,
-    /// The users whose tokens it shows: mostly the first.
+    /// The users of its tokens, mostly the first.
     pub(crate) users: [usize; 2],
     pub(crate) peer: PeerId,
     pub(crate) listener: Listener,
-    /// All it has sent, and how much of it has come to the server's socket and has been read from there.
+    /// Everything it has sent, how much of it has arrived at the server's socket, and how much the server has read.
     pub(crate) out: Vec<u8>,
     pub(crate) arrived: usize,
     pub(crate) given: usize,
-    /// What its bytes mean: each is done when the server has been given that many of them.
+    /// The meaning of its bytes, each with the number of bytes after which the server has it.
     pub(crate) sent: VecDeque<(usize, Sent)>,
-    /// How its stream ends behind `out`; and whether that has come to the server's socket.
+    /// How its stream ends after `out`, and whether that has arrived at the server's socket.
     pub(crate) end: Option<End>,
     pub(crate) end_has_arrived: bool,
-    /// The server has been told of the end.
+    /// The server has read the end.
     pub(crate) end_is_given: bool,
-    /// What the wire holds at most, and how much of it is unread.
+    /// The most bytes that the wire holds, and how many are unread.
     pub(crate) capacity: usize,
     pub(crate) unread: usize,
-    /// For how many turns it does not read.
+    /// The number of turns in which it does not read.
     pub(crate) stalled: usize,
-    /// It answers pings, and closes.
+    /// Whether it answers pings, and a Close.
     pub(crate) answers_pings: bool,
     pub(crate) answers_closes: bool,
-    /// It has said its last word.
+    /// It sends nothing more.
     pub(crate) is_finished: bool,
-    /// When the server was last given something of it, by the monotonic clock.
+    /// When the server last received bytes of it, by the monotonic clock.
     pub(crate) heard_of: u64,
     pub(crate) connected_at: u64,
-    /// Since when, by the monotonic clock, its connection is being closed.
+    /// When the closing of its connection began, by the monotonic clock.
     pub(crate) closing_since: Option<u64>,
-    /// Where in `out` nothing has begun that has not ended; and since when, by the monotonic clock, something has.
+    /// The places in `out` between messages; below, since when a message is unfinished, by the monotonic clock.
     boundaries: VecDeque<usize>,
     is_inside_message: bool,
-    /// Where frames without a message end, and how many the server was given in which second of the monotonic clock.
+    /// Where frames without a message end; and a second of the monotonic clock, and how many the server received in it.
     other_frames: VecDeque<usize>,
     frames: (u64, u32),
     pub(crate) unfinished_since: Option<u64>,
-    /// Since when its wire takes nothing, and the bytes of events that are queued for it at least.
+    /// Since when its wire is blocked, and the least bytes of events queued for it.
     blocked_since: Option<u64>,
     pub(crate) owed: usize,
-    /// When the server last asked for a sign of life: when it may have been queued, and when it was heard.
+    /// The server's last ping: when it may have been queued, and when it was received.
     pinged_at: Option<(u64, u64)>,
     pings: u32,
     pub(crate) random: Random,
 }
 
-/// What the last of some bytes means.
+/// The meaning of some bytes.
 #[derive(Debug)]
 pub(crate) enum Sent {
     Request(Request),
     Ping(Vec<u8>),
     /// A Close with this code.
     Close(Option<u16>),
-    /// The begin of something that is answered with a Close of this code.
+    /// The beginning of a violation that ends with a Close of this code.
     Sin(u16),
-    /// A request that is answered with one of these statuses.
+    /// An upgrade request, with the allowed statuses of its answer.
     Head(&'static [u16]),
 }
 
@@ -118,7 +119,7 @@ impl Client {
         }
     }
 
-    /// Asks for the connection to be opened, mostly as it should be.
+    /// Sends an upgrade request, mostly a valid one.
     pub(crate) fn knock(&mut self, faults: &mut Faults) {
         let without = |line: &str| UPGRADE.replace(line, "");
         if faults.strikes(Fault::BadHead, &mut self.random) {
@@ -144,15 +145,15 @@ impl Client {
         } else {
             self.out.extend_from_slice(UPGRADE.as_bytes());
             self.sent.push_back((self.out.len(), Sent::Head(&[101])));
-            // Many do not wait for the answer.
+            // Some do not wait for the answer.
             if self.random.chance(300) {
                 self.attach_some();
             }
         }
     }
 
-    /// Whether the server had a reason to drop the connection without a Close. What is said to a client whose wire was
-    /// blocked is heard late.
+    /// Whether the server had a reason to drop the connection without a Close. A client whose wire was blocked receives pings
+    /// late.
     pub(crate) fn was_to_be_dropped(&self, now: u64, was_blocked: bool) -> bool {
         let pinged = self.pinged_at.filter(|&(_, heard)| self.heard_of <= heard);
         let since_ping = pinged.map(|(queued, _)| queued);
@@ -161,10 +162,10 @@ impl Client {
             || self.closing_since.is_some_and(|since| now - since >= world::CLOSE)
     }
 
-    /// Notes what the server has said, when it has said it; it may have been `queued` before.
+    /// Notes a message of the server that was received now and queued at `queued` or later.
     pub(crate) fn note(&mut self, said: Said, queued: u64, now: u64, faults: &mut Faults) {
         if matches!(said, Said::Close { .. } | Said::Refused) {
-            // What the server has begun before its stop has its time from then on.
+            // A closing that began before the stop has its time from then on.
             self.closing_since = Some(self.closing_since.map_or(queued, |since| since.min(queued)));
         }
         match said {
@@ -187,7 +188,7 @@ impl Client {
         }
     }
 
-    /// Notes since when its wire takes nothing, and whether a message takes too long.
+    /// Notes since when its wire is blocked, and whether a message takes too long.
     pub(crate) fn note_lateness(&mut self, is_blocked: bool, now: u64) {
         self.blocked_since = is_blocked.then(|| self.blocked_since.unwrap_or(now));
         if self.unfinished_since.is_some_and(|since| now - since >= MESSAGE) {
@@ -196,15 +197,15 @@ impl Client {
         }
     }
 
-    /// Everything behind some byte that has not come to the server is never sent.
+    /// Drops everything after some byte that has not arrived at the server.
     pub(crate) fn cut(&mut self) {
         let length = self.random.between(self.arrived, self.out.len());
         self.out.truncate(length);
-        // A sin's first byte is its end here.
+        // For a violation, `end` is its first byte.
         self.sent.retain(|(end, _)| *end <= length);
     }
 
-    /// Reads what has come, and reacts. Returns how much room it has made.
+    /// Reads everything that has arrived and reacts. Returns the number of bytes read.
     pub(crate) fn read(&mut self) -> usize {
         if self.stalled > 0 {
             self.stalled -= 1;
@@ -222,7 +223,7 @@ impl Client {
                     }
                     self.is_finished = true;
                 }
-                // Who has lost a subscription mostly wants it back.
+                // It mostly attaches again.
                 Said::Lost(subject, _) if !self.is_finished && self.random.chance(600) => {
                     let variant = *self.random.pick(&tokens::LASTING);
                     let shown = tokens::good(self.users[0], variant);
@@ -234,7 +235,7 @@ impl Client {
         std::mem::take(&mut self.unread)
     }
 
-    /// Does one of the things that clients do.
+    /// Does something that clients do.
     pub(crate) fn act(&mut self, faults: &mut Faults) {
         if self.is_finished || self.end.is_some() || self.listener.phase != Phase::Open {
             return;
@@ -270,7 +271,7 @@ impl Client {
             (0..pings).for_each(|_| self.ping());
         }
         if faults.strike(Fault::EmptyFrameFlood, &mut self.random) {
-            // Fragments without content, as many as are allowed, then the message.
+            // The most empty fragments that are allowed, and then the message.
             self.frame(TEXT, b"");
             (0..62).for_each(|_| self.frame(0, b""));
             self.frame(FIN, b"{}");
@@ -280,7 +281,7 @@ impl Client {
             (0..8).for_each(|variant| self.request_with(tokens::bad(self.users[0], 3 + variant % 2)));
         }
         if faults.strike(Fault::RequestFlood, &mut self.random) {
-            // Over the rate no token is looked at.
+            // Above the rate limit no token is checked.
             let shown = [tokens::good(self.users[0], 0), tokens::bad(self.users[0], 4)];
             for number in 0..320 {
                 let token = shown[usize::from(number > BURST)];
@@ -295,7 +296,7 @@ impl Client {
             (Fault::UnfinishedMessage, 1008),
             (Fault::BadClose, 1002),
         ];
-        // Rarely: whoever does this is gone.
+        // Rarely, since these end the connection.
         if self.random.chance(150)
             && let Some((fault, code)) =
                 codes.into_iter().find(|(fault, _)| faults.strikes(*fault, &mut self.random))
@@ -305,20 +306,20 @@ impl Client {
         }
     }
 
-    /// Sends what ends a connection.
+    /// Sends a violation that ends the connection.
     fn sin(&mut self, fault: Fault, code: u16) {
         self.ping_perhaps();
         self.sent.push_back((self.out.len() + 1, Sent::Sin(code)));
         self.is_finished = true;
         match fault {
             Fault::InvalidFrame => match self.random.below(8) {
-                // Not masked; reserved bits; no such opcode; a control frame cut, or too long.
+                // Not masked; reserved bits; an unknown opcode; a fragmented control frame, and one that is too long.
                 0 => self.out.extend_from_slice(&[FIN | TEXT, 2, b'{', b'}']),
                 1 => self.frame(FIN | 0x40 | TEXT, b"{}"),
                 2 => self.frame(FIN | 0x3, b""),
                 3 => self.frame(PING, b""),
                 4 => self.frame(FIN | PING, &[0; 126]),
-                // A length in more bytes than it needs; with the top bit; nothing to continue.
+                // A length that is not minimal, and one with the top bit; a continuation of nothing.
                 5 => self.out.extend_from_slice(&[FIN | TEXT, 0x80 | 126, 0, 2, 0, 0, 0, 0, b'{', b'}']),
                 6 => self.out.extend_from_slice(&[FIN | TEXT, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
                 _ => self.frame(FIN, b"x"),
@@ -352,7 +353,7 @@ impl Client {
             6 => (about(r#"{"type":"issueUpdate","id":"x"}"#), 5),
             7 => ("[".repeat(4000), 5),
             _ => {
-                // A binary message is none of ours.
+                // A binary message is not a request.
                 self.frame(FIN | 0x2, b"\0\xff");
                 self.sent.push_back((self.out.len(), Sent::Request(Request::Bad(5))));
                 return;
@@ -373,7 +374,7 @@ impl Client {
         let shown = match self.random.below(20) {
             0 => tokens::bad(user, self.random.below(5)),
             1..5 => tokens::good(user, self.random.below(7)),
-            // Each signature check costs as much as all else that a request needs.
+            // Few different tokens, since a signature check costs as much as the rest of a request.
             _ => tokens::good(user, tokens::LASTING[user % 2]),
         };
         self.request_with(shown);
@@ -394,7 +395,7 @@ impl Client {
         self.request(Request::Detach { token: shown, subject });
     }
 
-    /// Something to be told about: often what many are told about.
+    /// A subject, often one with many subscribers.
     fn subject(&mut self) -> Subject {
         match self.random.below(10) {
             0..4 => (0, Some(0)),
@@ -411,7 +412,7 @@ impl Client {
         let (shown, action, (kind, object)) = match request {
             Request::Attach { token, subject } => (token, "attach", subject),
             Request::Detach { token, subject } => (token, "detach", subject),
-            Request::Bad(_) => unreachable!("has no usual form"),
+            Request::Bad(_) => unreachable!("a bad request has no usual form"),
         };
         let id = match object {
             Some(object) if self.random.chance(100) => {
@@ -436,7 +437,7 @@ impl Client {
         self.sent.push_back((self.out.len(), Sent::Request(request)));
     }
 
-    /// The pong to a last ping comes before the Close, if it comes.
+    /// Sometimes sends a last ping, whose pong, if there is one, must precede the Close.
     fn ping_perhaps(&mut self) {
         if self.random.chance(300) {
             self.ping();
@@ -445,7 +446,7 @@ impl Client {
 
     fn ping(&mut self) {
         self.pings += 1;
-        // A secret of this client: its answer must not go to another.
+        // Unique to this client: no other may get the answer.
         let payload = format!("ping {} of client {}", self.pings, self.number).into_bytes();
         self.frame(FIN | PING, &payload);
         self.sent.push_back((self.out.len(), Sent::Ping(payload)));
@@ -476,8 +477,8 @@ impl Client {
         }
     }
 
-    /// The server has been given a piece: notes since when something has begun and not ended, and how many frames without a
-    /// message there were in this second.
+    /// Notes, after the server has received a piece, since when a message is unfinished, and how many frames without a message
+    /// there were in this second.
     pub(crate) fn note_given(&mut self, now: u64) {
         let second = now / 1000;
         if self.frames.0 != second {

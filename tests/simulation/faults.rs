@@ -1,10 +1,10 @@
-//! What goes wrong in an episode: each kind with a name, how often it strikes, and how often it did.
+//! The kinds of faults, how often each occurs in an episode, and how often it did.
 
 use crate::random::Random;
 
 macro_rules! faults {
     ($($name:ident,)*) => {
-        /// A kind of fault. What it does is said where it is done; [`Faults::happened`] counts it when it has an effect.
+        /// A kind of fault. [`Faults::happened`] counts it once it has an effect.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(usize)]
         pub(crate) enum Fault {
@@ -80,7 +80,7 @@ faults! {
 impl Fault {
     pub(crate) const COUNT: usize = Self::SecondStop as usize + 1;
 
-    /// How often it strikes, of a thousand chances, in an episode that has it.
+    /// How often it occurs in an episode that has it, per thousand opportunities.
     const fn rate(self) -> usize {
         match self {
             Self::CutInput => 120,
@@ -114,7 +114,7 @@ pub(crate) struct Faults {
 }
 
 impl Faults {
-    /// A choice of faults: about two thirds of all kinds, and `focus` eight times as often as usual.
+    /// About two thirds of all kinds, and those of `focus` eight times as often as usual.
     pub(crate) fn new(random: &mut Random, focus: &[Fault]) -> Self {
         let mut rates = [0; Fault::COUNT];
         for fault in ALL {
@@ -124,17 +124,17 @@ impl Faults {
         Self { rates, counts: [0; Fault::COUNT] }
     }
 
-    /// No more of any.
+    /// Ends all faults.
     pub(crate) const fn end(&mut self) {
         self.rates = [0; Fault::COUNT];
     }
 
-    /// Whether the fault strikes now.
+    /// Whether the fault occurs now.
     pub(crate) const fn strikes(&self, fault: Fault, random: &mut Random) -> bool {
         self.rates[fault as usize] > 0 && random.chance(self.rates[fault as usize])
     }
 
-    /// Whether the fault strikes now; it is counted at once.
+    /// Whether the fault occurs now; if so, counts it at once.
     pub(crate) const fn strike(&mut self, fault: Fault, random: &mut Random) -> bool {
         let strikes = self.strikes(fault, random);
         if strikes {

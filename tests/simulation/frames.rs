@@ -1,4 +1,4 @@
-//! A WebSocket client's frames (RFC 6455 §5), written for these tests alone: nothing of the server's code is used.
+//! A WebSocket client's frames (RFC 6455 §5), without any of the server's code.
 
 use crate::random::Random;
 
@@ -9,7 +9,7 @@ pub(crate) const PONG: u8 = 0xa;
 /// The bit of a message's last frame.
 pub(crate) const FIN: u8 = 0x80;
 
-/// The request that opens a connection; its key and the answer to it are RFC 6455's own example (§1.3).
+/// An upgrade request. Its key, and the answer to it, are the example of RFC 6455 §1.3.
 pub(crate) const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: airlay\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
@@ -40,19 +40,19 @@ pub(crate) fn close_payload(code: u16, reason: &[u8]) -> Vec<u8> {
     [&code.to_be_bytes(), reason].concat()
 }
 
-/// Takes apart what the server writes.
+/// Decodes what the server writes.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     held: Vec<u8>,
-    /// Where what has not been taken begins in `held`.
+    /// Where the part of `held` that is not decoded yet begins.
     start: usize,
     head_is_read: bool,
 }
 
-/// A part of what the server has written.
+/// A decoded part of the server's output.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Part<'h> {
-    /// The status line's status of the answer to the request, and its head.
+    /// The status and the head of the answer to the request.
     Head(u16, &'h str),
     /// A frame's opcode and payload.
     Frame(u8, &'h [u8]),
@@ -64,15 +64,16 @@ impl Decoder {
         self.held.extend_from_slice(bytes);
     }
 
-    /// Bytes of something that has begun and not ended.
+    /// The bytes of an unfinished part.
     pub(crate) const fn left(&self) -> usize {
         self.held.len() - self.start
     }
 
-    /// The next thing that is whole.
+    /// The next whole part.
     ///
     /// # Errors
-    /// What a server must not write.
+    ///
+    /// The server wrote what it must not write.
     pub(crate) fn next(&mut self) -> Result<Option<Part<'_>>, String> {
         if self.head_is_read { self.next_frame() } else { self.next_head() }
     }
@@ -81,7 +82,7 @@ impl Decoder {
         let Some(length) = self.held.windows(4).position(|end| end == b"\r\n\r\n") else { return Ok(None) };
         self.head_is_read = true;
         self.start = length + 4;
-        let head = str::from_utf8(&self.held[..length]).map_err(|_| "a head that is no text")?;
+        let head = str::from_utf8(&self.held[..length]).map_err(|_| "a head that is not UTF-8")?;
         let status = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
         Ok(Some(Part::Head(status.ok_or_else(|| format!("not an HTTP response: {head:?}"))?, head)))
     }

@@ -1,26 +1,28 @@
-//! The oracle's books: what was given to the server, in its order, and who had which right when.
+//! The oracle's books: the server's inputs in their order, and who had which right when.
 //!
-//! Every input has a stamp of its own, so that before and after are never in doubt. It is written from the contract and
+//! Each input has its own stamp, so that before and after are never in doubt. The module is written from the contract and
 //! shares no code with the server.
+
+use std::fmt::Write as _;
 
 use crate::faults::Fault;
 use crate::names::{
     DATASET_KINDS, KINDS, NOTIFICATION, OBJECTS, Subject, TOPICS, Topic, USERS, object_id, user_id,
 };
 use crate::tokens::{Flaw, Token, token};
-use std::fmt::Write as _;
 
 /// The order of the inputs.
 pub(crate) type Stamp = u64;
 
-/// Who exists, and the datasets each may see, as bits; `None`: everybody exists and may see everything.
+/// The datasets that each user may see, as bits; `None` for a user that does not exist. Without a table, every user exists and
+/// may see everything.
 pub(crate) type AccessTable = Option<Vec<Option<u32>>>;
 
-/// How long the access service's answers are kept, and how long they are waited for, in milliseconds.
+/// How long the server caches an answer of the access service, and how long it waits for one, in milliseconds.
 pub(crate) const KEEP: u64 = 1000;
 pub(crate) const TIMEOUT: u64 = 1500;
 
-/// A stretch of inputs in which no right changed by itself: one wall clock, one key set, one access table.
+/// A run of inputs with the same wall clock, key set and access table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Epoch {
     pub(crate) stamp: Stamp,
@@ -31,19 +33,19 @@ pub(crate) struct Epoch {
     pub(crate) turn: u32,
 }
 
-/// An event that a producer has written.
+/// An event written by a producer.
 #[derive(Debug)]
 pub(crate) struct Event {
-    /// When the server read it; `None` as long as it has not.
+    /// When the server read it; `None` before.
     pub(crate) read: Option<Stamp>,
     pub(crate) subject: Subject,
-    /// Whom a notification is for; `None`: everyone.
+    /// The users a notification is for; `None`: all.
     pub(crate) users: Option<Vec<usize>>,
-    /// The message its subscribers get.
+    /// The message for its subscribers.
     pub(crate) message: String,
 }
 
-/// A right that a producer has taken back.
+/// A producer's revocation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Revocation {
     pub(crate) stamp: Stamp,
@@ -51,17 +53,17 @@ pub(crate) struct Revocation {
     pub(crate) subject: Option<Subject>,
 }
 
-/// What an attached client rests on.
+/// The right that a subscription rests on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Right {
     pub(crate) topic: Topic,
     pub(crate) owner: usize,
     pub(crate) key: usize,
-    /// When it ends by the wall clock, leeway included.
+    /// When it ends by the wall clock, including the leeway.
     pub(crate) ends: u64,
 }
 
-/// See the module.
+/// The inputs, and the rights they grant and end.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     stamp: Stamp,
@@ -69,23 +71,23 @@ pub(crate) struct Ledger {
     pub(crate) enforce_expiry: bool,
     /// The most subscriptions of a connection.
     pub(crate) subscriptions: usize,
-    /// When the server began to close everybody.
+    /// When the server began to close all connections.
     pub(crate) closing: Option<Stamp>,
     pub(crate) epochs: Vec<Epoch>,
     pub(crate) tables: Vec<AccessTable>,
     pub(crate) events: Vec<Event>,
     pub(crate) revocations: Vec<Revocation>,
-    /// The events of each topic, by their numbers, in the order they were read.
+    /// The numbers of each topic's events, in the order they were read.
     lists: Vec<Vec<usize>>,
-    /// Tokens whose signature is known to be good with the keys in force, so that nothing is waited for.
+    /// Tokens whose signature was verified with the keys in force, so that a request does not wait for it.
     verified: Vec<bool>,
-    /// Since when these are the keys.
+    /// When the keys last changed.
     keys_since: Stamp,
-    /// The access tables are what a service answers, and not a file.
+    /// The access tables are those of a service, not of a file.
     pub(crate) asks_service: bool,
-    /// When the service was last not there, silent or late.
+    /// When the service was last lost, silent or late.
     pub(crate) trouble: Stamp,
-    /// Whether what is verified is remembered.
+    /// Whether the server caches verified tokens.
     pub(crate) remembers: bool,
 }
 
@@ -110,7 +112,7 @@ impl Ledger {
         }
     }
 
-    /// The next input's stamp.
+    /// A stamp for the next input.
     pub(crate) const fn next(&mut self) -> Stamp {
         self.stamp += 1;
         self.stamp
@@ -122,10 +124,10 @@ impl Ledger {
     }
 
     pub(crate) fn epoch(&self) -> &Epoch {
-        self.epochs.last().expect("there is always one")
+        self.epochs.last().expect("there is always an epoch")
     }
 
-    /// A new turn, with what the wall clock shows.
+    /// Begins a turn at this time.
     pub(crate) fn begin_turn(&mut self, monotonic: u64, wall: u64) {
         let stamp = self.next();
         let former = *self.epoch();
@@ -150,12 +152,12 @@ impl Ledger {
         self.revocations.push(Revocation { stamp, user, subject });
     }
 
-    /// A producer has written an event; its data says of itself that it is number `self.events.len()`.
+    /// A producer writes an event, whose data contains its number, `self.events.len()`.
     pub(crate) fn write_event(&mut self, subject: Subject, users: Option<Vec<usize>>, message: String) {
         self.events.push(Event { read: None, subject, users, message });
     }
 
-    /// The server has read an event.
+    /// The server reads an event.
     pub(crate) fn read_event(&mut self, number: usize) {
         self.events[number].read = Some(self.next());
         for topic in self.topics(number) {
@@ -177,7 +179,7 @@ impl Ledger {
         }
     }
 
-    /// How many of a topic's events were read before `stamp`.
+    /// The number of a topic's events read before `stamp`.
     pub(crate) fn count_before(&self, topic: Topic, stamp: Stamp) -> usize {
         self.lists[topic.index()].partition_point(|&event| self.events[event].read < Some(stamp))
     }
@@ -186,26 +188,26 @@ impl Ledger {
         self.lists[topic.index()].len()
     }
 
-    /// The place of an event among those of a topic, if it is one of them.
+    /// The place of an event among those of a topic; `None` if it has another topic or was not read.
     pub(crate) fn place(&self, topic: Topic, event: usize) -> Option<usize> {
         let read = self.events[event].read?;
         self.lists[topic.index()].binary_search_by_key(&Some(read), |&event| self.events[event].read).ok()
     }
 
-    /// Bytes of the messages of a topic from this place on.
+    /// The bytes of a topic's messages from this place on.
     pub(crate) fn bytes_from(&self, topic: Topic, place: usize) -> usize {
         let list = &self.lists[topic.index()];
         list.iter().skip(place).map(|&event| self.events[event].message.len() + 2).sum()
     }
 
-    /// A request given at `stamp` has shown that the token's signature is good.
+    /// The reply to a request given at `stamp` shows that the token's signature is good.
     pub(crate) fn note_verified(&mut self, token: usize, stamp: Stamp) {
         if stamp > self.keys_since {
             self.verified[token] = self.remembers;
         }
     }
 
-    /// Whether what comes of this token now needs no signature check.
+    /// Whether a request with this token is decided now, without a signature check or the access service.
     pub(crate) fn is_decided_at_once(&self, number: usize) -> bool {
         let shown = token(number);
         self.verified[number] && !self.asks_service
@@ -217,8 +219,8 @@ impl Ledger {
         wall < token.expires + self.leeway && wall + self.leeway >= token.not_before
     }
 
-    /// What may be said of a request given at `stamp`, in epoch number `first`, and answered by now: the codes 0, 2, 3, 4
-    /// and 8 that are possible, as bits.
+    /// The possible codes of 0, 2, 3, 4 and 8, as bits, for the reply now to a request given at `stamp`, in epoch number
+    /// `first`.
     pub(crate) fn codes(
         &self,
         stamp: Stamp,
@@ -241,9 +243,9 @@ impl Ledger {
         codes
     }
 
-    /// What the access service may have answered before, and why it may not have answered at all.
+    /// The codes that cached, revoked or missing answers of the access service allow.
     fn answers(&self, stamp: Stamp, first: usize, user: usize, is_attach: bool, subject: Subject) -> u16 {
-        // Of a notification only the user's existence is asked, which taking one back does not take back.
+        // For a notification the question is whether the user exists, which a revocation of one event does not change.
         let about = |revocation: &&Revocation| {
             let is_asked = |other| is_attach && other == subject && subject.0 != NOTIFICATION;
             revocation.user == user && revocation.subject.is_none_or(is_asked)
@@ -251,7 +253,7 @@ impl Ledger {
         let (before, after): (Vec<&Revocation>, Vec<&Revocation>) =
             self.revocations.iter().filter(about).partition(|revocation| revocation.stamp < stamp);
         let given = self.epochs[first].monotonic;
-        // An answer counts for a while, unless the right was taken back meanwhile.
+        // An answer is cached for a while, unless a revocation ends it.
         let oldest = self.epochs.partition_point(|epoch| epoch.monotonic + KEEP < given).saturating_sub(1);
         let revoked = before.last().map_or(0, |last| last.stamp);
         let first = self.epochs.partition_point(|epoch| epoch.stamp <= revoked).saturating_sub(1).max(oldest);
@@ -266,7 +268,7 @@ impl Ledger {
         codes | u16::from(is_late || self.trouble >= stamp) << 8
     }
 
-    /// What the access table says: 0, 3 or 4.
+    /// The access table's code: 0, 3 or 4.
     pub(crate) fn access(&self, epoch: &Epoch, user: usize, is_attach: bool, (kind, object): Subject) -> u8 {
         match (&self.tables[epoch.access], object) {
             (None, _) => 0,
@@ -287,12 +289,12 @@ impl Ledger {
         [2, 3, 4].into_iter().any(|code| self.end_in(epoch, right, code).is_some())
     }
 
-    /// What has ended a right in this epoch, if something has that is told with this code.
+    /// The cause that ends a right in this epoch with this code, if there is one.
     pub(crate) fn end_in(&self, epoch: &Epoch, right: &Right, code: u8) -> Option<Fault> {
         match code {
             2 if epoch.wall >= right.ends => Some(Fault::TokenExpiry),
             2 => (epoch.keys >> right.key & 1 == 0).then_some(Fault::KeyChange),
-            // A service is asked when a client attaches; what it takes back, it takes back by revocations.
+            // A service is asked only at an attach; its rights end by revocations.
             _ if self.asks_service => None,
             code => {
                 let ends = self.access(epoch, right.owner, true, right.topic.subject()) == code;
@@ -307,7 +309,7 @@ impl Ledger {
 }
 
 impl Revocation {
-    /// The code with which it ends a right; `None` if it does not concern it.
+    /// The code with which it ends a right; `None` if it does not.
     pub(crate) fn ends(&self, right: &Right) -> Option<u8> {
         match self.subject {
             _ if self.user != right.owner => None,
@@ -317,7 +319,7 @@ impl Revocation {
     }
 }
 
-/// An access file that says what the table says.
+/// The access file of a table.
 pub(crate) fn access_file(table: &[Option<u32>]) -> String {
     let mut file = String::from("{\"users\":{");
     for (user, datasets) in table.iter().enumerate() {
@@ -332,7 +334,7 @@ pub(crate) fn access_file(table: &[Option<u32>]) -> String {
     file + "}}"
 }
 
-/// The message that subscribers get of an event with this data.
+/// The message for subscribers of an event with this data.
 pub(crate) fn message((kind, object): Subject, data: &str) -> String {
     format!(r#"{{"type":"{}","id":"{}","data":{data}}}"#, KINDS[kind], object_id(object))
 }

@@ -1,7 +1,9 @@
-//! The oracle's judgement of one connection: everything the server writes to it is held against what it must be.
+//! The oracle of one connection: it checks everything the server writes to it.
 //!
-//! A peer's stream is in the order in which the server queued things. So what the client has been told so far says which
-//! subscriptions it has at that point of the stream, and each event must continue them without a hole.
+//! The stream has the order in which the server queued its parts. So the replies so far determine the subscriptions at each
+//! point of the stream, and each event must continue them without a gap.
+
+use std::collections::VecDeque;
 
 use crate::faults::Fault;
 use crate::frames::{Decoder, PING, PONG, Part, TEXT};
@@ -10,39 +12,38 @@ use crate::names::{KINDS, NOTIFICATION, SECRET, Subject, Topic, object_id, objec
 use crate::rate::{BURST, Rate};
 use crate::subscription::Subscription;
 use crate::tokens::token;
-use std::collections::VecDeque;
 
-/// What is wrong: the oracle's complaint.
+/// An error is a violation that the oracle found.
 pub(crate) type Verdict = Result<(), String>;
 
-/// See the module.
+/// The oracle's state of one connection.
 #[derive(Debug)]
 pub(crate) struct Listener {
     decoder: Decoder,
     pub(crate) phase: Phase,
     subscriptions: Vec<Subscription>,
-    /// The requests that the server has been given whole, and not answered yet.
+    /// The requests that the server has received whole and not answered yet.
     asked: VecDeque<Asked>,
-    /// The payloads of the pings given and not answered, and the refused write they came after, if one.
+    /// The payloads of unanswered pings, each with the number of the refused write it followed, if the writer was blocked.
     pings: VecDeque<(Vec<u8>, Option<u64>)>,
-    /// The refused write that the last pong's ping came after.
+    /// The number of the refused write that the ping of the last pong followed.
     pong_behind: Option<u64>,
     /// The stamp of the last event.
     last_event: Stamp,
-    /// The server must close with one of these codes: what the client has done, or is about to have done.
+    /// The codes of the Close that the client's violations so far allow.
     pub(crate) sins: Vec<u16>,
-    /// A Close of the client's own was given, with this code.
+    /// The server has received the client's Close, with this code.
     pub(crate) closed_by_client: Option<Option<u16>>,
-    /// The next thing said must be a Close with code 1008.
+    /// The next message must be a Close with code 1008.
     must_close: bool,
     bad_tokens: u8,
     over_rate: u16,
     rate: Rate,
-    /// The statuses that the request may be answered with.
+    /// The allowed statuses of the answer to the upgrade request.
     pub(crate) statuses: Vec<u16>,
-    /// What the server has said that the client has to react to.
+    /// What the client has yet to react to.
     pub(crate) said: Vec<Said>,
-    /// The users whose tokens the client shows.
+    /// The users of the client's tokens.
     users: [usize; 2],
     pub(crate) heard: Heard,
     /// The code of the server's Close.
@@ -53,48 +54,48 @@ pub(crate) struct Listener {
 pub(crate) enum Phase {
     Connecting,
     Open,
-    /// An HTTP answer that is no 101 has come, or a Close.
+    /// The server has sent a Close, or an HTTP answer other than 101.
     Over,
 }
 
-/// Something a client reacts to.
+/// A message that a client reacts to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Said {
     Opened,
-    /// Not opened, but answered with an HTTP status.
+    /// An HTTP answer other than 101.
     Refused,
     Ping,
     Close {
         code: u16,
         is_slow: bool,
     },
-    /// A subscription, and why.
+    /// The end of a subscription, and its cause.
     Lost(Subject, Fault),
 }
 
-/// What has been heard since it was last looked at.
+/// Counts since they were last taken.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
     pub(crate) events: usize,
-    /// Attachments of which only the stream can say which event was their first.
+    /// Attaches whose first event only the stream can tell.
     pub(crate) races: usize,
     pub(crate) secrets: usize,
 }
 
-/// A request as it was given to the server.
+/// A request that the server has received.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     stamp: Stamp,
-    /// The epoch it was given in.
+    /// The number of the epoch at that time.
     epoch: usize,
     request: Request,
-    /// The code that was certain when it was given.
+    /// The code of its reply, if it was certain at that time.
     certain: Option<u8>,
-    /// It was answered before anything else was given to the server.
+    /// The server replies before it receives anything else.
     at_once: bool,
 }
 
-/// What a client asks for.
+/// A client's request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Request {
     Attach {
@@ -105,15 +106,15 @@ pub(crate) enum Request {
         token: usize,
         subject: Subject,
     },
-    /// One that is answered with this code whatever else is the case.
+    /// A request that always gets this code.
     Bad(u8),
 }
 
-/// With more requests than so many waiting a connection may be closed: a burst, and those of a connection that is refused
-/// for its rate.
+/// With more pending requests than this, a connection may be closed: a burst, and as many refusals for their rate as are
+/// allowed.
 const MOST_WAITING: usize = BURST as usize + 256;
 
-/// The code of the Close when the server goes down.
+/// The code of the Close when the server stops.
 const GOING_AWAY: u16 = 1001;
 
 /// The replies of the contract, by code.
@@ -153,7 +154,7 @@ impl Listener {
         }
     }
 
-    /// The server is given the last byte of a request, at this moment of the monotonic clock.
+    /// The server receives the last byte of a request, at this time of the monotonic clock.
     pub(crate) fn ask(&mut self, ledger: &mut Ledger, request: Request, monotonic: u64) {
         let stamp = ledger.next();
         let mut certain = None;
@@ -175,12 +176,12 @@ impl Listener {
         self.asked.push_back(Asked { stamp, epoch, request, certain, at_once });
     }
 
-    /// The server is given a ping. `blocked` counts the refused writes if the last write was refused.
+    /// The server receives a ping. `blocked` is the number of refused writes, if the last write was refused.
     pub(crate) fn ping(&mut self, payload: Vec<u8>, blocked: Option<u64>) {
         self.pings.push_back((payload, blocked));
     }
 
-    /// Whether a request waits for its reply.
+    /// Whether a request has no reply yet.
     pub(crate) fn is_waiting(&self) -> bool {
         !self.asked.is_empty()
     }
@@ -189,12 +190,12 @@ impl Listener {
         self.subscriptions.len()
     }
 
-    /// What the client is subscribed to, as far as it has heard.
+    /// The topics of the client's subscriptions, by the replies so far.
     pub(crate) fn topics(&self) -> impl Iterator<Item = Topic> {
         self.subscriptions.iter().map(|subscription| subscription.right.topic)
     }
 
-    /// Bytes have been written to the connection.
+    /// Checks bytes that the server wrote to the connection.
     pub(crate) fn hear(&mut self, bytes: &[u8], ledger: &mut Ledger, was_blocked: bool) -> Verdict {
         self.look_for_secrets(bytes)?;
         let mut decoder = std::mem::take(&mut self.decoder);
@@ -215,14 +216,14 @@ impl Listener {
         outcome
     }
 
-    /// No secret comes but those of the client's own users, wherever in the bytes.
+    /// Checks that the bytes contain no secrets of other users than the client's.
     fn look_for_secrets(&mut self, bytes: &[u8]) -> Verdict {
         let mut rest = bytes;
         while let Some(at) = memchr::memmem::find(rest, SECRET.as_bytes()) {
             rest = &rest[at + SECRET.len()..];
             let Some(id) = rest.get(..24) else { break };
             if !self.users.iter().any(|&user| user_id(user).as_bytes() == id) {
-                return Err(format!("the secret of {} comes to others", String::from_utf8_lossy(id)));
+                return Err(format!("the secret of {} reaches another client", String::from_utf8_lossy(id)));
             }
             self.heard.secrets += 1;
         }
@@ -249,7 +250,7 @@ impl Listener {
 
     fn frame(&mut self, opcode: u8, payload: &[u8], ledger: &mut Ledger, was_blocked: bool) -> Verdict {
         match opcode {
-            TEXT if self.must_close => Err("something is said in place of the close that is due".into()),
+            TEXT if self.must_close => Err("a text in place of the Close that is due".into()),
             TEXT => {
                 let text = str::from_utf8(payload).map_err(|_| "a text that is not UTF-8")?;
                 if text.starts_with("{\"type\":") {
@@ -274,7 +275,7 @@ impl Listener {
             digits[..digits.find([',', '}'])?].parse::<usize>().ok()
         });
         let Some(event) = number.and_then(|number| ledger.events.get(number)) else {
-            return Err(format!("an event that nobody wrote: {text}"));
+            return Err(format!("an event that was not written: {text}"));
         };
         let number = number.expect("it was just found by it");
         if event.message != text {
@@ -282,7 +283,7 @@ impl Listener {
         }
         let Some(read) = event.read else { return Err(format!("event {number} was not read yet")) };
         if read <= self.last_event {
-            return Err(format!("event {number} comes twice or behind a later one"));
+            return Err(format!("event {number} is repeated or follows a later one"));
         }
         self.last_event = read;
         let mut explained = Vec::new();
@@ -301,12 +302,12 @@ impl Listener {
             explained.push((subscription, place));
         }
         if explained.is_empty() {
-            return Err(format!("event {number} goes to somebody who is not subscribed: {text}"));
+            return Err(format!("event {number} without a subscription: {text}"));
         }
         let is_certain = explained.iter().any(|(subscription, _)| subscription.least == subscription.most);
         for (subscription, place) in explained {
             subscription.least = place + 1;
-            // Another subscription may be why it came, and this one may begin later.
+            // The event may belong to another subscription, and this one may begin later.
             subscription.most = if is_certain { subscription.most.max(place + 1) } else { place + 1 };
         }
         Ok(())
@@ -331,7 +332,7 @@ impl Listener {
         }
     }
 
-    /// The reply to the first request that waits.
+    /// Checks the reply to the first pending request.
     fn answered(&mut self, code: u8, ledger: &mut Ledger) -> Verdict {
         let Some(asked) = self.asked.pop_front() else { return Err(format!("code {code} answers nothing")) };
         let allowed = self.allowed(&asked, ledger);
@@ -360,7 +361,7 @@ impl Listener {
         }
     }
 
-    /// The codes that are right for a request, as bits.
+    /// The allowed codes for a request, as bits.
     fn allowed(&self, asked: &Asked, ledger: &Ledger) -> u16 {
         if let Some(code) = asked.certain {
             return 1 << code;
@@ -394,7 +395,7 @@ impl Listener {
             if standing.ended.is_some_and(|end| begin.is_some_and(|begin| end < begin.stamp)) {
                 return Err(format!("renewed after its end: {standing:?}"));
             }
-            // Only a longer lease of the same owner stands against a new one.
+            // Only a longer lease of the same owner prevails over a new one.
             if standing.right.owner != right.owner || standing.right.ends <= right.ends {
                 standing.right = right;
             }
@@ -432,9 +433,9 @@ impl Listener {
         Ok(())
     }
 
-    /// A subscription is lost, and the client is told why.
+    /// Checks the message that a subscription has ended.
     fn lost(&mut self, code: u8, subject: Subject, ledger: &Ledger) -> Verdict {
-        // One that has certainly ended before one that may have: two users' notifications have one name here.
+        // Those that certainly ended first, since the message does not tell two users' notifications apart.
         self.subscriptions.iter_mut().for_each(|subscription| subscription.look_for_end(ledger));
         self.subscriptions.sort_by_key(|subscription| subscription.ended.is_none());
         let mut why = Vec::new();
@@ -455,12 +456,12 @@ impl Listener {
         Err(format!("loss of {} {} with code {code}: {why:?}", KINDS[subject.0], object_id(subject.1)))
     }
 
-    /// While the writer is blocked only the latest pong is kept, and goes before what waits (§5.5.3); all others come.
+    /// Checks a pong. While the writer is blocked only the latest is kept, ahead of the queue (§5.5.3); all others are sent.
     fn pong(&mut self, payload: &[u8]) -> Verdict {
         let Some(at) = self.pings.iter().position(|(ping, _)| ping == payload) else {
-            return Err(format!("a pong of {:?}, which was not asked for", String::from_utf8_lossy(payload)));
+            return Err(format!("an unsolicited pong of {:?}", String::from_utf8_lossy(payload)));
         };
-        let (_, behind) = self.pings.remove(at).expect("found just now");
+        let (_, behind) = self.pings.remove(at).expect("it was just found");
         if behind.is_some() {
             if behind <= self.pong_behind {
                 return Err("more than the latest pong was kept while the writer was blocked".into());
@@ -499,24 +500,24 @@ impl Listener {
             return self.check_all_was_sent_before(closing, ledger);
         }
         Err(format!(
-            "closed with {code} {reason:?}, which is no answer to {:?}, {:?}",
+            "closed with {code} {reason:?}, but allowed are {:?}, and the client's Close is {:?}",
             self.sins, self.closed_by_client
         ))
     }
 
-    /// The server goes away: what producers had written before is sent first.
+    /// Checks that the server, which is stopping, has sent everything that producers wrote before.
     fn check_all_was_sent_before(&mut self, closing: Stamp, ledger: &Ledger) -> Verdict {
         for subscription in &mut self.subscriptions {
             subscription.look_for_end(ledger);
             let due = ledger.count_before(subscription.right.topic, closing);
             if subscription.most < due && subscription.ended.is_none() {
-                return Err(format!("closed before the {due} events that were due: {subscription:?}"));
+                return Err(format!("closed before {due} events that were due: {subscription:?}"));
             }
         }
         Ok(())
     }
 
-    /// All that was queued for the connection is written: everything that is due must have been heard.
+    /// Checks, when the queue is written to its end, that everything due has been sent.
     pub(crate) fn check_nothing_is_missing(&mut self, ledger: &Ledger) -> Verdict {
         if self.phase != Phase::Open {
             return Ok(());
@@ -525,7 +526,7 @@ impl Listener {
             return Err(format!("no reply to {asked:?}"));
         }
         if self.must_close {
-            return Err("the close that is due has not come".into());
+            return Err("the Close that is due is missing".into());
         }
         if let Some((ping, _)) = self.pings.iter().find(|(_, behind)| behind.is_none()) {
             return Err(format!("no pong to {:?}", String::from_utf8_lossy(ping)));
@@ -533,22 +534,22 @@ impl Listener {
         for subscription in &mut self.subscriptions {
             subscription.look_for_end(ledger);
             if subscription.ended.is_some() {
-                return Err(format!("nothing was said of the end of {subscription:?}"));
+                return Err(format!("no message about the end of {subscription:?}"));
             }
             let count = ledger.count(subscription.right.topic);
             if subscription.most < count {
                 return Err(format!("{count} events were read for {subscription:?}"));
             }
-            // What was not heard by now began after it.
+            // A subscription without these events began after them.
             subscription.least = count;
         }
         Ok(())
     }
 
-    /// Bytes of events that are certainly queued.
+    /// The bytes of events that are certainly queued.
     pub(crate) fn owed(&mut self, ledger: &Ledger) -> usize {
         let mut bytes = 0;
-        // What has been asked may be done already, and the answer be queued behind the events.
+        // A pending request may have been carried out, with its reply queued behind the events.
         for subscription in self.subscriptions.iter_mut().filter(|_| self.asked.is_empty()) {
             subscription.look_for_end(ledger);
             let topic = subscription.right.topic;
@@ -559,7 +560,7 @@ impl Listener {
         bytes
     }
 
-    /// Whether an event to `topics`, read next, reaches the connection: certainly, possibly.
+    /// Whether an event to `topics`, read next, is certainly, and whether it is possibly, queued for the connection.
     pub(crate) fn hears(&mut self, topics: &[Topic], ledger: &Ledger) -> (bool, bool) {
         if self.phase == Phase::Over {
             return (false, false);

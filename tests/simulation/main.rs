@@ -1,6 +1,6 @@
-//! The whole server without its sockets, played from a seed on a fake clock, and judged by an oracle of its own.
+//! The whole server without its sockets, run from a seed on a fake clock and judged by an independent oracle.
 //!
-//! What is simulated, what the oracle knows, and how a seed is replayed: `README.md` beside this file.
+//! `README.md` in this folder says what is simulated, what the oracle knows, and how to replay a seed.
 
 mod clients;
 #[path = "../support/event_types.rs"]
@@ -18,23 +18,24 @@ mod tokens;
 mod wires;
 mod world;
 
-use faults::{ALL, Fault};
 use std::env;
 use std::num::NonZero;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+
+use faults::{ALL, Fault};
 use world::{Outcome, Plan, World};
 
-/// Seeds that are played unless the environment says how many (`SEEDS`), from which on (`FROM`), or which one (`SEED`).
+/// The number of seeds, unless the environment sets a number (`SEEDS`), a first seed (`FROM`) or a single one (`SEED`).
 const SEEDS: u64 = 500;
 
-/// Seeds played for a row of faults.
+/// The number of seeds for a row of faults.
 const SEEDS_A_ROW: u64 = 12;
 
 #[test]
-fn nobody_misses_anything_and_nobody_hears_what_is_not_his() {
+fn no_client_misses_an_event_or_gets_another_clients() {
     let seeds = match (number("SEED"), number("FROM"), number("SEEDS")) {
         (Some(seed), ..) => seed..seed + 1,
         (None, from, seeds) => from.unwrap_or(0)..from.unwrap_or(0) + seeds.unwrap_or(SEEDS),
@@ -43,7 +44,7 @@ fn nobody_misses_anything_and_nobody_hears_what_is_not_his() {
     report(&outcome, &seeds);
     if seeds == (0..SEEDS) {
         let missing: Vec<_> = ALL.into_iter().filter(|&fault| outcome.faults[fault as usize] == 0).collect();
-        assert!(missing.is_empty(), "these faults never happened: {missing:?}");
+        assert!(missing.is_empty(), "these faults never occurred: {missing:?}");
     }
 }
 
@@ -55,7 +56,7 @@ fn a_seed_gives_the_same_bytes_each_time() {
 }
 
 #[test]
-fn s13_fragments_without_end_or_measure_close_their_sender_only() {
+fn s13_endless_fragments_close_their_sender_only() {
     row(&[
         Fault::TooManyFragments,
         Fault::OversizedMessage,
@@ -70,33 +71,33 @@ fn s14_a_flood_of_pings_or_empty_frames_closes_its_sender() {
 }
 
 #[test]
-fn s16_of_pongs_that_are_not_read_only_the_latest_is_kept() {
+fn s16_only_the_latest_unread_pong_is_kept() {
     row(&[Fault::PingFlood, Fault::BlockedWriter, Fault::SpuriousBlock, Fault::UnreadPongs]);
 }
 
 #[test]
-fn s18_closes_are_answered_and_who_does_not_answer_one_is_dropped() {
+fn s18_a_close_is_answered_and_an_unanswered_one_drops_the_peer() {
     row(&[Fault::BadClose, Fault::UnansweredClose]);
 }
 
 #[test]
 fn s20_a_secret_never_reaches_another_peer() {
     let outcome = row(&[Fault::ShortWrite, Fault::SpuriousBlock, Fault::SlotReuse, Fault::Reset]);
-    assert!(outcome.secrets > 0, "nobody heard his own secret either");
+    assert!(outcome.secrets > 0, "no client got its own secret either");
 }
 
 #[test]
-fn s21_who_does_not_read_is_closed() {
+fn s21_slow_consumers_are_closed() {
     row(&[Fault::BlockedWriter, Fault::QueueFull, Fault::NothingRead]);
 }
 
 #[test]
-fn s23_the_fullest_are_closed_when_all_queues_together_are_full() {
+fn s23_the_fullest_queues_are_closed_at_the_total_limit() {
     row(&[Fault::BlockedWriter, Fault::BudgetReached]);
 }
 
 #[test]
-fn s28_closed_in_its_own_fan_out_and_the_slot_given_to_another() {
+fn s28_a_peer_closes_in_its_own_fan_out_and_its_slot_is_reused() {
     row(&[Fault::CloseInFanOut, Fault::WriteError, Fault::SlotReuse, Fault::StaleEvent]);
 }
 
@@ -111,7 +112,7 @@ fn s34_the_wall_clock_ends_tokens_and_the_monotonic_clock_rules_timers() {
 }
 
 #[test]
-fn an_access_service_that_is_late_silent_gone_or_wrong_lets_nobody_in() {
+fn a_late_silent_lost_or_wrong_access_service_admits_no_one() {
     row(&[Fault::ServiceSilent, Fault::ServiceLate, Fault::ServiceLost, Fault::ServiceGarbage]);
 }
 
@@ -126,17 +127,17 @@ fn s39_too_many_requests_are_refused_and_then_close_their_sender() {
 }
 
 #[test]
-fn s44_a_cut_line_is_dropped_and_a_last_line_without_its_end_is_taken() {
+fn s44_a_truncated_line_is_dropped_and_an_unended_last_line_counts() {
     row(&[Fault::CutLine, Fault::LastLineUnended, Fault::CutJson, Fault::CutInput]);
 }
 
 #[test]
-fn s50_what_was_not_read_or_written_to_the_end_is_not_forgotten() {
+fn s50_unfinished_reads_and_writes_are_resumed() {
     let outcome = row(&[Fault::CutInput, Fault::ShortWrite, Fault::SpuriousBlock, Fault::BlockedWriter]);
     assert!(outcome.unfinished_reads > 0, "every read emptied its socket");
 }
 
-/// Plays some small episodes in which these faults are frequent, and sees to it that each of them happened.
+/// Runs small episodes in which these faults are frequent, and asserts that each of them occurred.
 fn row(faults: &'static [Fault]) -> Outcome {
     let first = 1_000_000 * (1 + faults[0] as u64);
     let seeds = match number("SEED") {
@@ -145,12 +146,12 @@ fn row(faults: &'static [Fault]) -> Outcome {
     };
     let outcome = play_all(seeds, faults);
     for &fault in faults {
-        assert!(outcome.faults[fault as usize] > 0, "{fault:?} never happened");
+        assert!(outcome.faults[fault as usize] > 0, "{fault:?} never occurred");
     }
     outcome
 }
 
-/// Plays these seeds on all processors, and sums up what came of them.
+/// Runs these seeds on all processors and adds up the outcomes.
 fn play_all(seeds: Range<u64>, focus: &'static [Fault]) -> Outcome {
     let test = thread::current().name().unwrap_or_default().to_owned();
     let trace = env::var_os("TRACE").is_some();
@@ -167,7 +168,7 @@ fn play_all(seeds: Range<u64>, focus: &'static [Fault]) -> Outcome {
             sum.add(&play(plan(seed)).map_err(|error| {
                 next.store(seeds.end, Ordering::Relaxed);
                 format!(
-                    "seed {seed}: {error}\nonce more, step by step: SEED={seed} TRACE=1 cargo test --test simulation \
+                    "seed {seed}: {error}\nagain, step by step: SEED={seed} TRACE=1 cargo test --test simulation \
                      {test} -- --nocapture"
                 )
             })?);
@@ -187,7 +188,7 @@ fn play_all(seeds: Range<u64>, focus: &'static [Fault]) -> Outcome {
     sum
 }
 
-/// Plays one episode. A panic of the server is a finding like any other.
+/// Runs one episode. A panic of the server is an error of the episode.
 fn play(plan: Plan) -> Result<Outcome, String> {
     catch_unwind(AssertUnwindSafe(|| World::new(plan).run())).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -196,7 +197,7 @@ fn play(plan: Plan) -> Result<Outcome, String> {
     })
 }
 
-/// Says what was played.
+/// Prints what was run.
 fn report(outcome: &Outcome, seeds: &Range<u64>) {
     let large = seeds.clone().filter(|&seed| Plan::of(seed).clients >= 200).count();
     let Outcome { events, races, secrets, turns, clients, .. } = outcome;

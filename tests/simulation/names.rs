@@ -1,4 +1,4 @@
-//! The small world that everything is about: users, objects, event types, and the topics made of them, all numbered.
+//! The users, objects and event types of the simulation, and their topics, all numbered.
 
 use std::sync::LazyLock;
 
@@ -11,23 +11,23 @@ pub(crate) use crate::event_types::{
 };
 pub(crate) const TOPICS: usize = KINDS.len() * OBJECTS + USERS * (OBJECTS + 1);
 
-/// What stands before a user's id where only that user may read it.
+/// Precedes a user's id in what only that user may read.
 pub(crate) const SECRET: &str = "secret of ";
 
-/// What can be subscribed to.
+/// A topic of subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Topic {
-    /// A type's events about an object.
+    /// A type's events of an object.
     Object(usize, usize),
     /// A user's notifications: all, or those with this id.
     Notes(usize, Option<usize>),
 }
 
-/// What a request or an event is about: a type and an object, which only a notification may lack.
+/// A type and an object, which only a notification may lack.
 pub(crate) type Subject = (usize, Option<usize>);
 
 impl Topic {
-    /// What `user` means by `subject`.
+    /// The topic of `subject` for `user`.
     pub(crate) const fn of(user: usize, (kind, object): Subject) -> Self {
         match object {
             _ if kind == NOTIFICATION => Self::Notes(user, object),
@@ -63,12 +63,12 @@ pub(crate) fn user_id(user: usize) -> &'static str {
     &IDS.0[user]
 }
 
-/// The 24 hex digits of an object's id; of none, the empty text.
+/// The 24 hex digits of an object's id; empty without an object.
 pub(crate) fn object_id(object: Option<usize>) -> &'static str {
     object.map_or("", |object| &IDS.1[object])
 }
 
-/// The object with this id; `None` if there is none, and for the empty text no object.
+/// The object with this id, or no object for the empty id; `None` for an unknown id.
 pub(crate) fn object_of(id: &str) -> Option<Option<usize>> {
     if id.is_empty() { Some(None) } else { IDS.1.iter().position(|known| known == id).map(Some) }
 }

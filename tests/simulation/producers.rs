@@ -1,4 +1,6 @@
-//! The producers: what they write, how they end, and what they are answered.
+//! The producers: what they write, how they disconnect, and the answers they get.
+
+use std::collections::VecDeque;
 
 use crate::clients::End;
 use crate::faults::{Fault, Faults};
@@ -8,12 +10,11 @@ use crate::names::{KINDS, NOTIFICATION, OBJECTS, SECRET, Subject, USERS, object_
 use crate::random::Random;
 use crate::wires::Wire;
 use airlay::producers::ProducerId;
-use std::collections::VecDeque;
 
-/// The longest line the server takes, and the answers it keeps for a producer that does not read them.
+/// The longest line the server accepts, and the bytes of answers it keeps for a producer that does not read them.
 pub(crate) const LINE: usize = 2048;
 pub(crate) const ANSWERS: usize = 1000;
-/// No answer is longer.
+/// The bytes of the longest answer.
 const LONGEST_ANSWER: usize = 200;
 
 /// One producer and its connection.
@@ -21,33 +22,33 @@ const LONGEST_ANSWER: usize = 200;
 pub(crate) struct Producer {
     pub(crate) number: usize,
     pub(crate) id: ProducerId,
-    /// All it has written, and how much of it has come to the server's socket and has been read from there.
+    /// Everything it has written, how much of it has arrived at the server's socket, and how much the server has read.
     pub(crate) out: Vec<u8>,
     pub(crate) arrived: usize,
     pub(crate) given: usize,
-    /// Its lines: each is known to the server when it has been given that many bytes.
+    /// Its lines, each with the number of bytes after which the server has it.
     pub(crate) lines: VecDeque<(usize, Line)>,
     pub(crate) line: u64,
-    /// How much of it is to be read before the server stops.
+    /// How much of it the server must read before it stops.
     pub(crate) owes: usize,
     pub(crate) end: Option<End>,
     pub(crate) end_has_arrived: bool,
-    /// The server knows that no more comes.
+    /// The server has read the end of its stream.
     pub(crate) is_ended: bool,
     pub(crate) answers: Wire,
     pub(crate) is_readable: bool,
-    /// For how many turns it does not read its answers.
+    /// The number of turns in which it does not read its answers.
     pub(crate) stalled: usize,
-    /// What it has been answered that makes no whole line yet.
+    /// The beginning of an answer.
     held: Vec<u8>,
-    /// The answers that are due, and whether so many wait before each that it may be lost.
+    /// The answers that are due, and whether each may be lost for the bytes queued before it.
     expected: VecDeque<(Answer, bool)>,
     /// Answers that were skipped.
     pub(crate) lost: u64,
     pub(crate) random: Random,
 }
 
-/// What a line says.
+/// The meaning of a line.
 #[derive(Clone, Debug)]
 pub(crate) enum Line {
     Event {
@@ -59,14 +60,14 @@ pub(crate) enum Line {
         subject: Option<Subject>,
         ack: Option<u64>,
     },
-    /// It cannot be taken; this is its number.
+    /// A bad line, by its number.
     Bad(u64),
 }
 
 /// An answer that is due.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// The event was queued for so many, at least and at most.
+    /// The event was queued for this many subscribers, at least and at most.
     Taken {
         ack: u64,
         least: usize,
@@ -106,7 +107,7 @@ impl Producer {
         }
         for _ in 0..self.random.between(1, 6) {
             match self.random.below(10) {
-                // Several of one topic in a row, which the server joins.
+                // Consecutive events of one topic, which the server batches.
                 0..2 => {
                     let subject = self.subject();
                     (0..self.random.between(2, 5)).for_each(|_| self.event(subject, ledger));
@@ -147,7 +148,7 @@ impl Producer {
         if faults.strike(Fault::LastLineUnended, &mut self.random) {
             let subject = self.subject();
             self.event(subject, ledger);
-            // Without its line feed, and a `\r` in front of it, it is a line all the same.
+            // It counts without its line end.
             while self.out.pop_if(|byte| matches!(byte, b'\r' | b'\n')).is_some() {}
             if let Some((end, _)) = self.lines.back_mut() {
                 *end = self.out.len();
@@ -158,7 +159,7 @@ impl Producer {
             self.lines.push_back((self.out.len(), Line::Bad(self.line)));
             self.end = Some(End::EndOfStream);
         } else if faults.strike(Fault::CutLine, &mut self.random) {
-            // What would be a whole line does not count if the connection broke behind it.
+            // Even a whole line without its end does not count if the connection is reset.
             let text = format!(r#"{{"type":"issueUpdate","id":"{}","data":"cut"}}"#, object_id(Some(0)));
             let length = self.random.between(1, text.len());
             self.out.extend_from_slice(&text.as_bytes()[..length]);
@@ -172,7 +173,7 @@ impl Producer {
         let number = ledger.events.len();
         let users = self.users(subject);
         let data = match (self.random.below(12), users.as_deref()) {
-            // What only one user may read.
+            // A secret of one user.
             (0..6, Some(&[user])) => format!(r#"{{"n":{number},"text":"{SECRET}{}"}}"#, user_id(user)),
             (0, _) => format!(r#"{{"n":{number},"text":"{}"}}"#, "x".repeat(self.random.below(1200))),
             (1, _) => format!("{{\"n\":{number},\"a\" : [ 1 ,\t2 ] }}"),
@@ -200,7 +201,7 @@ impl Producer {
         self.lines.push_back((self.out.len(), Line::Event { number, ack }));
     }
 
-    /// Whom a notification is for.
+    /// The users of a notification.
     fn users(&mut self, (kind, _): Subject) -> Option<Vec<usize>> {
         if kind != NOTIFICATION || self.random.chance(100) {
             return None;
@@ -272,18 +273,18 @@ impl Producer {
         }
     }
 
-    /// An answer will be due.
+    /// Expects an answer.
     pub(crate) fn expect(&mut self, answer: Answer) {
         let may_be_lost = self.expected.len() * LONGEST_ANSWER >= ANSWERS;
         self.expected.push_back((answer, may_be_lost));
     }
 
-    /// Reads what it was answered.
+    /// Reads and checks the answers.
     pub(crate) fn hear(&mut self) -> Verdict {
         self.held.append(&mut self.answers.written);
         let Some(last) = self.held.iter().rposition(|&byte| byte == b'\n') else { return Ok(()) };
         let lines: Vec<u8> = self.held.drain(..=last).collect();
-        let lines = String::from_utf8(lines).map_err(|_| "an answer that is no text")?;
+        let lines = String::from_utf8(lines).map_err(|_| "an answer that is not UTF-8")?;
         lines.lines().try_for_each(|line| self.answered(line))
     }
 
@@ -300,7 +301,7 @@ impl Producer {
                         return if is_right {
                             Ok(())
                         } else {
-                            Err(format!("{line}: they are {least} to {most}"))
+                            Err(format!("{line}: the subscribers are {least} to {most}"))
                         };
                     }
                 }
@@ -313,14 +314,14 @@ impl Producer {
                 }
             }
             if !may_be_lost {
-                return Err(format!("answered with {line} in place of {answer:?}"));
+                return Err(format!("{line} in place of {answer:?}"));
             }
             self.lost += 1;
         }
-        Err(format!("an answer to nothing: {line}"))
+        Err(format!("an answer that is not due: {line}"))
     }
 
-    /// How many answers have not come.
+    /// The number of answers that are missing.
     pub(crate) fn missing(&self) -> usize {
         self.expected.len()
     }

@@ -1,18 +1,18 @@
-//! How often a client may ask, by the contract: a bucket that leaks.
+//! The limit of requests in the contract: a leaky bucket.
 
-/// The rate of requests, as a bucket that leaks: micro-seconds of requests in it.
+/// A leaky bucket. Its level is the time that its requests take to leak, in microseconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rate {
     level: u64,
     at: u64,
 }
 
-/// Requests a second, and at once.
+/// Requests per second, and at once.
 pub(crate) const PER_SECOND: u32 = 20;
 pub(crate) const BURST: u32 = 32;
 
 impl Rate {
-    /// Whether one more request at this moment of the monotonic clock is within the rate.
+    /// Whether one more request at this time of the monotonic clock is within the limit.
     pub(crate) fn admit(&mut self, monotonic: u64) -> bool {
         let interval = 1_000_000 / u64::from(PER_SECOND);
         self.level = self.level.saturating_sub((monotonic - self.at) * 1000);

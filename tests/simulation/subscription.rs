@@ -1,26 +1,26 @@
-//! One subscription of a connection, as the oracle knows it: which events are due, and what has ended it.
+//! A subscription of a connection in the oracle's view: which events are due, and what has ended it.
 
 use crate::faults::Fault;
 use crate::ledger::{Ledger, Right, Stamp};
 
-/// A subscription as of the last thing heard.
+/// A subscription as of the last message.
 #[derive(Clone, Debug)]
 pub(crate) struct Subscription {
     pub(crate) right: Right,
-    /// The next event heard has a place in its topic from `least` to `most`.
+    /// The next event has a place in its topic from `least` to `most`.
     pub(crate) least: usize,
     pub(crate) most: usize,
-    /// When its request was given, and when it was certainly done.
+    /// When the server received its request, and when it had certainly carried it out.
     pub(crate) since: Stamp,
     pub(crate) settled: Stamp,
-    /// How far epochs and revocations have been looked through for its end, and the first that ends it.
+    /// How many epochs and revocations have been searched for its end, and the first that ends it.
     pub(crate) epochs_seen: usize,
     pub(crate) revocations_seen: usize,
     pub(crate) ended: Option<Stamp>,
 }
 
 impl Subscription {
-    /// Notes the first thing that ends it.
+    /// Finds the first cause that ends it.
     pub(crate) fn look_for_end(&mut self, ledger: &Ledger) {
         if self.ended.is_some() {
             return;
@@ -34,7 +34,7 @@ impl Subscription {
         (self.epochs_seen, self.revocations_seen) = (ledger.epochs.len(), ledger.revocations.len());
     }
 
-    /// Whether something that ends it may have come after its request was done, also while the answer was on its way.
+    /// Whether a cause after its request was received, even before its reply, may have ended it.
     pub(crate) fn may_have_ended(&self, ledger: &Ledger) -> bool {
         let first = ledger.epochs.partition_point(|epoch| epoch.stamp < self.since);
         self.ended.is_some()
@@ -42,10 +42,14 @@ impl Subscription {
             || ledger.revocations.iter().any(|it| it.stamp > self.since && it.ends(&self.right).is_some())
     }
 
-    /// Whether it can be lost with this code, having had these events; and what is the cause.
+    /// The cause that ends it with this code after these events.
+    ///
+    /// # Errors
+    ///
+    /// There is no such cause, or events are missing.
     pub(crate) fn judge_loss(&mut self, code: u8, ledger: &Ledger) -> Result<Fault, String> {
         self.look_for_end(ledger);
-        // What came while its request was under way may have been before it or after it.
+        // Inputs while its request was pending may have been before or after it.
         let last = self.ended.unwrap_or(self.settled);
         let first = ledger.epochs.partition_point(|epoch| epoch.stamp < self.since).saturating_sub(1);
         let by_itself = ledger.epochs[first..]
@@ -56,7 +60,7 @@ impl Subscription {
             let fault = if revocation.subject.is_none() { Fault::RevokedUser } else { Fault::RevokedEvent };
             ends.then_some((revocation.stamp, fault))
         });
-        // The first cause ends it, whichever the client is told of.
+        // The first cause ends it, whichever the message names.
         let at_end = self.ended.map(|end| ledger.count_before(self.right.topic, end));
         let is_complete = |count| (self.least..=self.most).contains(&count);
         let mut found = false;

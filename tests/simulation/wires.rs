@@ -1,31 +1,32 @@
-//! The peers' sockets, played: what they take of a write, when they block, and when they break.
+//! The simulated sockets of the peers: how much of a write they accept, when they block, and when they break.
+
+use std::io::{self, ErrorKind, IoSlice, Write};
 
 use crate::random::Random;
 use airlay::peers::{PeerId, Sockets};
-use std::io::{self, ErrorKind, IoSlice, Write};
 
 /// The server's end of a peer's connection.
 #[derive(Debug)]
 pub(crate) struct Wire {
     /// The client at the other end.
     pub(crate) client: usize,
-    /// Bytes that have been written and not been looked at yet.
+    /// Bytes written by the server that the oracle has not checked yet.
     pub(crate) written: Vec<u8>,
-    /// Bytes that fit in before the client reads.
+    /// Bytes that fit before the client reads.
     pub(crate) room: usize,
-    /// The server has asked for an event when the wire is not full any more.
+    /// The server awaits an event when the wire is no longer full.
     pub(crate) owes_event: bool,
     /// The last write was refused.
     pub(crate) is_blocked: bool,
-    /// How often a write was refused.
+    /// The number of refused writes.
     pub(crate) blocks: u64,
     /// Every write fails.
     pub(crate) is_broken: bool,
     /// A write has failed.
     pub(crate) has_failed: bool,
-    /// The server has shut it for writing.
+    /// The server has shut down its writing side.
     pub(crate) is_shut: bool,
-    /// How often, of a thousand writes, one is short, and how often one is refused though there is room.
+    /// How many of a thousand writes are short, and how many are refused although there is room.
     pub(crate) short: usize,
     pub(crate) spurious: usize,
     pub(crate) shorts: u64,
@@ -53,7 +54,7 @@ impl Wire {
         }
     }
 
-    /// How many of `bytes` bytes a write takes.
+    /// How many of `bytes` bytes a write accepts.
     fn admit(&mut self, bytes: usize) -> io::Result<usize> {
         if self.is_broken {
             self.has_failed = true;
@@ -104,7 +105,7 @@ impl Write for Wire {
 #[derive(Debug, Default)]
 pub(crate) struct Wires {
     wires: Vec<Option<(PeerId, Wire)>>,
-    /// The slots whose wires the server asked for, to be looked at.
+    /// The slots whose wires the server used since the oracle last checked them.
     pub(crate) touched: Vec<usize>,
 }
 
@@ -114,7 +115,7 @@ impl Wires {
             self.wires.resize_with(peer.index() + 1, || None);
         }
         let former = self.wires[peer.index()].replace((peer, wire));
-        assert!(former.is_none(), "a slot is given to another peer while the former one has its socket");
+        assert!(former.is_none(), "a slot is reused while its former peer has a socket");
     }
 
     pub(crate) fn at(&mut self, slot: usize) -> Option<&mut Wire> {
@@ -124,13 +125,13 @@ impl Wires {
     pub(crate) fn of(&mut self, peer: PeerId) -> &mut Wire {
         let found = self.wires.get_mut(peer.index()).and_then(Option::as_mut);
         let Some((owner, wire)) = found else { panic!("{peer:?} has no socket") };
-        assert_eq!(*owner, peer, "the socket of another peer is asked for");
+        assert_eq!(*owner, peer, "the socket belongs to another peer");
         wire
     }
 
     pub(crate) fn take(&mut self, peer: PeerId) -> Wire {
         self.of(peer);
-        self.wires[peer.index()].take().expect("looked at just now").1
+        self.wires[peer.index()].take().expect("it was just found").1
     }
 }
 
@@ -144,7 +145,7 @@ impl Sockets for Wires {
 
     fn await_writable(&mut self, peer: PeerId) -> io::Result<()> {
         let wire = self.of(peer);
-        assert!(wire.is_blocked, "a wire is waited for that has refused nothing");
+        assert!(wire.is_blocked, "the server awaits a wire that has refused nothing");
         wire.owes_event = true;
         Ok(())
     }

@@ -1,10 +1,13 @@
-//! An access service that does what a test tells it, question by question.
+//! An access service that a test scripts, question by question.
 
-use super::{DEADLINE, Setup};
-use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+
+use serde_json::Value;
+
+use super::wait::{Timed, failure};
+use super::{DEADLINE, Setup};
 
 /// The service's socket.
 pub struct AccessService {
@@ -13,24 +16,24 @@ pub struct AccessService {
 
 /// A server's connection to it.
 pub struct Consultation {
-    stream: BufReader<UnixStream>,
+    stream: BufReader<Timed<UnixStream>>,
 }
 
 /// A question of the server.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Question {
-    /// Names the question in its answer.
+    /// `ref`, which its answer repeats.
     pub reference: u64,
-    /// Who.
+    /// The user asked about.
     pub user: String,
     /// The type of event.
     pub kind: String,
-    /// The event's id; a question whether a user exists has none.
+    /// The event's id; absent in a question whether a user exists.
     pub id: Option<String>,
 }
 
 impl Setup {
-    /// The server asks the service that [`AccessService::listen`] makes; it counts no answer twice.
+    /// The server asks the service of [`AccessService::listen`] and caches no answer.
     pub fn with_access_service() -> Self {
         Self::new()
             .set("access.mode", "socket")
@@ -51,18 +54,16 @@ impl AccessService {
     #[track_caller]
     pub fn listen_at(path: &Path) -> Self {
         let listener = UnixListener::bind(path).expect("the path is free");
-        // Accepting has no deadline of its own, and heeds this one (socket(7), SO_RCVTIMEO).
-        socket2::SockRef::from(&listener).set_read_timeout(Some(DEADLINE)).expect("a deadline can be set");
+        // It limits accepting, too (socket(7), SO_RCVTIMEO).
+        socket2::SockRef::from(&listener).set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
         Self { listener }
     }
 
     /// The server's next connection.
     #[track_caller]
     pub fn accept(&self) -> Consultation {
-        let (stream, _) = self.listener.accept().expect("the server connects");
-        stream.set_read_timeout(Some(DEADLINE)).expect("a deadline can be set");
-        stream.set_write_timeout(Some(DEADLINE)).expect("a deadline can be set");
-        Consultation { stream: BufReader::new(stream) }
+        let (stream, _) = self.listener.accept().expect("the server connects to its access service");
+        Consultation { stream: BufReader::new(Timed::new(stream)) }
     }
 }
 
@@ -77,8 +78,14 @@ impl Consultation {
     #[track_caller]
     pub fn next_question(&mut self) -> Option<Question> {
         let mut line = String::new();
-        if self.stream.read_line(&mut line).expect("the server asks or ends") == 0 {
-            return None;
+        self.stream.get_mut().begin_wait();
+        match self.stream.read_line(&mut line) {
+            Ok(0) => return None,
+            Ok(_) => {}
+            Err(error) => {
+                let waited = self.stream.get_ref().waited();
+                panic!("{}", failure("a question or the end", waited, &format!("{line:?}"), &error));
+            }
         }
         let parsed: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line:?}"));
         let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -115,6 +122,7 @@ impl Consultation {
     /// Writes these bytes as they are.
     #[track_caller]
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.get_mut().begin_wait();
         self.stream.get_mut().write_all(bytes.as_ref()).expect("the server reads");
     }
 }

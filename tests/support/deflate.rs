@@ -1,25 +1,29 @@
-//! A WebSocket client that speaks permessage-deflate, frame by frame: tests see which messages are compressed, and with
-//! what window.
+//! A WebSocket client that speaks permessage-deflate, frame by frame: tests see which messages are compressed, and which
+//! window it takes to inflate them.
 
-use super::http::upgrade;
-use super::{DEADLINE, Server, reply, request};
-use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 
-/// One connection, and the extension that was agreed on.
+use flate2::{Compress, Compression, FlushCompress};
+
+use super::http::upgrade;
+use super::wait::{Timed, failure};
+use super::window::inflate;
+use super::{DEADLINE, Server, reply, request};
+
+/// One connection and the extension that was negotiated.
 pub struct DeflateClient {
-    stream: TcpStream,
+    stream: Timed<TcpStream>,
     /// The answer's `Sec-WebSocket-Extensions`.
     pub extensions: Option<String>,
 }
 
-/// A message that came in one frame.
+/// A message in one frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
     /// The frame's first byte: FIN, RSV1 to RSV3, opcode.
     pub first: u8,
-    /// The payload as it came.
+    /// The payload as received.
     pub payload: Vec<u8>,
 }
 
@@ -27,13 +31,12 @@ impl DeflateClient {
     /// Connects with this offer as `Sec-WebSocket-Extensions`.
     #[track_caller]
     pub fn connect(server: &Server, offer: &str) -> Self {
-        let mut stream = TcpStream::connect_timeout(&server.address(), DEADLINE).expect("the server accepts");
-        stream.set_read_timeout(Some(DEADLINE)).expect("a deadline can be set");
-        stream.set_write_timeout(Some(DEADLINE)).expect("a deadline can be set");
+        let stream = TcpStream::connect_timeout(&server.address(), DEADLINE).expect("the server accepts");
         stream.set_nodelay(true).expect("delays can be turned off");
+        let mut stream = Timed::new(stream);
         let head = upgrade("/ws", &format!("Sec-WebSocket-Extensions: {offer}\r\n"));
         stream.write_all(head.as_bytes()).expect("the server reads");
-        // Byte by byte, for what follows is frames.
+        // Byte by byte: frames follow.
         let mut answer = Vec::new();
         while !answer.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
@@ -72,28 +75,45 @@ impl DeflateClient {
         }
         frame.extend(mask);
         frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
+        self.stream.begin_wait();
         self.stream.write_all(&frame).expect("the server reads");
     }
 
-    /// The next message that is no ping.
+    /// The next message that is not a ping.
     #[track_caller]
     pub fn next(&mut self) -> Received {
+        self.wait_for("a message")
+    }
+
+    /// The same; `awaited` names it in the report of a failure.
+    #[track_caller]
+    fn wait_for(&mut self, awaited: &str) -> Received {
+        self.stream.begin_wait();
+        let mut pings = 0;
         loop {
-            let [first, length] = self.read();
-            let length = match length {
-                126 => usize::from(u16::from_be_bytes(self.read())),
-                127 => usize::try_from(u64::from_be_bytes(self.read())).expect("a length of 32 bits"),
-                length => usize::from(length),
-            };
-            let mut payload = vec![0; length];
-            self.stream.read_exact(&mut payload).expect("the frame is whole");
-            if first != 0x89 {
-                return Received { first, payload };
+            match self.read_frame() {
+                Ok(Received { first: 0x89, .. }) => pings += 1,
+                Ok(received) => return received,
+                Err(error) => {
+                    panic!("{}", failure(awaited, self.stream.waited(), &format!("{pings} pings"), &error))
+                }
             }
         }
     }
 
-    /// Attaches; the answer must be `Ok`, and is never compressed.
+    fn read_frame(&mut self) -> io::Result<Received> {
+        let [first, length] = self.read()?;
+        let length = match length {
+            126 => usize::from(u16::from_be_bytes(self.read()?)),
+            127 => usize::try_from(u64::from_be_bytes(self.read()?)).expect("a length of 32 bits"),
+            length => usize::from(length),
+        };
+        let mut payload = vec![0; length];
+        self.stream.read_exact(&mut payload)?;
+        Ok(Received { first, payload })
+    }
+
+    /// Attaches; the reply must be `Ok`, not compressed.
     #[track_caller]
     pub fn attach(&mut self, token: &str, kind: &str, id: &str) {
         self.send(&request("attach", token, kind, id));
@@ -103,26 +123,43 @@ impl DeflateClient {
     /// Asserts that the next message is this text, not compressed.
     #[track_caller]
     pub fn expect_plain(&mut self, text: &str) {
-        let received = self.next();
+        let received = self.wait_for(text);
         assert_eq!((received.first, received.payload), (0x81, text.as_bytes().to_vec()), "{text}");
     }
 
-    /// Asserts that the next message is this text, compressed so that a window of so many bits inflates it, whatever came
-    /// before. Returns the frame.
+    /// Asserts that the next message is this text, compressed, and inflates by itself with a window of 2^`bits` bytes. Returns
+    /// the frame.
     #[track_caller]
     pub fn expect_compressed(&mut self, text: &str, bits: u8) -> Received {
-        let received = self.next();
+        let received = self.wait_for(text);
         assert_eq!(received.first, 0xc1, "{text}");
-        assert!(inflate(&received.payload, bits) == text.as_bytes(), "{text}");
+        match inflate(&received.payload, bits) {
+            Ok(message) => assert!(message == text.as_bytes(), "another text than {text}"),
+            Err(problem) => panic!("{problem}, in {text}"),
+        }
         received
     }
 
-    /// Asserts that the server closes with this code, and then ends the connection.
+    /// Asserts that the server closes with this code and then ends the connection.
     #[track_caller]
     pub fn expect_close(&mut self, code: u16) {
-        let received = self.next();
+        let received = self.wait_for(&format!("a Close with {code}"));
         assert_eq!(received.first, 0x88, "{received:?}");
         assert_eq!(received.payload[..2], code.to_be_bytes(), "{received:?}");
+        self.expect_end();
+    }
+
+    /// Performs the closing handshake and waits for the server to end the connection.
+    #[track_caller]
+    pub fn close(mut self) {
+        self.send_frame(0x88, &[]);
+        let received = self.wait_for("the answer to a Close");
+        assert_eq!(received.first, 0x88, "{received:?}");
+        self.expect_end();
+    }
+
+    #[track_caller]
+    fn expect_end(&mut self) {
         match self.stream.read(&mut [0]) {
             Ok(0) => {}
             Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
@@ -130,11 +167,10 @@ impl DeflateClient {
         }
     }
 
-    #[track_caller]
-    fn read<const N: usize>(&mut self) -> [u8; N] {
+    fn read<const N: usize>(&mut self) -> io::Result<[u8; N]> {
         let mut bytes = [0; N];
-        self.stream.read_exact(&mut bytes).expect("the server sends");
-        bytes
+        self.stream.read_exact(&mut bytes)?;
+        Ok(bytes)
     }
 }
 
@@ -144,7 +180,7 @@ impl Received {
     pub fn text(&self) -> String {
         let bytes = match self.first {
             0x81 => self.payload.clone(),
-            0xc1 => inflate(&self.payload, 15),
+            0xc1 => inflate(&self.payload, 15).expect("a compressed text"),
             other => panic!("expected a text, got a frame that begins with {other:x}"),
         };
         String::from_utf8(bytes).expect("a text of UTF-8")
@@ -160,13 +196,4 @@ pub fn deflate(message: &[u8]) -> Vec<u8> {
     assert!(compressed.ends_with(&[0, 0, 0xff, 0xff]), "the flush is whole");
     compressed.truncate(compressed.len() - 4);
     compressed
-}
-
-/// The message of a compressed payload (§7.2.2); of a long one the begin.
-fn inflate(payload: &[u8], bits: u8) -> Vec<u8> {
-    let mut message = Vec::with_capacity(64 << 10);
-    Decompress::new_with_window_bits(false, bits)
-        .decompress_vec(&[payload, &[0, 0, 0xff, 0xff]].concat(), &mut message, FlushDecompress::Sync)
-        .expect("a compressed payload");
-    message
 }

@@ -1,20 +1,20 @@
-//! Tokens that must not be taken, each with what is wrong with it. The server of [`Setup::new`](super::Setup::new) is the
-//! one they are meant for.
+//! Tokens that the server of [`Setup::new`](super::Setup::new) must refuse, each with what is wrong with it.
 
-use super::USER;
-use super::token::{Key, claims, now, sign, sign_text, sign_with_header};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
-/// A token that must not be taken.
+use super::USER;
+use super::token::{Key, claims, now, sign, sign_text, sign_with_header};
+
+/// A token that must be refused.
 pub struct Forged {
     /// What is wrong with it, in a few words.
     pub what: &'static str,
     /// The token.
     pub token: String,
-    /// What `token --check` says of it.
+    /// What `token --check` says about it.
     pub sentence: &'static str,
 }
 
@@ -37,16 +37,19 @@ const ISSUER_TEXT: &str = "the token's iss is not a string";
 const DATA_OBJECT: &str = "the token's data is not an object";
 const ID: &str = "the token's data.id is not a string of 24 hexadecimal digits";
 
-/// All of them.
+/// All forged tokens.
 pub fn forged() -> Vec<Forged> {
     let groups = [other_algorithms(), other_keys(), other_forms(), other_claims(), other_signatures()];
-    groups.into_iter().flatten().map(|(what, token, sentence)| Forged { what, token, sentence }).collect()
+    groups.into_iter().flatten().collect()
 }
 
-type Row = (&'static str, String, &'static str);
+/// What is wrong, the token, and the sentence.
+fn rows(rows: Vec<(&'static str, String, &'static str)>) -> Vec<Forged> {
+    rows.into_iter().map(|(what, token, sentence)| Forged { what, token, sentence }).collect()
+}
 
-/// RFC 8725 §2.1.
-fn other_algorithms() -> Vec<Row> {
+/// RFC 8725 §2.1: tokens of another algorithm than RS256.
+pub fn other_algorithms() -> Vec<Forged> {
     let payload = claims(USER, now() + 3600);
     let pem = include_str!("../fixtures/live-2048.pub.pem");
     let inner: String = pem.lines().skip_while(|line| !line.starts_with("-----BEGIN")).collect();
@@ -65,7 +68,7 @@ fn other_algorithms() -> Vec<Row> {
         let [_, claims, signature] = parts(&token);
         [URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256"}"#), claims, signature].join(".")
     };
-    vec![
+    rows(vec![
         ("alg none, no signature", unsigned(r#"{"alg":"none"}"#), ALGORITHM),
         ("alg None, no signature", unsigned(r#"{"alg":"None","typ":"JWT"}"#), ALGORITHM),
         ("alg none, good signature", with(r#"{"alg":"none"}"#), ALGORITHM),
@@ -82,15 +85,15 @@ fn other_algorithms() -> Vec<Row> {
         ("alg in an array", with(r#"{"alg":["RS256"]}"#), ALGORITHM),
         ("alg absent", with(r#"{"typ":"JWT"}"#), ALGORITHM),
         ("alg twice", with(r#"{"alg":"none","alg":"RS256"}"#), "the token has alg twice"),
-    ]
+    ])
 }
 
-/// RFC 7515 §4.1: the header brings a key, names one, or demands something.
-fn other_keys() -> Vec<Row> {
+/// RFC 7515 §4.1: tokens whose header brings a key, names one, or demands an extension.
+pub fn other_keys() -> Vec<Forged> {
     let payload = claims(USER, now() + 3600).to_string();
     let foreign = |header: &str| sign_text(header, &payload, Key::Stranger);
     let known = |header: &str| sign_text(header, &payload, Key::Usual);
-    vec![
+    rows(vec![
         ("another key", foreign(r#"{"alg":"RS256"}"#), SIGNATURE),
         (
             "its own key as jwk",
@@ -110,16 +113,17 @@ fn other_keys() -> Vec<Row> {
         ("crit of what is known", known(r#"{"alg":"RS256","crit":["exp"]}"#), EXTENSION),
         ("crit empty", known(r#"{"alg":"RS256","crit":[]}"#), EXTENSION),
         ("b64 false", known(r#"{"alg":"RS256","b64":false,"crit":["b64"]}"#), EXTENSION),
-    ]
+    ])
 }
 
-fn other_forms() -> Vec<Row> {
+/// Tokens that are not three parts of canonical base64url, or whose parts are not JSON objects.
+pub fn other_forms() -> Vec<Forged> {
     let payload = claims(USER, now() + 3600).to_string();
     let good = sign_text(r#"{"alg":"RS256"}"#, &payload, Key::Usual);
     let [header, claims, signature] = parts(&good);
     let rejoined = |parts: [&str; 3]| parts.join(".");
     let nested = format!(r#"{{"x":{}{}}}"#, "[".repeat(200), "]".repeat(200));
-    vec![
+    rows(vec![
         ("a word", "token".to_owned(), PARTS),
         ("two parts", format!("{header}.{claims}"), PARTS),
         ("four parts", format!("{good}.{signature}"), PARTS),
@@ -158,10 +162,11 @@ fn other_forms() -> Vec<Row> {
             sign_text(r#"{"alg":"RS256"}"#, &nested, Key::Usual),
             "the token's payload nests too deep",
         ),
-    ]
+    ])
 }
 
-fn other_claims() -> Vec<Row> {
+/// Signed tokens with a missing, invalid or repeated claim.
+pub fn other_claims() -> Vec<Forged> {
     let soon = now() + 3600;
     let with = |name: &str, value: Value| changed(|payload| payload[name] = value);
     let without =
@@ -171,7 +176,7 @@ fn other_claims() -> Vec<Row> {
     let twice = |member: String| {
         with_text(&format!(r#"{{"iss":"dev.airlay.ru","exp":{soon},"data":{{"id":"{USER}"}},{member}}}"#))
     };
-    vec![
+    rows(vec![
         ("exp absent", without("exp"), "the token has no exp"),
         ("exp a string", with("exp", json!(soon.to_string())), EXP_NUMBER),
         ("exp true", with("exp", json!(true)), EXP_NUMBER),
@@ -212,10 +217,11 @@ fn other_claims() -> Vec<Row> {
             )),
             "the token has id twice",
         ),
-    ]
+    ])
 }
 
-fn other_signatures() -> Vec<Row> {
+/// Tokens whose signature is not that of their header and payload.
+pub fn other_signatures() -> Vec<Forged> {
     let good = sign(&claims(USER, now() + 3600), Key::Usual);
     let [header, payload, signature] = parts(&good);
     let bytes = URL_SAFE_NO_PAD.decode(&signature).expect("base64url");
@@ -225,7 +231,7 @@ fn other_signatures() -> Vec<Row> {
     let mut flipped = bytes.clone();
     flipped[100] ^= 1;
     let one = [&vec![0; bytes.len() - 1][..], &[1]].concat();
-    vec![
+    rows(vec![
         ("no signature", format!("{header}.{payload}."), SIGNATURE),
         ("signature cut", with(&bytes[..bytes.len() - 1]), SIGNATURE),
         ("signature with a byte more", with(&[&bytes[..], &[0]].concat()), SIGNATURE),
@@ -236,10 +242,10 @@ fn other_signatures() -> Vec<Row> {
         ("signature of 0xff", with(&vec![0xff; bytes.len()]), SIGNATURE),
         ("signature over another payload", format!("{header}.{other_payload}.{signature}"), SIGNATURE),
         ("signature over another header", format!("{other_header}.{payload}.{signature}"), SIGNATURE),
-    ]
+    ])
 }
 
-/// The usual payload after a change, signed.
+/// A token of the usual payload, changed.
 fn changed(change: impl FnOnce(&mut Value)) -> String {
     let mut payload = claims(USER, now() + 3600);
     change(&mut payload);
@@ -255,7 +261,7 @@ fn parts(token: &str) -> [String; 3] {
     parts.try_into().expect("three parts")
 }
 
-/// The text, made of a length that base64 pads.
+/// The text, extended to a length that base64 pads.
 fn one_more(text: &str) -> String {
     let spaces = if text.len().is_multiple_of(3) { " " } else { "" };
     format!("{text}{spaces}")

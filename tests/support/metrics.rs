@@ -1,17 +1,16 @@
-//! The server's metrics, scraped: what each line of the text says. (That the text is what Prometheus reads is the matter of
-//! the tests in Python.)
+//! The server's metrics, scraped. (The tests in Python check that Prometheus can read the text.)
 
-use super::{DEADLINE, Server, http};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Instant;
 
-/// The metrics at one moment: each line's name and labels, as they are written, and its value.
+use super::{Deadline, Server, http};
+
+/// One scrape: the name and labels of each line, as written, and its value.
 #[derive(Debug)]
 pub struct Metrics(BTreeMap<String, f64>);
 
 impl Metrics {
-    /// Scrapes the server, which must have been started with metrics.
+    /// Scrapes the server, which must serve metrics.
     #[track_caller]
     pub fn of(server: &Server) -> Self {
         Self::at(server.metrics_address())
@@ -30,29 +29,29 @@ impl Metrics {
         Self(values.collect())
     }
 
-    /// The value of a line, which must be there.
+    /// The value of a line, which must exist.
     #[track_caller]
     pub fn get(&self, name: &str) -> f64 {
         *self.0.get(name).unwrap_or_else(|| panic!("no {name} in {self:#?}"))
     }
 
-    /// All lines of this metric together.
+    /// The sum of all lines of this metric.
     pub fn sum(&self, name: &str) -> f64 {
         let is_it =
             |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('{'));
         self.0.iter().filter(|(line, _)| is_it(line)).map(|(_, value)| value).sum()
     }
 
-    /// Scrapes until `is_wanted`, for what the server learns only when the network tells it.
+    /// Scrapes until `is_wanted`: for what the server learns from the network in its own time.
     #[track_caller]
     pub fn wait_for(server: &Server, is_wanted: impl Fn(&Self) -> bool) -> Self {
-        let give_up = Instant::now() + DEADLINE;
+        let deadline = Deadline::new("other metrics");
         loop {
             let metrics = Self::of(server);
             if is_wanted(&metrics) {
                 return metrics;
             }
-            assert!(Instant::now() < give_up, "it never came to that: {metrics:#?}");
+            deadline.check(format_args!("{metrics:#?}"));
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What the live tests share: the real binary on free ports, a WebSocket client that is not ours, a producer over a
 //! plain Unix-domain socket, and tokens signed with test keys.
 //!
-//! It knows the wire contract and nothing of the server's inside: no item of the library is used here. Nothing waits
-//! by sleeping; whatever waits has [`DEADLINE`], and a test that fails prints the server's log.
+//! It knows the wire contract and nothing of the server's internals: it uses no item of the library. No wait is a sleep,
+//! each has an absolute deadline, and a test that fails says what it awaited and prints the server's log.
 #![allow(
     dead_code,
     unused_imports,
@@ -23,28 +23,34 @@ pub mod process;
 pub mod producer;
 pub mod server;
 pub mod token;
+pub mod wait;
+pub mod window;
 
 pub use access_service::{AccessService, Consultation};
 pub use client::Client;
-pub use deflate::DeflateClient;
+pub use deflate::{DeflateClient, Received};
 pub(crate) use event_types::EVENT_TYPES;
 pub use metrics::Metrics;
 pub use producer::Producer;
 pub use server::{Server, Setup};
 pub use token::{good_token, token_until};
+pub use wait::Deadline;
 
 use std::time::Duration;
 
-/// How long anything may take before a test gives up: far more than a loaded machine needs.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+/// How long one message or answer may take before a test gives up: far more than a loaded machine needs.
+pub const DEADLINE: Duration = Duration::from_secs(10);
 
-/// A user: the one of the contract's example token.
+/// The same for the start and the end of a process, for a line of its log, and for what takes thousands of messages.
+pub const LONG_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The user of the contract's example token.
 pub const USER: &str = "5dad615eae019570fb4647ed";
 /// Another user.
 pub const OTHER_USER: &str = "5dad615eae019570fb4647ee";
-/// A user whom no access file of these tests knows.
+/// A user in no access file of these tests.
 pub const UNKNOWN_USER: &str = "5dad615eae019570fb464700";
-/// An issue: the one of the contract's examples.
+/// The issue of the contract's examples.
 pub const ISSUE: &str = "610217e481f6fc54736209e0";
 /// A dataset.
 pub const DATASET: &str = "610217e481f6fc54736209e1";
@@ -53,14 +59,14 @@ pub const OTHER_DATASET: &str = "610217e481f6fc54736209e2";
 /// Any other object.
 pub const OBJECT: &str = "610217e481f6fc54736209ef";
 
-/// The reply of this code, word for word.
+/// The reply with this code, to the letter.
 #[track_caller]
 pub fn reply(code: u8) -> String {
     let (status, message) = answer(code);
     format!(r#"{{"status":{status},"message":"{message}","code":{code}}}"#)
 }
 
-/// The unasked message that says that the subscription to this event has ended, word for word.
+/// The message that says that the subscription to this event has ended, to the letter.
 #[track_caller]
 pub fn ended(code: u8, kind: &str, id: &str) -> String {
     let (status, message) = answer(code);
@@ -69,12 +75,12 @@ pub fn ended(code: u8, kind: &str, id: &str) -> String {
     )
 }
 
-/// An event as a subscriber gets it, word for word.
+/// An event as a subscriber receives it, to the letter.
 pub fn event(kind: &str, id: &str, data: &str) -> String {
     format!(r#"{{"type":"{kind}","id":"{id}","data":{data}}}"#)
 }
 
-/// A request as a client writes it.
+/// A request.
 pub fn request(action: &str, auth: &str, kind: &str, id: &str) -> String {
     format!(r#"{{"auth":"{auth}","action":"{action}","event":{{"type":"{kind}","id":"{id}"}}}}"#)
 }

@@ -1,13 +1,14 @@
 //! The real binary as a child process: its two outputs collected line by line, its end awaited with a deadline.
 
-use super::DEADLINE;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Instant;
+
+use super::LONG_DEADLINE;
 
 /// `airlay-cli web_socket …`, running.
 pub struct Process {
@@ -17,7 +18,7 @@ pub struct Process {
     stderr: Lines,
 }
 
-/// How a process ended and all it said.
+/// How a process ended, and its output.
 #[derive(Debug)]
 pub struct Finished {
     /// The exit code; `None` when a signal ended it.
@@ -28,7 +29,7 @@ pub struct Finished {
     pub stderr: String,
 }
 
-/// One output of a process, collected by a thread of its own until its end.
+/// One output of a process, collected by a thread until its end.
 #[derive(Clone)]
 pub struct Lines(Arc<(Mutex<Collected>, Condvar)>);
 
@@ -38,9 +39,9 @@ struct Collected {
     ended: bool,
 }
 
-/// The command `airlay-cli web_socket`, with an environment free of overrides.
+/// The command `airlay-cli web_socket`, without overrides in its environment.
 pub fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_airlay-cli"));
+    let mut command = Command::new(binary());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("AIRLAY_") {
             command.env_remove(name);
@@ -50,7 +51,12 @@ pub fn command() -> Command {
     command
 }
 
-/// Runs `airlay-cli web_socket ARGUMENTS…` in `directory` until it ends by itself, with this standard input.
+/// The binary under test: the one `AIRLAY_CLI` names, so that two can be compared, else the one cargo has built.
+pub fn binary() -> PathBuf {
+    std::env::var_os("AIRLAY_CLI").map_or_else(|| env!("CARGO_BIN_EXE_airlay-cli").into(), PathBuf::from)
+}
+
+/// Runs `airlay-cli web_socket ARGUMENTS…` in `directory` until it exits by itself, with this standard input.
 #[track_caller]
 pub fn run_in<A: AsRef<OsStr>>(
     directory: &Path,
@@ -80,22 +86,22 @@ impl Process {
         Self { child, stdin, stdout, stderr }
     }
 
-    /// Writes to the standard input. A process that does not read it is no failure here: its exit code will tell.
+    /// Writes to standard input. It is no failure if the process does not read it: its exit code tells.
     pub fn write(&mut self, input: &str) {
         let _ = self.stdin.as_mut().expect("the input is open").write_all(input.as_bytes());
     }
 
-    /// Ends the standard input.
+    /// Closes standard input.
     pub fn end_input(&mut self) {
         self.stdin = None;
     }
 
-    /// What it wrote to standard output so far, and will write.
+    /// Standard output, past and future.
     pub fn stdout(&self) -> &Lines {
         &self.stdout
     }
 
-    /// What it wrote to standard error so far, and will write.
+    /// Standard error, past and future.
     pub fn stderr(&self) -> &Lines {
         &self.stderr
     }
@@ -103,7 +109,7 @@ impl Process {
     /// Sends a signal.
     pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, signal).expect("the process is there");
+        rustix::process::kill_process(pid, signal).expect("the process runs");
     }
 
     /// The process id.
@@ -111,7 +117,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Closes the standard input and waits for the end.
+    /// Closes standard input and waits for the exit.
     #[track_caller]
     pub fn finish(&mut self) -> Finished {
         self.end_input();
@@ -133,7 +139,7 @@ impl Drop for Process {
 }
 
 impl Finished {
-    /// Asserts the exit code, and that the process did not panic; returns itself for more.
+    /// Asserts the exit code, and that the process did not panic.
     #[track_caller]
     pub fn expect_code(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "exit code of {self:#?}");
@@ -141,11 +147,11 @@ impl Finished {
         self
     }
 
-    /// Asserts that standard error names every one of these.
+    /// Asserts that standard error contains each of these.
     #[track_caller]
     pub fn expect_named(self, names: &[&str]) -> Self {
         for name in names {
-            assert!(self.stderr.contains(name), "{name:?} is not named in {self:#?}");
+            assert!(self.stderr.contains(name), "{name:?} is not in {self:#?}");
         }
         self
     }
@@ -170,23 +176,24 @@ impl Lines {
         lines
     }
 
-    /// The whole text so far, each line ended.
+    /// The text so far, each line ended.
     pub fn text(&self) -> String {
         self.lock().lines.iter().map(|line| format!("{line}\n")).collect()
     }
 
-    /// How many lines there are so far: a mark to wait from.
+    /// The number of lines so far: a mark to wait from.
     pub fn count(&self) -> usize {
         self.lock().lines.len()
     }
 
-    /// Waits for a line after the first `skip` ones that `is_wanted`.
+    /// Waits for a line that `is_wanted`, after the first `skip` lines.
     #[track_caller]
     pub fn wait_for(&self, what: &str, skip: usize, is_wanted: impl Fn(&str) -> bool) -> String {
-        self.find(skip, is_wanted).unwrap_or_else(|| panic!("no {what} in:\n{}", self.text()))
+        self.find(skip, is_wanted)
+            .unwrap_or_else(|| panic!("awaited a {what}; the output is:\n{}", self.text()))
     }
 
-    /// The first line after the first `skip` ones that `is_wanted`; `None` when the output ends without one.
+    /// The first line that `is_wanted`, after the first `skip` lines; `None` if the output or the deadline ends without one.
     pub fn find(&self, skip: usize, is_wanted: impl Fn(&str) -> bool) -> Option<String> {
         let found =
             |collected: &Collected| collected.lines.iter().skip(skip).find(|line| is_wanted(line)).cloned();
@@ -195,12 +202,12 @@ impl Lines {
 
     #[track_caller]
     fn wait_for_end(&self) {
-        let collected = self.wait_while(|collected| !collected.ended);
-        assert!(collected.ended, "the process did not end; it said:\n{}", collected.lines.join("\n"));
+        let has_ended = self.wait_while(|collected| !collected.ended).ended;
+        assert!(has_ended, "awaited the end of the process; its output is:\n{}", self.text());
     }
 
     fn wait_while(&self, is_unfinished: impl Fn(&Collected) -> bool) -> MutexGuard<'_, Collected> {
-        let give_up = Instant::now() + DEADLINE;
+        let give_up = Instant::now() + LONG_DEADLINE;
         let left = || give_up.saturating_duration_since(Instant::now());
         self.0
             .1

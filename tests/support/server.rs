@@ -1,20 +1,22 @@
-//! The server under test: a configuration in a temporary folder of its own, the real binary started on it.
+//! The server under test: the real binary with a configuration in a temporary folder.
 
-use super::process::{self, Finished, Process};
-use rustix::process::Signal;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+
+use rustix::process::Signal;
 use tempfile::TempDir;
 
-/// What a server is started with: a folder with `config.ini` and the files that it names.
+use super::process::{self, Finished, Process};
+
+/// What a server starts with: a folder with `config.ini` and the files it names.
 pub struct Setup {
     directory: TempDir,
     settings: Vec<(String, String)>,
     environment: Vec<(String, String)>,
 }
 
-/// A running server. It is killed when dropped; a failing test prints its log.
+/// A running server. Dropping it kills it; a failing test prints its log.
 pub struct Server {
     process: Process,
     address: SocketAddr,
@@ -23,8 +25,8 @@ pub struct Server {
 }
 
 impl Setup {
-    /// Any free port on 127.0.0.1, an events socket of its own, the test keys of 2048 and 4096 bits, every user allowed
-    /// everything, and an end without a long drain.
+    /// Any free port on 127.0.0.1, its own events socket, the test keys of 2048 and 4096 bits, access for every user to
+    /// everything, and a short drain.
     pub fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("airlay-").tempdir().expect("a temporary folder");
         Self { directory, settings: Vec::new(), environment: Vec::new() }
@@ -37,6 +39,8 @@ impl Setup {
             .set("token.issuer", "dev.airlay.ru")
             .set("access.mode", "token")
             .set("limits.drainSeconds", "1")
+            // So long that a test fails if the server does not end a connection itself.
+            .set("limits.closeSeconds", "3600")
     }
 
     /// The same with metrics on any free port.
@@ -49,14 +53,14 @@ impl Setup {
         Self::new().set("access.mode", "file").set("access.file", "access.json").file("access.json", json)
     }
 
-    /// Sets `section.key`, in place of an earlier value.
+    /// Sets `section.key`, replacing an earlier value.
     pub fn set(mut self, key: &str, value: impl ToString) -> Self {
         self = self.without(key);
         self.settings.push((key.to_owned(), value.to_string()));
         self
     }
 
-    /// Takes `section.key` out again.
+    /// Removes `section.key`.
     pub fn without(mut self, key: &str) -> Self {
         self.settings.retain(|(name, _)| name != key);
         self
@@ -68,13 +72,13 @@ impl Setup {
         self
     }
 
-    /// Writes a file beside the configuration, in one step as far as a reader can see.
+    /// Writes a file beside the configuration, atomically.
     pub fn file(self, name: &str, contents: impl AsRef<[u8]>) -> Self {
         self.write_file(name, contents);
         self
     }
 
-    /// The same, for a setup in use.
+    /// The same for a setup in use.
     pub fn write_file(&self, name: &str, contents: impl AsRef<[u8]>) {
         let unfinished = self.path(".unfinished");
         fs::write(&unfinished, contents).expect("the temporary folder can be written");
@@ -116,13 +120,13 @@ impl Setup {
         Server { process, address, socket, setup: self }
     }
 
-    /// Starts a server that is expected to end by itself, and waits for that.
+    /// Starts a server that is expected to exit by itself, and waits for the exit.
     #[track_caller]
     pub fn fail(&self) -> Finished {
         self.spawn().finish()
     }
 
-    /// Starts a server and waits for nothing.
+    /// Starts a server without waiting.
     #[track_caller]
     pub fn spawn(&self) -> Process {
         let mut command = process::command();
@@ -148,15 +152,15 @@ impl Server {
         &self.socket
     }
 
-    /// The address of the metrics' endpoint, which the setup has asked for.
+    /// The address of the metrics endpoint, which the setup must enable.
     #[track_caller]
     pub fn metrics_address(&self) -> SocketAddr {
         let is_it = |line: &str| field(line, "msg").is_some_and(|message| message == "metrics");
-        let line = self.process.stderr().wait_for("line that names the metrics' address", 0, is_it);
+        let line = self.process.stderr().wait_for("line with the address of the metrics", 0, is_it);
         field(&line, "address").and_then(|address| address.parse().ok()).expect("an address")
     }
 
-    /// What the server was started with.
+    /// What the server started with.
     pub fn setup(&self) -> &Setup {
         &self.setup
     }
@@ -174,20 +178,20 @@ impl Server {
         process::run_in(self.setup.directory(), arguments.iter().copied().chain(["--config", config]), input)
     }
 
-    /// Stops the server by SIGTERM, which must end it with exit code 0, and returns all it said.
+    /// Sends SIGTERM, after which the server must exit with code 0. Returns its output.
     #[track_caller]
     pub fn stop(&mut self) -> Finished {
         self.process.signal(Signal::TERM);
         self.expect_stop()
     }
 
-    /// Waits for the end of a server that has had its signal; the exit code must be 0. Returns all it said.
+    /// Waits for a server that got its signal; the exit code must be 0. Returns its output.
     #[track_caller]
     pub fn expect_stop(&mut self) -> Finished {
         self.process.finish().expect_code(0)
     }
 
-    /// Kills the server as a power cut would: its socket's file stays. Returns the setup, to start again.
+    /// Kills the server as a power cut would: its socket's file stays. Returns the setup, for another start.
     #[track_caller]
     pub fn kill(self) -> Setup {
         let Self { mut process, setup, .. } = self;
@@ -197,7 +201,7 @@ impl Server {
     }
 }
 
-/// The two addresses that the one line `msg=ready` names.
+/// The two addresses in the line `msg=ready`.
 #[track_caller]
 pub fn ready(process: &Process) -> (SocketAddr, PathBuf) {
     let is_ready = |line: &str| field(line, "msg").is_some_and(|message| message == "ready");

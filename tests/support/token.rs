@@ -1,17 +1,18 @@
-//! Tokens, signed by a library with test keys.
+//! Tokens signed with test keys.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A private key of these tests.
+/// A private key for tests.
 #[derive(Clone, Copy)]
 pub enum Key {
-    /// The one most tokens are signed with: RSA-2048.
+    /// RSA-2048, the key of most tokens.
     Usual,
-    /// RSA-4096, the size of real ones.
+    /// RSA-4096, the size in production.
     Large,
     /// RSA-2048, unknown to the server.
     Stranger,
@@ -28,7 +29,7 @@ impl Key {
     }
 }
 
-/// A token of this user that the server accepts for the next hour.
+/// A token of this user that is valid for an hour.
 pub fn good_token(user: &str) -> String {
     token_until(user, now() + 3600)
 }
@@ -38,7 +39,7 @@ pub fn token_until(user: &str, expires: u64) -> String {
     sign(&claims(user, expires), Key::Usual)
 }
 
-/// The payload of a token of the contract's shape.
+/// The payload of a token as in the contract.
 pub fn claims(user: &str, expires: u64) -> Value {
     json!({
         "iat": 1_711_709_116,
@@ -49,17 +50,17 @@ pub fn claims(user: &str, expires: u64) -> Value {
     })
 }
 
-/// A token of this payload, RS256.
+/// A token with this payload, RS256.
 pub fn sign(payload: &Value, key: Key) -> String {
     sign_with_header(&Header::new(Algorithm::RS256), payload, key)
 }
 
-/// A token of this header and payload.
+/// A token with this header and payload.
 pub fn sign_with_header(header: &Header, payload: &Value, key: Key) -> String {
     jsonwebtoken::encode(header, payload, &key.encoding()).expect("a payload that can be signed")
 }
 
-/// A token whose header and payload are these texts, right or wrong; the signature is RS256 whatever they say.
+/// A token whose header and payload are these texts, valid or not; the signature is RS256 whatever they say.
 pub fn sign_text(header: &str, payload: &str, key: Key) -> String {
     let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
     let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key.encoding(), Algorithm::RS256)

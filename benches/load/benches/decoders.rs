@@ -1,7 +1,12 @@
-//! Our decoder beside those of other libraries, on the same bytes: masked text messages read from memory, each reader
-//! with its own way of reading, to whole messages checked to be UTF-8 where the library does that.
+//! Our decoder and those of other libraries on the same bytes: masked text messages read from memory, each library with
+//! its own way of reading, into whole messages, checked for UTF-8 if the library does that.
 //!
 //! `cargo bench --manifest-path benches/load/Cargo.toml`
+
+use std::hint::black_box;
+use std::io::{self, Read, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use airlay::websocket::connection::{Connection, Step};
 use airlay::websocket::deflate::Codec;
@@ -10,10 +15,6 @@ use airlay::websocket::message::Limits;
 use airlay::websocket::outgoing::Outgoing;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::FutureExt as _;
-use std::hint::black_box;
-use std::io::{self, Read, Write};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 /// Bytes of messages in one stream.
 const STREAM: usize = 4 << 20;
@@ -49,7 +50,7 @@ fn decode(criterion: &mut Criterion) {
     }
 }
 
-/// A connection that is open, and the one buffer that its loop reads into.
+/// An open connection, and the buffer that an event loop would read into.
 struct Ours {
     connection: Connection,
     outgoing: Outgoing,
@@ -75,7 +76,7 @@ impl Ours {
         let Self { connection, outgoing, codec, limits, buffer } = self;
         let mut messages = 0;
         loop {
-            let filled = memory.read(buffer).expect("memory does not fail");
+            let filled = memory.read(buffer).expect("reading memory cannot fail");
             if filled == 0 {
                 return messages;
             }
@@ -124,7 +125,7 @@ fn soketto(memory: Memory<'_>, count: usize) -> usize {
     count
 }
 
-/// A stream whose bytes are all there; what is written to it is dropped.
+/// A stream that reads from memory and drops what is written to it.
 struct Memory<'b> {
     unread: &'b [u8],
 }

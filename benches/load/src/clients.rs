@@ -1,27 +1,29 @@
-//! The load's side: many subscribers and one producer in one thread, and what they have seen.
+//! The load: many subscribers and one producer in one thread, and what they received.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mio::net::{TcpStream, UnixStream};
+use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, Socket, Type};
 
 use crate::Result;
 use crate::event::{self, FRAME};
 use crate::process::{Cost, own_cost};
 use crate::servers::{ACCEPTED, Kind, REPLY, Server};
-use mio::net::{TcpStream, UnixStream};
-use mio::{Events, Interest, Poll, Token};
-use socket2::{Domain, Socket, Type};
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
 
-/// Connections that are made at a time.
+/// Connections opened at a time.
 const TOGETHER: usize = 64;
 
-/// Connections from one of the addresses 127.0.0.2, 127.0.0.3, …
+/// Connections from each of the addresses 127.0.0.2, 127.0.0.3, …
 const PER_ADDRESS: usize = 8000;
 
-/// After so long without a byte what is missing counts as lost.
+/// After this time without progress, missing events count as lost.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const PRODUCER: Token = Token(usize::MAX - 1);
-/// The first of the tokens of floods.
+/// The first poll token of floods.
 const FLOOD: usize = 1 << 32;
 
 /// All clients of one server.
@@ -37,7 +39,7 @@ pub(crate) struct Clients {
     clock: Instant,
     /// Events received, over all subscribers.
     received: usize,
-    /// Nanoseconds from publishing to reading, of the subscribers that are timed.
+    /// Nanoseconds from publishing to reading, for the timed subscribers.
     latencies: Vec<u64>,
 }
 
@@ -45,7 +47,7 @@ struct Subscriber {
     stream: TcpStream,
     /// The number of the last event, as [`event::number`] gives it.
     last: u64,
-    /// A frame that is cut.
+    /// An incomplete frame.
     held: Vec<u8>,
     timed: bool,
 }
@@ -54,7 +56,7 @@ struct Producer {
     stream: UnixStream,
     pending: Vec<u8>,
     written: usize,
-    /// Events so far.
+    /// Events published so far.
     count: usize,
 }
 
@@ -62,15 +64,15 @@ struct Producer {
 struct Flood {
     stream: TcpStream,
     requests: Vec<u8>,
-    /// How often they are still to be written, the round under way included.
+    /// Remaining rounds, including the current one.
     rounds: usize,
-    /// Bytes of this round.
+    /// Bytes written in this round.
     written: usize,
-    /// Bytes of replies.
+    /// Bytes of replies received.
     answered: usize,
 }
 
-/// What the load itself has cost while something was measured.
+/// Measures the load itself during a measurement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Watch {
     start: Instant,
@@ -78,7 +80,7 @@ pub(crate) struct Watch {
 }
 
 impl Clients {
-    /// The producer only, as yet.
+    /// A load without subscribers yet; only the producer is connected.
     pub(crate) fn new(server: &Server) -> Result<Self> {
         let poll = Poll::new()?;
         let mut stream = UnixStream::connect(&server.control)?;
@@ -98,8 +100,8 @@ impl Clients {
         })
     }
 
-    /// Connects `count` more subscribers. `topic` is the topic in the upgrade request (for servers that have it there)
-    /// and `requests` the frames that come after it, for the subscriber with this number.
+    /// Connects `count` more subscribers. For the subscriber with a given number, `topic` is the topic in the upgrade
+    /// request (of servers that take it there) and `requests` are the frames to send after it.
     pub(crate) fn connect(
         &mut self,
         count: usize,
@@ -128,7 +130,7 @@ impl Clients {
                     asked.push(requests.len());
                 }
                 for (stream, asked) in streams.iter_mut().zip(asked) {
-                    // A floor answers once, whatever it has been asked.
+                    // A floor answers all requests of one read with one reply.
                     let replies = if self.kind.is_floor() { asked.min(1) } else { asked };
                     expect_replies(stream, replies)?;
                 }
@@ -148,14 +150,14 @@ impl Clients {
         self.subscribers.len()
     }
 
-    /// Only these subscribers are timed from now on.
+    /// Restricts timing to these subscribers.
     pub(crate) fn time_only(&mut self, timed: impl Fn(usize) -> bool) {
         for (number, subscriber) in self.subscribers.iter_mut().enumerate() {
             subscriber.timed = timed(number);
         }
     }
 
-    /// Publishes an event to this topic; it is written when the server takes it.
+    /// Publishes an event to this topic; it is written as soon as the server reads.
     pub(crate) fn publish(&mut self, topic: usize) {
         let moment = self.now();
         let producer = &mut self.producer;
@@ -163,7 +165,7 @@ impl Clients {
         self.kind.write_event(topic, producer.count, moment, &mut producer.pending);
     }
 
-    /// Begins to write these requests, so many times, on a connection of their own.
+    /// Starts writing `requests`, `rounds` times, on a new connection.
     pub(crate) fn begin_flood(&mut self, requests: Vec<u8>, rounds: usize) -> Result<()> {
         let mut stream = open(self.address, 0)?;
         stream.write_all(self.kind.upgrade(0).as_bytes())?;
@@ -176,17 +178,17 @@ impl Clients {
         self.pump(Some(Duration::ZERO))
     }
 
-    /// Writes no more to the floods, and closes them.
+    /// Closes all floods.
     pub(crate) fn end_floods(&mut self) {
         self.floods.clear();
     }
 
-    /// Replies to the requests of all floods so far.
+    /// Replies received by all floods so far.
     pub(crate) fn flood_replies(&self) -> usize {
         self.floods.iter().map(|flood| flood.answered / REPLY.len()).sum()
     }
 
-    /// Reads and writes until `replies` have come to the floods.
+    /// Reads and writes until the floods have received `replies` replies.
     pub(crate) fn wait_for_floods(&mut self, replies: usize) -> Result<()> {
         let mut last = (self.flood_replies(), Instant::now());
         while self.flood_replies() < replies {
@@ -194,13 +196,13 @@ impl Clients {
             if self.flood_replies() > last.0 {
                 last = (self.flood_replies(), Instant::now());
             } else if last.1.elapsed() > PATIENCE {
-                return Err(format!("{} of {replies} replies came", last.0).into());
+                return Err(format!("only {} of {replies} replies arrived", last.0).into());
             }
         }
         Ok(())
     }
 
-    /// Reads until `expected` events have been received in all; returns how many are lost.
+    /// Reads until `expected` events have been received in total; returns how many were lost.
     pub(crate) fn wait_for(&mut self, expected: usize) -> Result<usize> {
         let mut last = (self.received, Instant::now());
         while self.received < expected {
@@ -212,12 +214,12 @@ impl Clients {
             }
         }
         if self.received > expected {
-            return Err(format!("{} events came instead of {expected}", self.received).into());
+            return Err(format!("{} events arrived instead of {expected}", self.received).into());
         }
         Ok(expected - self.received)
     }
 
-    /// Reads and writes until that moment.
+    /// Reads and writes until `moment`.
     pub(crate) fn run_until(&mut self, moment: Instant) -> Result<()> {
         loop {
             let left = moment.saturating_duration_since(Instant::now());
@@ -239,7 +241,7 @@ impl Clients {
         u64::try_from(self.clock.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Writes what waits, waits for readiness, reads what has come.
+    /// One turn: writes pending events, waits for readiness, reads.
     fn pump(&mut self, timeout: Option<Duration>) -> Result<()> {
         self.produce()?;
         match self.poll.poll(&mut self.events, timeout) {
@@ -258,7 +260,7 @@ impl Clients {
         self.produce()
     }
 
-    /// Writes to the server what it takes, and drops its answers.
+    /// Writes pending events as far as the server reads, and drops its answers.
     fn produce(&mut self) -> Result<()> {
         let Producer { stream, pending, written, .. } = &mut self.producer;
         while *written < pending.len() {
@@ -312,10 +314,9 @@ impl Clients {
             for frame in frames {
                 let position = event::number(frame);
                 if !event::is_frame(frame) || position <= *last {
-                    return Err(format!(
-                        "subscriber {number} got what is no event, or one that is not the next"
-                    )
-                    .into());
+                    return Err(
+                        format!("subscriber {number} received something other than its next event").into()
+                    );
                 }
                 *last = position;
                 if *timed {
@@ -326,7 +327,7 @@ impl Clients {
             rest.clear();
             rest.extend_from_slice(cut);
             if held + count < self.buffer.len() {
-                // It is empty; what comes later makes a new event.
+                // The socket is empty; more input signals a new readiness event.
                 return Ok(());
             }
         }
@@ -342,19 +343,19 @@ impl Watch {
         self.start.elapsed()
     }
 
-    /// The share of its core that the load has used since.
+    /// The share of its core that the load has used since the start.
     pub(crate) fn busy(&self) -> Result<f64> {
         let cpu = own_cost()?.cpu - self.cost.cpu;
         Ok(cpu as f64 / self.start.elapsed().as_nanos() as f64)
     }
 }
 
-/// A blocking connection from the address with this number.
+/// Opens a blocking connection from the source address with this number.
 pub(crate) fn open(address: SocketAddr, source: usize) -> Result<std::net::TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     let last = 2 + u8::try_from(source % 250)?;
     socket.bind(&SocketAddr::from(([127, 0, 0, last], 0)).into())?;
-    // Nothing lingers in TIME_WAIT from run to run.
+    // Close with a reset, so that nothing stays in TIME_WAIT between runs.
     socket.set_linger(Some(Duration::ZERO))?;
     socket.set_tcp_nodelay(true)?;
     socket.set_read_timeout(Some(PATIENCE))?;
@@ -362,7 +363,7 @@ pub(crate) fn open(address: SocketAddr, source: usize) -> Result<std::net::TcpSt
     Ok(socket.into())
 }
 
-/// Reads the answer to the upgrade.
+/// Reads the answer to the upgrade request, which must be a 101.
 pub(crate) fn expect_upgrade(stream: &mut impl Read) -> Result<()> {
     let mut answer = Vec::new();
     let mut buffer = [0; 1024];
@@ -391,7 +392,7 @@ fn expect_replies(stream: &mut impl Read, replies: usize) -> Result<()> {
     Ok(())
 }
 
-/// Reads all there is. Returns how many bytes.
+/// Reads and drops all available bytes. Returns how many.
 fn drain(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut drained = 0;
     loop {

@@ -1,18 +1,18 @@
-//! The event that every server is given, and what a subscriber checks of it: 128 bytes, as a line, as a message and as a
-//! frame the same for all.
+//! The event published to every server: a message of 128 bytes, the same for all, with a number and a time that
+//! subscribers check.
 
-/// Bytes of the message a subscriber gets; a producer's line has one more.
+/// Bytes of the message; a producer's line has one more.
 pub(crate) const MESSAGE: usize = 128;
 
-/// Bytes of the frame around it (RFC 6455 §5.2): two, a length in 16 bits, the message.
+/// Bytes of its frame (RFC 6455 §5.2): a header with a length of 16 bits, and the message.
 pub(crate) const FRAME: usize = HEADER.len() + MESSAGE;
 
 const HEADER: [u8; 4] = [0x81, 126, 0, 128];
 
-/// Where a frame has its number: eight digits.
+/// The offset of the number in a frame: eight digits.
 const NUMBER: usize = HEADER.len() + 62;
 
-/// Where a frame has the moment it was published: nineteen digits.
+/// The offset of the time of publishing in a frame: nineteen digits.
 const MOMENT: usize = NUMBER + 9;
 
 /// The 24 hex digits of a topic's object.
@@ -20,7 +20,8 @@ pub(crate) fn topic_id(topic: usize) -> String {
     format!("610217e481f6fc54{topic:08x}")
 }
 
-/// Appends the message of the event with this number (counted over all topics), published at `moment` (nanoseconds).
+/// Appends the message of an event: `number` counts the events of all topics, `moment` is the time of publishing in
+/// nanoseconds.
 pub(crate) fn write_message(topic: usize, number: usize, moment: u64, out: &mut Vec<u8>) {
     use std::io::Write as _;
     let start = out.len();
@@ -31,24 +32,24 @@ pub(crate) fn write_message(topic: usize, number: usize, moment: u64, out: &mut 
     out.extend_from_slice(b"\"}");
 }
 
-/// Appends the frame around that message.
+/// Appends that message as a frame.
 pub(crate) fn write_frame(topic: usize, number: usize, moment: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&HEADER);
     write_message(topic, number, moment, out);
 }
 
-/// Whether these bytes begin as each event's frame does.
+/// Whether these bytes begin like an event's frame.
 pub(crate) fn is_frame(frame: &[u8]) -> bool {
     frame.starts_with(&HEADER)
 }
 
-/// The event's number: not the value of its digits, but in the same order as the values.
+/// The digits of the event's number as an integer, which has the same order as the number.
 pub(crate) fn number(frame: &[u8]) -> u64 {
     let digits = frame[NUMBER..].first_chunk().expect("a whole frame");
     u64::from_be_bytes(*digits)
 }
 
-/// When the event was published, in nanoseconds.
+/// The time of publishing, in nanoseconds.
 pub(crate) fn moment(frame: &[u8]) -> u64 {
     frame[MOMENT..MOMENT + 19].iter().fold(0, |value, digit| value * 10 + u64::from(digit - b'0'))
 }
@@ -58,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_says_what_was_written_into_it() {
+    fn a_frame_carries_number_and_time() {
         let mut frame = Vec::new();
         write_frame(3, 17, 1_234_567_890_123, &mut frame);
         assert_eq!(frame.len(), FRAME);

@@ -1,16 +1,9 @@
-//! The floors: a server that does what no server can do without, and nothing else.
+//! The floors: a server with only the system calls that no server can avoid.
 //!
-//! It accepts, answers whatever comes first with a ready 101 and whatever comes next with a ready reply, and sends
-//! ready frames from its control socket: for each event one `send` to each connection, or (*joined*) one `send` of all
-//! the events that one read of the control socket has brought.
+//! It accepts, answers the first input of a connection with a constant 101 and any other with a constant reply, and sends
+//! encoded frames from its control socket: one `send` per event and connection, or (*joined*) one `send` per connection
+//! for all events of one read of the control socket.
 
-use crate::Result;
-use crate::event::FRAME;
-use crate::servers::{ACCEPTED, REPLY};
-use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
-use socket2::{Domain, Socket, Type};
 use std::fs;
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -18,13 +11,22 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-/// What a floor does with an event.
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
+use socket2::{Domain, Socket, Type};
+
+use crate::Result;
+use crate::event::FRAME;
+use crate::servers::{ACCEPTED, REPLY};
+
+/// How a floor sends events.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Manner {
-    /// Events that came together go out together.
+pub(crate) struct Sending {
+    /// Whether the events of one read are sent together.
     pub(crate) joined: bool,
-    /// The events go round robin to as many topics as there are connections, and each goes to so many of them; 0: to all.
-    /// Not for joined events.
+    /// Subscribers of each topic, with as many topics as connections and events in turn; 0: one topic for all. Not with
+    /// `joined`.
     pub(crate) each: usize,
 }
 
@@ -33,21 +35,22 @@ const CONTROL_LISTENER: u64 = u64::MAX - 1;
 const CONTROL: u64 = u64::MAX - 2;
 
 struct Floor {
-    manner: Manner,
+    sending: Sending,
     connections: Vec<Connection>,
-    /// Events so far.
+    /// Events sent so far.
     events: usize,
 }
 
 struct Connection {
     socket: OwnedFd,
+    /// Whether the 101 has been sent.
     open: bool,
 }
 
-/// Serves until it is killed. Writes the port it listens on to standard output.
-pub(crate) fn serve(manner: Manner, control_path: &Path) -> Result<()> {
+/// Serves until killed. Prints the port it listens on.
+pub(crate) fn serve(sending: Sending, control_path: &Path) -> Result<()> {
     let listener = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None)?;
-    // As in any server that pushes: accepted sockets inherit it.
+    // Usual for a server that pushes; accepted sockets inherit it.
     listener.set_tcp_nodelay(true)?;
     listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
     listener.listen(65_535)?;
@@ -61,7 +64,7 @@ pub(crate) fn serve(manner: Manner, control_path: &Path) -> Result<()> {
     let data = epoll::EventData::new_u64;
     epoll::add(&queue, &listener, data(LISTENER), epoll::EventFlags::IN)?;
     epoll::add(&queue, &control_listener, data(CONTROL_LISTENER), epoll::EventFlags::IN)?;
-    let mut floor = Floor { manner, connections: Vec::new(), events: 0 };
+    let mut floor = Floor { sending, connections: Vec::new(), events: 0 };
     let mut ready = Vec::with_capacity(1024);
     let mut buffer = vec![0; 64 << 10];
     let mut filled = 0;
@@ -99,7 +102,7 @@ pub(crate) fn serve(manner: Manner, control_path: &Path) -> Result<()> {
 }
 
 impl Floor {
-    /// Something has come from a client: the upgrade request, then a request.
+    /// Reads input from a client and answers it: first the upgrade request, then requests.
     fn receive(&mut self, index: usize) -> Result<()> {
         let connection = &mut self.connections[index];
         let mut bytes = [0; 4096];
@@ -115,13 +118,13 @@ impl Floor {
         Ok(())
     }
 
-    /// Sends the whole frames among the first `filled` bytes. Returns how many bytes are left, moved to the front.
+    /// Sends the whole frames in the first `filled` bytes. Moves the rest to the front and returns its length.
     fn publish(&mut self, buffer: &mut [u8], filled: usize) -> Result<usize> {
         let whole = filled - filled % FRAME;
-        let size = if self.manner.joined { whole.max(1) } else { FRAME };
+        let size = if self.sending.joined { whole.max(1) } else { FRAME };
         for bytes in buffer[..whole].chunks(size) {
             let count = self.connections.len();
-            match self.manner.each {
+            match self.sending.each {
                 0 => {
                     for connection in &self.connections {
                         send_all(&connection.socket, bytes)?;
@@ -141,7 +144,7 @@ impl Floor {
     }
 }
 
-/// Sends all of it, waiting for a client that does not read: the load always reads.
+/// Sends all bytes, waiting while the client does not read; the load always does, in time.
 fn send_all(socket: &OwnedFd, mut bytes: &[u8]) -> Result<()> {
     while !bytes.is_empty() {
         match send(socket, bytes, SendFlags::NOSIGNAL) {

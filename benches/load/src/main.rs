@@ -1,8 +1,7 @@
-//! Measures the Airlay event service beside two floors and beside servers over other software, on this machine: each
-//! figure is one that this program has taken, and each claim a ratio within one round.
+//! Measures the Airlay event service beside two floors and other servers on this machine. All figures come from this
+//! program, and ratios compare figures of the same round.
 //!
-//! The server under test runs on one core and the load on another. The servers have their turns one after another, and
-//! that in several rounds.
+//! The server under test runs on one core and the load on another. Each round runs all servers, one at a time.
 
 mod clients;
 mod event;
@@ -15,12 +14,14 @@ mod servers;
 mod tokens;
 mod tokio_peers;
 
+use std::path::PathBuf;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
+
 use report::Report;
 use scenarios::{Round, Size};
 use servers::{Kind, Starter};
-use std::path::PathBuf;
-use std::process::ExitCode;
 use tokens::Tokens;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -30,16 +31,16 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 struct Arguments {
     #[command(subcommand)]
     command: Option<Internal>,
-    /// Smaller sizes and one round: a look, not a measurement
+    /// Smaller sizes and one round, for a rough impression
     #[arg(long)]
     quick: bool,
-    /// Rounds; 3, or 1 with --quick
+    /// The number of rounds [default: 3, or 1 with --quick]
     #[arg(long)]
     rounds: Option<usize>,
-    /// The servers that take part
+    /// The servers to measure, separated by commas [default: all]
     #[arg(long, value_delimiter = ',')]
     servers: Vec<Kind>,
-    /// What is measured
+    /// The scenarios to run, separated by commas [default: all]
     #[arg(long, value_delimiter = ',')]
     scenarios: Vec<Scenario>,
     /// The release build of airlay-cli
@@ -52,7 +53,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Internal {
-    /// What the load starts as a server
+    /// Runs as one of the compared servers; started by this program itself
     #[command(hide = true)]
     Serve {
         #[arg(long)]
@@ -65,7 +66,7 @@ enum Internal {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Scenario {
-    /// The first part of fan-out alone: handshake and memory
+    /// Only the first part of fan-out: handshake and memory
     Connect,
     /// One topic with many subscribers: handshake, memory, bursts, a steady pace
     FanOut,
@@ -102,23 +103,23 @@ fn main() -> ExitCode {
 
 fn serve(kind: Kind, each: usize, control: &std::path::Path) -> Result<()> {
     match kind {
-        Kind::Floor => floor::serve(floor::Manner { joined: false, each }, control),
-        Kind::FloorJoined => floor::serve(floor::Manner { joined: true, each }, control),
+        Kind::Floor => floor::serve(floor::Sending { joined: false, each }, control),
+        Kind::FloorJoined => floor::serve(floor::Sending { joined: true, each }, control),
         Kind::Tungstenite => tokio_peers::serve_tungstenite(control),
         Kind::Fastwebsockets => tokio_peers::serve_fastwebsockets(control),
-        Kind::Airlay | Kind::Nchan => Err("this is a program of its own".into()),
+        Kind::Airlay | Kind::Nchan => Err("this server is a separate program".into()),
     }
 }
 
 fn measure(arguments: &Arguments) -> Result<()> {
     if !arguments.binary.exists() {
-        return Err(format!("{} is not there; benches/run builds it", arguments.binary.display()).into());
+        return Err(format!("{} does not exist; benches/run builds it", arguments.binary.display()).into());
     }
     let size = if arguments.quick { Size::QUICK } else { Size::FULL };
     let rounds = arguments.rounds.unwrap_or(if arguments.quick { 1 } else { 3 });
     let mut kinds = if arguments.servers.is_empty() { Kind::ALL.to_vec() } else { arguments.servers.clone() };
     if kinds.contains(&Kind::Nchan) && !servers::has_nchan() {
-        eprintln!("nchan is not installed (Debian: libnginx-mod-nchan): it takes no part");
+        eprintln!("nchan is not installed (Debian: libnginx-mod-nchan); skipping it");
         kinds.retain(|&kind| kind != Kind::Nchan);
     }
     let wants = |scenario| arguments.scenarios.is_empty() || arguments.scenarios.contains(&scenario);
@@ -147,7 +148,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
             if wants(Scenario::FanOut) {
                 for &subscribers in size.subscribers {
                     tell(&format!("{subscribers} subscribers"));
-                    // Another server that cannot do it has no figure.
+                    // A compared server may fail under the load; it then has no figure.
                     match scenarios::fan_out(&mut round, subscribers) {
                         Err(error) if kind.is_other() => tell(&format!("failed: {error}")),
                         done => done?,

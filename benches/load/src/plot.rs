@@ -1,9 +1,10 @@
-//! Two plots side by side, as an SVG file: processor time a delivery, and bytes a connection, against subscribers.
+//! Two plots in one SVG: processor time per delivery, and bytes per connection, against the number of subscribers.
+
+use std::fmt::Write as _;
 
 use crate::report::Report;
 use crate::scenarios::{Size, thousands};
 use crate::servers::Kind;
-use std::fmt::Write as _;
 
 const WIDTH: f64 = 430.0;
 const HEIGHT: f64 = 300.0;
@@ -11,7 +12,7 @@ const LEFT: f64 = 64.0;
 const TOP: f64 = 40.0;
 const PANEL: f64 = 330.0;
 
-/// A colour that is told from the others by who sees few colours, too (Okabe and Ito).
+/// The colour of a server; all are distinguishable with colour blindness (Okabe and Ito).
 const fn colour(kind: Kind) -> &'static str {
     match kind {
         Kind::Floor => "#999999",
@@ -23,7 +24,7 @@ const fn colour(kind: Kind) -> &'static str {
     }
 }
 
-/// A line for each server: its points, of subscribers and value.
+/// The line of each server: points of subscribers and value.
 type Lines = Vec<(Kind, Vec<(f64, f64)>)>;
 
 pub(crate) fn draw(report: &Report, size: Size) -> String {

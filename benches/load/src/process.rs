@@ -1,43 +1,45 @@
-//! A server as the system sees it: its start on a core of its own, its processor time, its memory.
+//! Server processes: starting them on a core of their own, their processor time and memory.
 
-use crate::Result;
-use rustix::process::Pid;
-use rustix::thread::{CpuSet, sched_setaffinity};
 use std::fs;
 use std::process::{Child, Command};
 
-/// The core that the server runs on; the load runs on the other.
+use rustix::process::Pid;
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use crate::Result;
+
+/// The core of the server; the load runs on the other.
 const SERVER_CORE: usize = 0;
 const LOAD_CORE: usize = 1;
 
 /// A running server process. It is killed when dropped.
 pub(crate) struct Process {
     child: Child,
-    /// The process that does the work: the child itself, or the worker it has started.
+    /// The process that does the work: the child itself, or its worker.
     pid: i32,
 }
 
-/// What a process has cost so far.
+/// The processor time of a process so far, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cost {
-    /// Processor time as the scheduler counts it, user and system, in nanoseconds.
+    /// User and system time, counted by the scheduler.
     pub(crate) cpu: u64,
-    /// The part in user space, counted in ticks of 10 ms.
+    /// User time, counted in ticks of 10 ms.
     pub(crate) user: u64,
 }
 
 impl Process {
-    /// Starts `command` on the server's core; the caller stays on the load's.
+    /// Starts `command` on the server's core; this thread stays on the load's core.
     pub(crate) fn start(command: &mut Command) -> Result<Self> {
         pin(SERVER_CORE)?;
         let child = command.spawn();
         pin(LOAD_CORE)?;
-        let child = child.map_err(|error| format!("{command:?} cannot be started: {error}"))?;
+        let child = child.map_err(|error| format!("cannot start {command:?}: {error}"))?;
         let pid = i32::try_from(child.id())?;
         Ok(Self { child, pid })
     }
 
-    /// From now on the only child of the started process is what is measured.
+    /// Measures the only child of the started process instead of the process itself.
     pub(crate) fn follow_worker(&mut self) -> Result<()> {
         let path = format!("/proc/{0}/task/{0}/children", self.child.id());
         loop {
@@ -61,7 +63,7 @@ impl Process {
         cost_of(&format!("/proc/{}", self.pid))
     }
 
-    /// Resident bytes that are the process's own, not a file's: heap and stack.
+    /// Resident bytes not backed by a file: heap and stack.
     pub(crate) fn anonymous_bytes(&self) -> Result<u64> {
         self.memory("Anonymous:")
     }
@@ -75,13 +77,13 @@ impl Process {
         let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid))?;
         let line = rollup.lines().find_map(|line| line.strip_prefix(name));
         let number = line.and_then(|line| line.split_ascii_whitespace().next());
-        Ok(number.ok_or("smaps_rollup has another form")?.parse::<u64>()? * 1024)
+        Ok(number.ok_or("smaps_rollup has an unknown format")?.parse::<u64>()? * 1024)
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // A worker first, for it would outlive its master.
+        // The worker first: it would outlive its master.
         if let Some(pid) = Pid::from_raw(self.pid) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
@@ -90,15 +92,15 @@ impl Drop for Process {
     }
 }
 
-/// Keeps the calling thread, and what it starts from now on, on one core.
+/// Pins the calling thread, and processes it starts, to one core.
 fn pin(core: usize) -> Result<()> {
     let mut cores = CpuSet::new();
     cores.set(core);
     sched_setaffinity(None, &cores)
-        .map_err(|error| format!("two cores are needed, and core {core} cannot be had: {error}").into())
+        .map_err(|error| format!("two cores are needed, but core {core} is not available: {error}").into())
 }
 
-/// Does something on the server's core.
+/// Runs `work` on the server's core.
 pub(crate) fn on_servers_core<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     pin(SERVER_CORE)?;
     let result = work();
@@ -106,7 +108,7 @@ pub(crate) fn on_servers_core<T>(work: impl FnOnce() -> Result<T>) -> Result<T> 
     result
 }
 
-/// The same as [`Process::cost`], of this program's only busy thread.
+/// The same as [`Process::cost`] for this program, which has only one busy thread.
 pub(crate) fn own_cost() -> Result<Cost> {
     cost_of("/proc/self")
 }
@@ -121,7 +123,7 @@ fn cost_of(path: &str) -> Result<Cost> {
     let stat = fs::read_to_string(format!("{path}/stat"))?;
     // proc_pid_stat(5): utime is the twelfth field after the name in parentheses.
     let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let ticks = fields.split_ascii_whitespace().nth(11).ok_or("stat has another form")?;
+    let ticks = fields.split_ascii_whitespace().nth(11).ok_or("stat has an unknown format")?;
     cost.user = ticks.parse::<u64>()? * (1_000_000_000 / rustix::param::clock_ticks_per_second());
     Ok(cost)
 }

@@ -1,20 +1,21 @@
-//! The figures of all rounds → a table of medians, spreads and ratios, and what the goals say of them.
+//! The figures of all rounds → a table of medians, ranges and ratios, with a verdict on each goal.
 
-use crate::servers::Kind;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// What a row's figure is to be. A ratio is taken within a round, in which the servers had their turns one after another.
+use crate::servers::Kind;
+
+/// The goal of a row. Ratios compare figures of the same round.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Goal {
     None,
     AtMost(f64),
     AtLeast(f64),
-    /// At most so many times the floor.
+    /// At most this multiple of the floor.
     Floor(f64),
-    /// At most so many times the joined floor.
+    /// At most this multiple of the joined floor.
     FloorJoined(f64),
-    /// At most so many times the lower of the floors.
+    /// At most this multiple of the lower floor.
     Floors(f64),
 }
 
@@ -29,7 +30,7 @@ struct Row {
     name: String,
     unit: &'static str,
     goal: Goal,
-    /// One value a round.
+    /// One value per round.
     values: BTreeMap<Kind, Vec<f64>>,
 }
 
@@ -49,8 +50,7 @@ impl Report {
         Some(median(row.values.get(&kind)?))
     }
 
-    /// A Markdown table: the medians, with the lowest and the highest value where there are several, and what has come
-    /// of the goals.
+    /// A Markdown table: medians, with the lowest and highest of several values, ratios, and goals with their verdicts.
     pub(crate) fn table(&self) -> String {
         let kinds: Vec<Kind> = Kind::ALL
             .into_iter()
@@ -77,7 +77,7 @@ impl Report {
 }
 
 impl Row {
-    /// The ratio the goal is about, and the goal with what has come of it.
+    /// The ratio that the goal limits, and the goal with its verdict.
     fn judge(&self) -> (String, String) {
         let ratio = |most: f64, floors: &[Kind]| {
             let ratios = self.ratios(floors);
@@ -100,7 +100,7 @@ impl Row {
         }
     }
 
-    /// Round by round: the server's figure by the lowest of these floors'.
+    /// For each round, the server's figure divided by the lowest of these floors'.
     fn ratios(&self, floors: &[Kind]) -> Vec<f64> {
         let own = self.values.get(&Kind::Airlay).map_or(&[][..], Vec::as_slice);
         let of_round = |round: usize| {
@@ -125,7 +125,7 @@ fn cell(values: &[f64]) -> String {
     }
 }
 
-/// Three digits that count.
+/// Rounds to three significant digits; from 100 on, to a whole number.
 fn number(value: f64) -> String {
     match value.abs() {
         ..0.0005 => format!("{value:.0}"),

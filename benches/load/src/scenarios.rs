@@ -1,4 +1,11 @@
-//! What is measured: each scenario starts one server, loads it, and notes its figures.
+//! The scenarios: each starts a server, loads it, and notes figures in the report.
+
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
 
 use crate::Result;
 use crate::clients::{Clients, Watch, expect_upgrade, open};
@@ -6,35 +13,30 @@ use crate::process::{Cost, Process};
 use crate::report::{Goal, Report};
 use crate::servers::{Kind, Server, Starter, topics};
 use crate::tokens::attach;
-use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
-use std::io::Write as _;
-use std::net::TcpListener;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// Deliveries a second in the paced scenarios.
 const PACE: f64 = 50_000.0;
 
-/// Subscribers that are there before anything is counted, so that what a server needs once is there.
+/// Subscribers connected before measuring, so that one-time costs are not counted.
 const WARM: usize = 100;
 
-/// How much of it.
+/// The sizes of all scenarios.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {
-    /// Subscribers of the fan-outs, each a row.
+    /// Numbers of subscribers in the fan-outs, each a row.
     pub(crate) subscribers: &'static [usize],
-    /// Deliveries of one burst.
+    /// Deliveries in one burst.
     pub(crate) burst: usize,
-    /// Bursts that are measured.
+    /// Measured bursts.
     pub(crate) bursts: usize,
     pub(crate) paced: Duration,
-    /// Connections of the scenario with as many topics as connections.
+    /// Connections, and as many topics, of the scenario with many topics.
     pub(crate) topics: usize,
-    /// Events to a single subscriber.
+    /// Events to the single subscriber.
     pub(crate) singles: usize,
-    /// Requests with one known token.
+    /// Requests with one cached token.
     pub(crate) known: usize,
-    /// Tokens never seen before.
+    /// New tokens.
     pub(crate) fresh: usize,
     /// Idle connections, each with a user and a topic of its own.
     pub(crate) idle: usize,
@@ -76,7 +78,7 @@ pub(crate) struct Round<'r> {
     pub(crate) report: &'r mut Report,
 }
 
-/// The subscribers of one topic come: handshake and memory.
+/// Connects subscribers to one topic: handshake and memory.
 pub(crate) fn connect(round: &mut Round<'_>, subscribers: usize) -> Result<(Server, Clients)> {
     let server = round.starter.start(round.kind, 0)?;
     let mut clients = Clients::new(&server)?;
@@ -99,11 +101,11 @@ pub(crate) fn connect(round: &mut Round<'_>, subscribers: usize) -> Result<(Serv
     Ok((server, clients))
 }
 
-/// The subscribers of one topic: what [`connect`] measures, then a steady pace and bursts.
+/// Fan-out to the subscribers of one topic: what [`connect`] measures, then a steady pace, then bursts.
 pub(crate) fn fan_out(round: &mut Round<'_>, subscribers: usize) -> Result<()> {
     let (server, mut clients) = connect(round, subscribers)?;
     let n = thousands(subscribers);
-    // The pace first: what bursts leave behind in the kernel's connections is not the same for everybody.
+    // The pace first: bursts leave the kernel's sockets in a state that differs between servers.
     let mut expected = 0;
     let interval = Duration::from_secs_f64(subscribers as f64 / PACE);
     let (cost, watch) = (server.process.cost()?, Watch::start()?);
@@ -158,7 +160,7 @@ pub(crate) fn single(round: &mut Round<'_>) -> Result<()> {
     for number in 1..=round.size.singles {
         clients.publish(0);
         if clients.wait_for(number)? > 0 {
-            return Err("an event is lost".into());
+            return Err("an event was lost".into());
         }
         clients.run_until(Instant::now() + Duration::from_millis(1))?;
     }
@@ -172,8 +174,8 @@ pub(crate) fn single(round: &mut Round<'_>) -> Result<()> {
 pub(crate) fn many_topics(round: &mut Round<'_>) -> Result<()> {
     const EACH: usize = 10;
     if matches!(round.kind, Kind::Nchan | Kind::FloorJoined) {
-        // nchan has one subscription a connection at this endpoint; and a floor that looked for the events that can be joined
-        // would have subscriptions.
+        // nchan has one subscription per connection at this endpoint, and a floor that joined events by topic would need
+        // subscriptions.
         return Ok(());
     }
     let count = round.size.topics;
@@ -204,7 +206,7 @@ pub(crate) fn many_topics(round: &mut Round<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Somebody alone on his topic, while another topic with many subscribers is published to at the usual pace.
+/// The latency of a topic with one subscriber beside a topic with many, published to at the usual pace.
 pub(crate) fn quiet_topic(round: &mut Round<'_>) -> Result<()> {
     let subscribers = round.size.subscribers.iter().copied().max().unwrap_or_default();
     let server = round.starter.start(round.kind, 0)?;
@@ -241,7 +243,7 @@ pub(crate) fn quiet_topic(round: &mut Round<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Idle connections, each of a user of its own with a token of its own, attached to a topic of its own.
+/// Memory of idle connections, each attached to a topic of its own: of many users with a token each, and of one user.
 pub(crate) fn idle(round: &mut Round<'_>, tokens: &[String]) -> Result<()> {
     let n = thousands(round.size.idle);
     for (users, what) in [
@@ -266,7 +268,7 @@ pub(crate) fn idle(round: &mut Round<'_>, tokens: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Requests with a token that has been verified, as fast as one connection can send them.
+/// Requests with a cached token, as fast as one connection can send them.
 pub(crate) fn known_token(round: &mut Round<'_>) -> Result<()> {
     if round.kind != Kind::Airlay {
         return Ok(());
@@ -294,7 +296,7 @@ pub(crate) fn known_token(round: &mut Round<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Requests with tokens never seen before, and a bare check of the same signatures by the same library beside it.
+/// Requests with new tokens, compared with bare checks of the same signatures by the same library.
 pub(crate) fn fresh_tokens(round: &mut Round<'_>, tokens: &[String]) -> Result<()> {
     if round.kind != Kind::Airlay {
         return Ok(());
@@ -302,7 +304,7 @@ pub(crate) fn fresh_tokens(round: &mut Round<'_>, tokens: &[String]) -> Result<(
     let tokens = &tokens[..round.size.fresh];
     let server = round.starter.start(round.kind, 0)?;
     let mut clients = Clients::new(&server)?;
-    // A connection with five topics has a burst of five requests, and there may be 128 subscriptions.
+    // One topic for all: a connection may have only 128 subscriptions.
     let requests: Vec<u8> = tokens.iter().flat_map(|token| attach(token, 0)).collect();
     let cost = server.process.cost()?;
     clients.begin_flood(requests, 1)?;
@@ -317,7 +319,7 @@ pub(crate) fn fresh_tokens(round: &mut Round<'_>, tokens: &[String]) -> Result<(
     Ok(())
 }
 
-/// Nanoseconds of processor time for the signatures alone, with the key parsed for none of them.
+/// Nanoseconds of processor time for checking the signatures alone, with a key parsed beforehand.
 fn bare_verification(key: Vec<u8>, tokens: &[String]) -> Result<f64> {
     let parts: Vec<(&str, Vec<u8>)> = tokens
         .iter()
@@ -336,14 +338,14 @@ fn bare_verification(key: Vec<u8>, tokens: &[String]) -> Result<f64> {
     })
 }
 
-/// The latency of a topic at the usual pace, without and with clients who keep the server checking signatures.
+/// The latency of a topic at the usual pace, with and without clients that keep the server checking signatures.
 pub(crate) fn token_flood(round: &mut Round<'_>, tokens: &[String]) -> Result<()> {
     const FLOODS: usize = 8;
     if round.kind != Kind::Airlay {
         return Ok(());
     }
     let subscribers = 1000;
-    // Without a memory of tokens a few of them will do.
+    // Without a cache every token is new, so a few are enough.
     let server = round.starter.start_airlay_with("[token]\ncacheEntries = 0\n")?;
     let mut clients = Clients::new(&server)?;
     clients.connect(subscribers, |_| 0, |number| vec![attach(&tokens[number % tokens.len()], 0)])?;
@@ -359,7 +361,7 @@ pub(crate) fn token_flood(round: &mut Round<'_>, tokens: &[String]) -> Result<()
             due += interval;
         }
         if clients.wait_for(*expected)? > 0 {
-            return Err("events are lost".into());
+            return Err("events were lost".into());
         }
         Ok(quantile(&clients.take_latencies(), 0.99) / 1e6)
     };
@@ -380,7 +382,7 @@ pub(crate) fn token_flood(round: &mut Round<'_>, tokens: &[String]) -> Result<()
     Ok(())
 }
 
-/// From starting the process to an open WebSocket; what it holds then; what lies on the disk.
+/// The time from starting the process to an open WebSocket, the resident memory then, and the size of the binary.
 pub(crate) fn start(round: &mut Round<'_>) -> Result<()> {
     if round.kind != Kind::Airlay {
         return Ok(());
@@ -421,19 +423,19 @@ impl Round<'_> {
     }
 }
 
-/// What the server has cost since.
+/// The processor time of the server since `before`.
 fn since(server: &Server, before: Cost) -> Result<Cost> {
     let now = server.process.cost()?;
     Ok(Cost { cpu: now.cpu - before.cpu, user: now.user - before.user })
 }
 
-/// Of values in ascending order.
+/// A quantile of values in ascending order; NaN if there are none.
 fn quantile(values: &[u64], share: f64) -> f64 {
     let place = (values.len() as f64 * share) as usize;
     values.get(place.min(values.len().saturating_sub(1))).map_or(f64::NAN, |&value| value as f64)
 }
 
-/// The number with a comma between thousands.
+/// The number with commas between thousands.
 pub(crate) fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -456,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_values() {
+    fn a_quantile_is_one_of_the_values() {
         let values: Vec<u64> = (1..=100).collect();
         assert_eq!(
             (quantile(&values, 0.5), quantile(&values, 0.99), quantile(&values, 1.0)),

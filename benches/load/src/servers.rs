@@ -1,52 +1,53 @@
-//! The servers that are compared: how each is started, what it wants of a subscriber, and how it is published to.
+//! The compared servers: how to start each, subscribe to it, and publish to it.
 
-use crate::process::Process;
-use crate::tokens::Tokens;
-use crate::{Result, event};
-use clap::ValueEnum as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
+
+use clap::ValueEnum as _;
 use tempfile::TempDir;
+
+use crate::process::Process;
+use crate::tokens::Tokens;
+use crate::{Result, event};
 
 /// A server to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub(crate) enum Kind {
-    /// One send an event and connection.
+    /// One `send` per event and connection.
     Floor,
-    /// One send a connection for all events that came together.
+    /// One `send` per connection for all events of one read.
     FloorJoined,
-    /// The server of this project.
+    /// This project's server.
     Airlay,
-    /// A server over tokio-tungstenite.
+    /// A server built on tokio-tungstenite.
     Tungstenite,
-    /// A server over fastwebsockets.
+    /// A server built on fastwebsockets.
     Fastwebsockets,
-    /// nginx with nchan, as Debian packages them.
+    /// nginx with the nchan module, from Debian's packages.
     Nchan,
 }
 
-/// What every client's upgrade is answered with by a floor: the answer to [`KEY`] (RFC 6455 §1.3).
+/// A floor's answer to every upgrade request: the one for [`KEY`] (RFC 6455 §1.3).
 pub(crate) const ACCEPTED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
-/// The frame of the reply to a request that is granted.
+/// The frame of the reply Ok.
 pub(crate) const REPLY: &[u8] = b"\x81\x26{\"status\":200,\"message\":\"Ok\",\"code\":0}";
 
 /// Every client's `Sec-WebSocket-Key`.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-/// Where Debian has nginx's module.
+/// Debian's path of the nginx module.
 const NCHAN: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 
 /// The name of the socket that events are written to.
 const CONTROL: &str = "control.sock";
 
-/// The connection that is the one at `place` among the `each` subscribers of a topic, of `count` connections and as many
-/// topics.
+/// The connection at `place` among the `each` subscribers of `topic`, with `count` connections and as many topics.
 pub(crate) const fn subscriber(topic: usize, place: usize, count: usize, each: usize) -> usize {
     (topic + place * (count / each)) % count
 }
@@ -61,7 +62,7 @@ pub(crate) struct Server {
     pub(crate) kind: Kind,
     pub(crate) process: Process,
     pub(crate) address: SocketAddr,
-    /// Where events are written.
+    /// The socket that events are written to.
     pub(crate) control: PathBuf,
     /// Holds the configuration and the socket.
     _directory: TempDir,
@@ -82,7 +83,7 @@ impl Kind {
         }
     }
 
-    /// Whether it is neither ours nor a floor.
+    /// Whether it is neither this project's server nor a floor.
     pub(crate) const fn is_other(self) -> bool {
         !self.is_floor() && !matches!(self, Self::Airlay)
     }
@@ -91,12 +92,12 @@ impl Kind {
         matches!(self, Self::Floor | Self::FloorJoined)
     }
 
-    /// Whether a subscriber sends a request after the upgrade.
+    /// Whether a subscriber sends requests after the upgrade.
     pub(crate) const fn takes_requests(self) -> bool {
         !matches!(self, Self::Nchan)
     }
 
-    /// The upgrade request of a subscriber to this topic.
+    /// The upgrade request of a subscriber of this topic.
     pub(crate) fn upgrade(self, topic: usize) -> String {
         let path = match self {
             Self::Nchan => format!("/ws?topic={}", event::topic_id(topic)),
@@ -108,7 +109,7 @@ impl Kind {
         )
     }
 
-    /// Appends what publishes an event: a line, a ready frame, or an HTTP request.
+    /// Appends what publishes an event: a line, an encoded frame, or an HTTP request.
     pub(crate) fn write_event(self, topic: usize, number: usize, moment: u64, out: &mut Vec<u8>) {
         match self {
             Self::Floor | Self::FloorJoined => return event::write_frame(topic, number, moment, out),
@@ -129,17 +130,17 @@ impl Kind {
     }
 }
 
-/// What is started, with what.
+/// Starts servers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Starter<'s> {
     /// The release build of `airlay-cli`.
     pub(crate) binary: &'s Path,
-    /// Signs, and gives the server its public keys.
+    /// Signs tokens, and has the server's public key.
     pub(crate) tokens: &'s Tokens,
 }
 
 impl Starter<'_> {
-    /// Starts a server. `each` is as in [`crate::floor::Manner`].
+    /// Starts a server. `each` is as in [`crate::floor::Sending`].
     pub(crate) fn start(&self, kind: Kind, each: usize) -> Result<Server> {
         let directory = temporary_directory()?;
         let control = directory.path().join(CONTROL);
@@ -159,7 +160,7 @@ impl Starter<'_> {
         }
     }
 
-    /// Starts the project's server with these sections more.
+    /// Starts this project's server with additional configuration sections.
     pub(crate) fn start_airlay_with(&self, sections: &str) -> Result<Server> {
         let directory = temporary_directory()?;
         let control = directory.path().join(CONTROL);
@@ -177,8 +178,8 @@ impl Starter<'_> {
         Ok(Server { kind: Kind::Airlay, process, address, control, _directory: directory })
     }
 
-    /// Writes the configuration of the project's server, in which only what would end a measurement differs from the
-    /// defaults. Returns its path and that of the log.
+    /// Writes the configuration of this project's server: the defaults, except for limits that would interrupt a
+    /// measurement. Returns its path and that of the log.
     pub(crate) fn write_config(
         &self,
         directory: &Path,
@@ -188,7 +189,7 @@ impl Starter<'_> {
         let key = directory.join("key.pem");
         fs::write(&key, self.tokens.public_key())?;
         let config = directory.join("config.ini");
-        // Pings would be counted as lost events; all clients are a few users.
+        // The load takes pings for wrong events, and its clients belong to few users.
         let text = format!(
             "[webSocketEvents]\naddress = 127.0.0.1\nport = {port}\n[events]\nsocket = {CONTROL}\n\
              [token]\npublicKey = key.pem\nissuer = dev.airlay.ru\n[access]\nmode = token\n\
@@ -210,7 +211,7 @@ pub(crate) fn has_nchan() -> bool {
 }
 
 fn start_nchan(directory: TempDir, control: PathBuf) -> Result<Server> {
-    // nginx does not say which port it was given.
+    // nginx does not report the port of a listener on port 0.
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let config = directory.path().join("nginx.conf");
     let path = directory.path().display();
@@ -237,7 +238,7 @@ fn start_nchan(directory: TempDir, control: PathBuf) -> Result<Server> {
     Ok(Server { kind: Kind::Nchan, process, address, control, _directory: directory })
 }
 
-/// The line by which a server says where it listens.
+/// The first line of a server's output, which says where it listens.
 fn first_line(process: &mut Process) -> Result<String> {
     let output = process.child().stdout.as_mut().ok_or("the server's output is not piped")?;
     let mut line = String::new();

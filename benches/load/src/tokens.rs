@@ -1,16 +1,18 @@
-//! Access tokens as the service gets them: RS256 with a key of 4096 bits, about 900 bytes.
+//! Realistic access tokens: RS256 with a key of 4096 bits, about 900 bytes.
 
-use crate::Result;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use airlay::token::SigningKey;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::Result;
 
 /// The project's test key.
 const PRIVATE: &str = include_str!("../../../tests/fixtures/live-4096.pem");
 const PUBLIC: &str = include_str!("../../../tests/fixtures/live-4096.pub.pem");
 
-/// What signs.
+/// Signs tokens that are valid for a day.
 pub(crate) struct Tokens {
     key: SigningKey,
     expires: u64,
@@ -33,13 +35,13 @@ impl Tokens {
         PUBLIC
     }
 
-    /// The public key, without its envelope: an `RSAPublicKey` (RFC 8017 §A.1.1).
+    /// The public key as a bare `RSAPublicKey` (RFC 8017 §A.1.1).
     pub(crate) fn public_numbers(&self) -> Result<Vec<u8>> {
         let block = pem::parse(PUBLIC)?;
         Ok(block.into_contents())
     }
 
-    /// A token of the user with this number.
+    /// A token for the user with this number.
     pub(crate) fn of_user(&self, user: usize) -> String {
         self.key.sign(&format!(
             r#"{{"iat":1711709116,"jti":"0cb7b1f0-2f0a-4c8e-9d6e-0d5f6a7b8c9d","iss":"dev.airlay.ru","exp":{},"data":{{"name":"a.kalinin","id":"5dad615eae019570{user:08x}"}}}}"#,
@@ -48,13 +50,13 @@ impl Tokens {
     }
 }
 
-/// The bytes that a part of a token stands for.
+/// Decodes a part of a token.
 pub(crate) fn decode(part: &str) -> Result<Vec<u8>> {
     Ok(URL_SAFE_NO_PAD.decode(part)?)
 }
 
-/// The frame of a request to attach, masked with a key of zeros (which RFC 6455 §5.3 does not forbid, and which costs the
-/// server what any other does).
+/// The frame of an attach request, masked with a key of zeros, which RFC 6455 §5.3 allows and which costs the server as
+/// much as any other.
 pub(crate) fn attach(token: &str, topic: usize) -> Vec<u8> {
     let id = crate::event::topic_id(topic);
     let text =

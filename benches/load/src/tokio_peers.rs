@@ -1,42 +1,44 @@
-//! Two small publish/subscribe servers over libraries that anyone would take for one: tokio-tungstenite and
-//! fastwebsockets, each used as its documentation shows.
+//! Two small publish/subscribe servers on popular libraries, tokio-tungstenite and fastwebsockets, each used as its
+//! documentation shows.
 //!
-//! They know no tokens and no limits. One thread, a task for each connection, a channel to each subscriber; a message
-//! is made once and shared.
+//! They have neither tokens nor limits: one thread, a task for each connection, a channel to each subscriber, and messages
+//! that are built once and shared.
 
-use crate::Result;
-use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, WebSocketError, upgrade};
-use futures_util::{SinkExt as _, StreamExt as _};
-use http_body_util::Empty;
-use hyper::body::{Bytes, Incoming};
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
+
+use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, WebSocketError, upgrade};
+use futures_util::{SinkExt as _, StreamExt as _};
+use http_body_util::Empty;
+use hyper::body::{Bytes, Incoming};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{LocalSet, spawn_local};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-/// Events a connection takes from its channel at once.
+use crate::Result;
+
+/// The most events a connection takes from its channel at a time.
 const TOGETHER: usize = 1024;
 
-/// The subscribers of each topic, by its id.
+/// The subscribers of each topic, by id.
 type Topics = Rc<RefCell<HashMap<String, Vec<UnboundedSender<Utf8Bytes>>>>>;
 
-/// Serves with tokio-tungstenite until it is killed. Writes the port it listens on to standard output.
+/// Serves with tokio-tungstenite until killed. Prints the port it listens on.
 pub(crate) fn serve_tungstenite(control: &Path) -> Result<()> {
     serve(control, |stream, topics| async move {
         let _ = tungstenite_client(stream, topics).await;
     })
 }
 
-/// The same with fastwebsockets, whose handshake is hyper's.
+/// Serves with fastwebsockets, whose handshake is hyper's, until killed. Prints the port it listens on.
 pub(crate) fn serve_fastwebsockets(control: &Path) -> Result<()> {
     serve(control, |stream, topics| async move {
         let accept = |mut request: Request<Incoming>| {
@@ -83,7 +85,7 @@ async fn accept_producers(listener: UnixListener, topics: Topics) {
     }
 }
 
-/// Sends each line on to the subscribers of its topic.
+/// Passes each line on to the subscribers of its topic.
 async fn read_producer(stream: UnixStream, topics: Topics) {
     let mut lines = BufReader::with_capacity(64 << 10, stream).lines();
     while let Ok(Some(line)) = lines.next_line().await {
@@ -95,13 +97,13 @@ async fn read_producer(stream: UnixStream, topics: Topics) {
     }
 }
 
-/// The id at this place in a line or a request.
+/// The id at this JSON pointer of a line or request.
 fn topic_of(json: &str, place: &str) -> Option<String> {
     let json: serde_json::Value = serde_json::from_str(json).ok()?;
     Some(json.pointer(place)?.as_str()?.to_owned())
 }
 
-/// Takes a request. Returns the reply.
+/// Handles a request and returns the reply.
 fn subscribe(request: &str, topics: &Topics, sender: &UnboundedSender<Utf8Bytes>) -> &'static str {
     match topic_of(request, "/event/id") {
         Some(topic) => {
@@ -145,7 +147,7 @@ async fn fastwebsockets_client(
     let (sender, mut events) = unbounded_channel();
     let mut together = Vec::new();
     loop {
-        // The load sends its frames whole: no event interrupts the reading of one.
+        // Safe to cancel: the load sends whole frames, so an event never interrupts reading one.
         tokio::select! {
             frame = socket.read_frame() => match frame? {
                 Frame { opcode: OpCode::Text, payload, .. } => {
@@ -164,7 +166,7 @@ async fn fastwebsockets_client(
     }
 }
 
-/// Waits for an event, and takes those that are there with it.
+/// Waits for an event and takes those that are available with it.
 async fn next_events(events: &mut UnboundedReceiver<Utf8Bytes>, together: &mut Vec<Utf8Bytes>) -> usize {
     events.recv_many(together, TOGETHER).await
 }

@@ -1,4 +1,4 @@
-// The client in a real browser, and the real server: killed, slow, silent, and with tokens that end.
+// The client in a real browser against the real server: killed, slow, silent, and with expiring tokens.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -12,7 +12,7 @@ import { ISSUE, Server, idOf, tokenFor } from "./support/server.js";
 const CLIENT = fs.readFileSync(new URL("../airlay-events.js", import.meta.url));
 const PAGE = `<!doctype html><title>Test</title><link rel="icon" href="data:,"><script type="module">
   import { AirlayEvents } from "./airlay-events.js";
-  // What has happened, in its order.
+  // What the page was told, in order.
   window.told = [];
   window.connect = (url) => {
     window.events = new AirlayEvents(url, { token: async () => (await fetch("/token")).text() });
@@ -23,11 +23,11 @@ const PAGE = `<!doctype html><title>Test</title><link rel="icon" href="data:,"><
     onError: ({ code }) => told.push(code),
   });
 </script>`;
-// Only a guard against waiting for ever.
+// Only to fail instead of hanging.
 const TIMEOUT = { timeout: 60_000 };
 
 let browser, site;
-/** For how many seconds the next tokens are good; then for two hours. */
+/** The lifetimes of the next tokens, in seconds; after that, two hours. */
 let tokens = [];
 let given;
 const open = [];
@@ -64,7 +64,7 @@ async function start() {
   return server;
 }
 
-/** A page whose client is attached to the issue at this address. With `isTimed`, its clock is the test's to move. */
+/** A page whose client is attached to the issue, through this address. With `isTimed`, the test moves its clock. */
 async function visit(url, { isTimed = false } = {}) {
   const page = await browser.newPage();
   open.push(page);
@@ -79,7 +79,7 @@ async function visit(url, { isTimed = false } = {}) {
   return page;
 }
 
-/** The tokens of the requests that a page has sent. */
+/** The tokens in the requests that a page has sent. */
 class Requests extends EventTarget {
   tokens = [];
 
@@ -100,7 +100,7 @@ class Requests extends EventTarget {
 
 const subscribe = (page, topic) => page.evaluate((topic) => void subscribe(topic), topic);
 
-/** Waits until the page has been told these, of all that it is told, in this order; forgets what came before. */
+/** Waits until the page has been told these, in this order and possibly with others between; forgets what came before. */
 async function tell(page, ...expected) {
   for (const each of expected) {
     await page.waitForFunction((each) => told.some((one) => JSON.stringify(one) === each), JSON.stringify(each));
@@ -112,7 +112,7 @@ async function tell(page, ...expected) {
 
 const told = (page) => page.evaluate(() => window.told);
 
-test("killed and back again: attached again, and told of the gap", TIMEOUT, async () => {
+test("after a crash of the server the page is attached again and told of the gap", TIMEOUT, async () => {
   const server = await start();
   const page = await visit(server.url);
   await server.publish(ISSUE, [1]);
@@ -125,7 +125,7 @@ test("killed and back again: attached again, and told of the gap", TIMEOUT, asyn
   await tell(page, [2]);
 });
 
-test("stopped and started, as for a new version", TIMEOUT, async () => {
+test("a stop and a start of the server, as for an upgrade", TIMEOUT, async () => {
   const server = await start();
   const page = await visit(server.url);
   await server.stop("SIGTERM");
@@ -135,7 +135,7 @@ test("stopped and started, as for a new version", TIMEOUT, async () => {
   await tell(page, [1]);
 });
 
-test("a slow way loses nothing and changes no order", TIMEOUT, async () => {
+test("a slow network loses and reorders nothing", TIMEOUT, async () => {
   const server = await start();
   const proxy = await Proxy.start(server.port);
   open.push(proxy);
@@ -150,14 +150,14 @@ test("a slow way loses nothing and changes no order", TIMEOUT, async () => {
   assert.equal(proxy.connections, 1);
 });
 
-test("a way that has gone silent is given up, and another found", TIMEOUT, async () => {
+test("a silent connection is abandoned and replaced", TIMEOUT, async () => {
   const server = await start();
   const proxy = await Proxy.start(server.port);
   open.push(proxy);
   const page = await visit(proxy.url, { isTimed: true });
   proxy.bytesAtOnce = 0;
   await server.publish(ISSUE, ["missed"]);
-  // A minute without a word, and twenty seconds for the reply that does not come.
+  // A minute of silence, then twenty seconds without a reply.
   await page.clock.runFor(60_000);
   await page.clock.runFor(20_000);
   await tell(page, "waiting");
@@ -169,7 +169,7 @@ test("a way that has gone silent is given up, and another found", TIMEOUT, async
   assert.equal(proxy.connections, 2);
 });
 
-test("a token is replaced before it ends, and nothing is missed", TIMEOUT, async () => {
+test("a token is replaced before it expires, and nothing is missed", TIMEOUT, async () => {
   const server = await start();
   tokens = [3600];
   const page = await visit(server.url, { isTimed: true });
@@ -181,7 +181,7 @@ test("a token is replaced before it ends, and nothing is missed", TIMEOUT, async
   assert.deepEqual(await told(page), []);
 });
 
-test("a token that ends in mid-flight costs a gap that is told", TIMEOUT, async () => {
+test("a token that expires causes a gap, which is reported", TIMEOUT, async () => {
   const server = await start();
   tokens = [5];
   const page = await visit(server.url);
@@ -190,7 +190,7 @@ test("a token that ends in mid-flight costs a gap that is told", TIMEOUT, async 
   await tell(page, [1]);
 });
 
-test("a token that has ended when the connection comes back is not used again", TIMEOUT, async () => {
+test("a token that has expired by the time of a reconnect is not used again", TIMEOUT, async () => {
   const server = await start();
   tokens = [3600];
   const page = await visit(server.url, { isTimed: true });

@@ -1,4 +1,4 @@
-// The client alone: what it asks, when, and what it makes of every answer.
+// The client alone: which requests it sends, when, and how it handles every reply.
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
@@ -11,7 +11,7 @@ afterEach(() => stage.end());
 const ATTACH = `attach issueUpdate ${ISSUE.id} token-1`;
 const event = (topic, data = []) => ({ type: topic.type, id: topic.id ?? "", data });
 
-/** A subscriber that keeps what it is told. */
+/** A subscriber that records what it is told. */
 function subscribe(topic = ISSUE) {
   const kept = { events: [], attached: [], errors: [] };
   kept.unsubscribe = stage.events.subscribe(topic, (event) => kept.events.push(event), {
@@ -21,7 +21,7 @@ function subscribe(topic = ISSUE) {
   return kept;
 }
 
-/** A subscriber whose subscription the server has taken. */
+/** A subscriber whose subscription the server has accepted. */
 async function attached(topic = ISSUE) {
   const kept = subscribe(topic);
   if (stage.events.status !== "open") await stage.open();
@@ -32,7 +32,7 @@ async function attached(topic = ISSUE) {
   return kept;
 }
 
-test("attaches when the connection is open, and gives events to the handler", async () => {
+test("attaches when the connection opens, and passes events to the handler", async () => {
   assert.equal(stage.events.status, "connecting");
   const kept = subscribe({ type: "issueUpdate", id: ISSUE.id.toUpperCase() });
   await stage.settle();
@@ -49,7 +49,7 @@ test("attaches when the connection is open, and gives events to the handler", as
   assert.deepEqual(stage.sent(), []);
 });
 
-test("any number of handlers are one subscription", async () => {
+test("all handlers of a topic share one subscription", async () => {
   const first = await attached();
   const second = subscribe();
   await stage.settle();
@@ -70,7 +70,7 @@ test("any number of handlers are one subscription", async () => {
   assert.deepEqual(stage.sent(), []);
 });
 
-test("what comes and goes at once is not asked for", async () => {
+test("subscribing and unsubscribing at once sends no request", async () => {
   await attached({ type: "notification" });
   subscribe().unsubscribe();
   const kept = await attached({ type: "uploadFile", id: idOf(1) });
@@ -80,7 +80,7 @@ test("what comes and goes at once is not asked for", async () => {
   assert.deepEqual(stage.sent(), []);
 });
 
-test("one request about a topic at a time, then what is wanted by then", async () => {
+test("one request per topic at a time, then whatever is needed by then", async () => {
   const first = subscribe();
   await stage.open();
   assert.deepEqual(stage.asks(), [ATTACH]);
@@ -111,7 +111,7 @@ test("notifications: with an id only those, without one all, once to each handle
   assert.deepEqual([all.events.length, one.events.length], [3, 2]);
 });
 
-test("replies belong to the requests in their order", async () => {
+test("replies match requests in order", async () => {
   await attached({ type: "notification" });
   const kept = [1, 2, 3].map((number) => subscribe({ type: "datasetUpdate", id: idOf(number) }));
   await stage.settle();
@@ -124,7 +124,7 @@ test("replies belong to the requests in their order", async () => {
 });
 
 for (const code of [3, 4, 5, 6]) {
-  test(`code ${code} ends the subscription and is told to its subscribers`, async () => {
+  test(`code ${code} ends the subscription and is reported to its subscribers`, async () => {
     await attached({ type: "notification" });
     const kept = [subscribe(), subscribe()];
     await stage.settle();
@@ -145,7 +145,7 @@ for (const code of [3, 4, 5, 6]) {
 }
 
 for (const code of [7, 8]) {
-  test(`code ${code} tries again after growing pauses`, async () => {
+  test(`code ${code} causes retries after growing pauses`, async () => {
     await attached({ type: "notification" });
     const kept = subscribe();
     await stage.settle();
@@ -165,7 +165,7 @@ for (const code of [7, 8]) {
   });
 }
 
-test("a detach that was put off is tried again", async () => {
+test("a postponed detach is retried", async () => {
   const kept = await attached();
   kept.unsubscribe();
   await stage.settle();
@@ -175,7 +175,7 @@ test("a detach that was put off is tried again", async () => {
   assert.deepEqual(stage.asks(), [ATTACH.replace("attach", "detach")]);
 });
 
-test("a refused token: a fresh one at once, and when that is refused too, after pauses", async () => {
+test("a refused token is replaced at once, and after pauses if that is refused too", async () => {
   stage.tokens = ["token-1", "token-2", "token-3", "token-4"];
   const kept = subscribe();
   await stage.open();
@@ -195,7 +195,7 @@ test("a refused token: a fresh one at once, and when that is refused too, after 
   assert.deepEqual(stage.asks(), ["attach notification token-3"]);
 });
 
-test("one request tries a token, the others wait for what becomes of it", async () => {
+test("one request tries a new token while the others wait", async () => {
   for (let number = 0; number < 10; number += 1) subscribe({ type: "issueUpdate", id: idOf(number) });
   stage.tokens = ["bad", "good"];
   await stage.open();
@@ -203,10 +203,10 @@ test("one request tries a token, the others wait for what becomes of it", async 
   await stage.reply(2);
   assert.deepEqual(stage.asks(), [`attach issueUpdate ${idOf(1)} good`]);
   await stage.reply(4);
-  assert.equal(stage.asks().length, 9, "code 4 says that the token is good");
+  assert.equal(stage.asks().length, 9, "code 4 shows that the token is valid");
 });
 
-test("a token that is not to be had is asked for again, and said", async () => {
+test("a token that cannot be obtained is requested again, and reported", async () => {
   const error = new Error("401 from /token");
   stage.tokens = [error, "", "token-1"];
   subscribe();
@@ -220,7 +220,7 @@ test("a token that is not to be had is asked for again, and said", async () => {
   assert.deepEqual(stage.asks(), [ATTACH]);
 });
 
-test("a connection lost before the token came uses it on the next one", async () => {
+test("a token that arrives after the connection was lost is used on the next one", async () => {
   stage.tokens = [new Error("no network"), "token-1"];
   subscribe();
   await stage.open();
@@ -230,7 +230,7 @@ test("a connection lost before the token came uses it on the next one", async ()
   assert.deepEqual(stage.asks(), [ATTACH]);
 });
 
-test("a fresh token before the old one ends, and all is attached again with it", async () => {
+test("a fresh token is obtained before the old one expires, and everything attached again with it", async () => {
   const [first, second] = [tokenFor(40, "first"), tokenFor(80, "second")];
   stage.tokens = [first, second];
   const kept = await attached();
@@ -248,7 +248,7 @@ test("a fresh token before the old one ends, and all is attached again with it",
   assert.deepEqual([kept.attached, other.attached], [[], []], "there was no gap");
 });
 
-test("a token without a known end, or with a wrong clock, is kept until the server refuses it", async () => {
+test("a token without a known expiry, or with a wrong clock, is kept until the server refuses it", async () => {
   for (const token of ["no token", tokenFor(-5), "a.b.c"]) {
     stage.tokens = [token];
     await attached();
@@ -263,14 +263,14 @@ test("a token without a known end, or with a wrong clock, is kept until the serv
   }
 });
 
-test("an end further away than a timer reaches does not come at once", async () => {
+test("an expiry beyond the range of timers does not fire at once", async () => {
   stage.tokens = [tokenFor(400 * 86_400)];
   await attached();
   await stage.pass(1000);
   assert.equal(stage.asked, 1);
 });
 
-test("a subscription that ended with its token begins again, and says that events may have been missed", async () => {
+test("a subscription that ended with its token is attached again, reporting a gap", async () => {
   stage.tokens = [tokenFor(7200), "token-2"];
   const kept = await attached();
   await stage.take(2, ISSUE);
@@ -280,7 +280,7 @@ test("a subscription that ended with its token begins again, and says that event
 });
 
 for (const code of [3, 4]) {
-  test(`a subscription taken back with code ${code} is over`, async () => {
+  test(`a subscription revoked with code ${code} ends`, async () => {
     const kept = await attached();
     await stage.take(code, ISSUE);
     assert.deepEqual(kept.errors.map(({ code, topic }) => [code, topic]), [[code, ISSUE]]);
@@ -290,7 +290,7 @@ for (const code of [3, 4]) {
   });
 }
 
-test("after a lost connection: a pause, a new one, the same token, and word of the gap", async () => {
+test("after a lost connection: a pause, a new connection, the same token, and a report of the gap", async () => {
   const kept = await attached();
   const other = await attached({ type: "notification" });
   stage.heard("status");
@@ -331,20 +331,20 @@ test("pauses grow to 20 s, are spread from 0.5 s on, and are short again after a
   assert.equal(Math.round(stage.heard("status").at(-1).delay), 2000);
 });
 
-test("closed for what it did (1008), it waits as long as after many failures", async () => {
+test("after a close with 1008 it waits as long as after many failures", async () => {
   await attached();
   stage.random = 0.999999;
   await stage.lose(1008, "slow consumer");
   assert.equal(Math.round(stage.heard("status").at(-1).delay), 20_000);
 });
 
-test("a connection that does not come about is given up", async () => {
+test("a connection that does not open is abandoned", async () => {
   await stage.pass(15_000);
   assert.equal(stage.socket.isClosed, true);
   assert.equal(stage.events.status, "waiting");
 });
 
-test("a request without a reply gives the connection up", async () => {
+test("a request without a reply abandons the connection", async () => {
   subscribe();
   await stage.open();
   await stage.pass(19_999);
@@ -354,7 +354,7 @@ test("a request without a reply gives the connection up", async () => {
   assert.equal(stage.sockets[0].isClosed, true);
 });
 
-test("the time for a reply begins anew with each reply", async () => {
+test("the time for a reply starts again with each reply", async () => {
   await attached({ type: "notification" });
   subscribe({ type: "issueUpdate", id: idOf(1) });
   subscribe({ type: "issueUpdate", id: idOf(2) });
@@ -368,7 +368,7 @@ test("the time for a reply begins anew with each reply", async () => {
   assert.equal(stage.events.status, "open", "nothing is owed any more");
 });
 
-test("a connection on which nothing has come for a minute is tried", async () => {
+test("a connection that is silent for a minute is probed", async () => {
   const kept = await attached();
   await stage.pass(59_000);
   await stage.receive(event(ISSUE));
@@ -384,7 +384,7 @@ test("a connection on which nothing has come for a minute is tried", async () =>
   assert.equal(stage.events.status, "waiting");
 });
 
-test("attaching very much again stays below the server's rate", async () => {
+test("attaching many topics again stays below the server's rate", async () => {
   for (let number = 0; number < 400; number += 1) subscribe({ type: "issueUpdate", id: idOf(number) });
   await stage.open();
   await stage.reply(0);
@@ -400,7 +400,7 @@ test("attaching very much again stays below the server's rate", async () => {
   assert.ok(sent < 300);
 });
 
-test("a handler that throws keeps nobody from the event", async () => {
+test("a handler that throws does not keep the event from others", async () => {
   const thrown = [];
   process.setUncaughtExceptionCaptureCallback((error) => thrown.push(error.message));
   stage.events.subscribe(ISSUE, () => {
@@ -428,7 +428,7 @@ test("a handler may unsubscribe and subscribe", async () => {
   assert.deepEqual(calls, ["first", "second"]);
 });
 
-test("who was unsubscribed by another handler, or by close(), is not called any more", async () => {
+test("a handler unsubscribed by another one, or by close(), is not called again", async () => {
   const first = subscribe();
   stage.events.subscribe(ISSUE, () => second.unsubscribe());
   const second = subscribe();
@@ -440,7 +440,7 @@ test("who was unsubscribed by another handler, or by close(), is not called any 
   assert.deepEqual([first, second, last].map(({ events }) => events.length), [1, 0, 0]);
 });
 
-test("closed is closed", async () => {
+test("after close() nothing happens", async () => {
   const kept = await attached();
   stage.events.close();
   stage.events.close();
@@ -452,7 +452,7 @@ test("closed is closed", async () => {
   assert.throws(() => subscribe(), /closed/);
 });
 
-test("closed while the token is on its way", async () => {
+test("close() while a token is being obtained", async () => {
   let give;
   stage.tokens = [new Promise((resolve) => (give = resolve))];
   subscribe();

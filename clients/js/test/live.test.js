@@ -1,4 +1,4 @@
-// The client and the real server.
+// The client against the real server.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -10,7 +10,7 @@ import { WebSocket } from "ws";
 import { AirlayEvents } from "../airlay-events.js";
 import { ISSUE, Server, USER, idOf, tokenFor } from "./support/server.js";
 
-// Only a guard against waiting for ever.
+// Only to fail instead of hanging.
 const TIMEOUT = { timeout: 60_000 };
 const NOTIFICATIONS = { type: "notification" };
 
@@ -31,7 +31,7 @@ function connect(server, token = () => tokenFor()) {
   return events;
 }
 
-/** What a subscriber is told, to be taken one by one: events as their data, the rest by its kind. */
+/** A queue of what a subscriber is told: events as their data, anything else as its kind. */
 class Subscriber {
   #told = [];
   #wanted = new EventTarget();
@@ -60,7 +60,7 @@ class Subscriber {
 
 const subscribe = (events, topic = ISSUE) => new Subscriber(events, topic).isAttached();
 
-test("an event published is an event handled", TIMEOUT, async () => {
+test("a published event reaches the handler", TIMEOUT, async () => {
   const server = await start();
   const events = connect(server);
   const subscriber = await subscribe(events);
@@ -75,7 +75,7 @@ test("an event published is an event handled", TIMEOUT, async () => {
   assert.deepEqual(await other.next(), [2]);
 });
 
-test("notifications reach who they are for, with and without an id", TIMEOUT, async () => {
+test("notifications reach their users, with and without an id", TIMEOUT, async () => {
   const server = await start();
   const events = connect(server);
   const all = await subscribe(events, NOTIFICATIONS);
@@ -90,7 +90,7 @@ test("notifications reach who they are for, with and without an id", TIMEOUT, as
   assert.deepEqual(await stranger.next(), ["all"]);
 });
 
-test("killed and back again: attached again, and told of the gap", TIMEOUT, async () => {
+test("after a crash of the server the client is attached again and told of the gap", TIMEOUT, async () => {
   const server = await start();
   const events = connect(server);
   const subscriber = await subscribe(events);
@@ -108,7 +108,7 @@ test("killed and back again: attached again, and told of the gap", TIMEOUT, asyn
   }
 });
 
-test("a token that ends takes the subscription along until there is a fresh one", TIMEOUT, async () => {
+test("a subscription ends with its token and resumes with a fresh one", TIMEOUT, async () => {
   const server = await start();
   const seconds = [5, 7200];
   const events = connect(server, () => tokenFor(seconds.shift()));
@@ -118,7 +118,7 @@ test("a token that ends takes the subscription along until there is a fresh one"
   assert.deepEqual(await subscriber.next(), [1]);
 });
 
-test("a token that has ended is replaced at once, an attempt with a bad one is told", TIMEOUT, async () => {
+test("an expired token is replaced at once, and a bad one is reported", TIMEOUT, async () => {
   const server = await start();
   const tokens = [tokenFor(-60), "no token", tokenFor()];
   const events = connect(server, () => tokens.shift());
@@ -126,7 +126,7 @@ test("a token that has ended is replaced at once, an attempt with a bad one is t
   assert.equal(detail.code, 2);
 });
 
-test("what is taken back is over, and says so", TIMEOUT, async () => {
+test("a revoked subscription ends with an error", TIMEOUT, async () => {
   const server = await start();
   const events = connect(server);
   const issue = await subscribe(events);
@@ -166,7 +166,7 @@ test("one subscription more than the server allows is an error of that subscribe
   await subscribe(events, third);
 });
 
-test("quicker than the server allows, all is attached in the end", TIMEOUT, async () => {
+test("above the server's rate, everything is attached in the end", TIMEOUT, async () => {
   const server = await start({ limits: { requestsPerSecond: 20, requestBurst: 5 } });
   const events = connect(server);
   const topics = Array.from({ length: 20 }, (_, number) => ({ type: "issueUpdate", id: idOf(number) }));
@@ -175,7 +175,7 @@ test("quicker than the server allows, all is attached in the end", TIMEOUT, asyn
   for (const [number, subscriber] of subscribers.entries()) assert.equal(await subscriber.next(), idOf(number));
 });
 
-test("while nobody says who may see what it is tried again", TIMEOUT, async () => {
+test("without an access service attaching is retried", TIMEOUT, async () => {
   const server = await start({ access: { mode: "socket", socket: "access.sock" } });
   const codes = new EventTarget();
   class Watched extends WebSocket {
@@ -189,7 +189,7 @@ test("while nobody says who may see what it is tried again", TIMEOUT, async () =
   open.push(events);
   const attached = subscribe(events);
   await unavailable;
-  // The access service, which knows everybody.
+  // An access service to which every user is known.
   const service = net.createServer((connection) => {
     readline.createInterface({ input: connection }).on("line", (line) => {
       connection.write(JSON.stringify({ ref: JSON.parse(line).ref, code: 0 }) + "\n");
@@ -200,7 +200,7 @@ test("while nobody says who may see what it is tried again", TIMEOUT, async () =
   service.close();
 });
 
-test("128 subscriptions come back in one go", TIMEOUT, async () => {
+test("128 subscriptions are attached again in one burst", TIMEOUT, async () => {
   const server = await start();
   const events = connect(server);
   const topics = Array.from({ length: 128 }, (_, number) => ({ type: "issueUpdate", id: idOf(number) }));

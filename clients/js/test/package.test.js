@@ -1,4 +1,4 @@
-// What the package promises: its size, its types, no dependencies.
+// What the package promises: size, types, no dependencies.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -18,7 +18,7 @@ test("minified and gzipped it is at most 3 KB", () => {
   assert.ok(size <= 3 * 1024, `${size} bytes`);
 });
 
-test("it needs nothing, and holds what it says", () => {
+test("it has no dependencies, and all files it lists", () => {
   const { dependencies, files, exports } = JSON.parse(read("package.json"));
   assert.equal(dependencies, undefined);
   assert.doesNotMatch(read("airlay-events.js"), /^import /m);
@@ -29,7 +29,7 @@ test("the lock file names no registry", () => {
   assert.doesNotMatch(read("package-lock.json"), /"resolved"/);
 });
 
-test("the types fit their use", () => {
+test("the types fit a typical use", () => {
   const compiler = fileURLToPath(new URL("node_modules/typescript/bin/tsc", FOLDER));
   const project = fileURLToPath(new URL("test/tsconfig.json", FOLDER));
   execFileSync(process.execPath, [compiler, "--project", project], { stdio: "inherit" });

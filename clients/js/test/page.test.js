@@ -1,4 +1,4 @@
-// What the client makes of the page's events: hidden and visible, offline and online.
+// How the client handles the page's events: hidden and visible, offline and online.
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
@@ -38,7 +38,7 @@ async function network(type) {
   await stage.settle();
 }
 
-test("a hidden page does not try its connection, and does so when it is seen again", async () => {
+test("a hidden page does not probe its connection, but does once visible", async () => {
   await attach();
   await show(false);
   await stage.pass(3600_000);
@@ -52,7 +52,7 @@ test("a hidden page does not try its connection, and does so when it is seen aga
   assert.equal(stage.asks().length, 1);
 });
 
-test("a hidden page still comes back to the server", async () => {
+test("a hidden page still reconnects", async () => {
   await attach();
   await show(false);
   await stage.lose();
@@ -60,7 +60,7 @@ test("a hidden page still comes back to the server", async () => {
   await attach();
 });
 
-test("offline: the connection is tried, and given up if no reply comes", async () => {
+test("offline: the connection is probed, and abandoned without a reply", async () => {
   await attach();
   await network("offline");
   assert.equal(stage.asks().length, 1);
@@ -87,10 +87,10 @@ for (const [what, happen] of [["online again", () => network("online")], ["seen 
   });
 }
 
-test("a page that slept past its token's time replaces it when it wakes", async () => {
+test("a page that slept past its token's renewal replaces it on waking", async () => {
   stage.tokens = [tokenFor(600, "first"), tokenFor(7200, "second")];
   await attach();
-  // The clock goes on and no timer fires: so it is when a machine sleeps.
+  // The clock advances but no timer fires, as when a machine sleeps.
   const { now } = Date;
   Date.now = () => now() + 550_000;
   await show(true);
@@ -98,7 +98,7 @@ test("a page that slept past its token's time replaces it when it wakes", async 
   assert.equal(stage.asked, 2);
 });
 
-test("after close() the page's events mean nothing", async () => {
+test("after close() the page's events are ignored", async () => {
   await attach();
   stage.events.close();
   await network("online");

@@ -1,4 +1,4 @@
-// 1,000 clients and a server that is killed: nobody misses a later event, and they do not come back all at once.
+// 1,000 clients and a server that is killed: none misses a later event, and they do not all reconnect at once.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -10,7 +10,7 @@ const CLIENTS = 1000;
 
 test("1,000 clients survive kill -9 of the server", { timeout: 300_000 }, async () => {
   const server = await Server.start();
-  // What the clients look at is one number, and each event says what it has become.
+  // The state is a single number, and each event carries its new value.
   let number = 0;
   const clients = Array.from({ length: CLIENTS }, (_, index) => new Client(server.url, index));
   try {
@@ -20,11 +20,11 @@ test("1,000 clients survive kill -9 of the server", { timeout: 300_000 }, async 
 
     const killed = performance.now();
     await server.kill();
-    // Down until half of them have found it so.
+    // Down until half of the clients have tried to reconnect.
     const tried = clients.map((client) => client.until(() => client.pauses.length === 2));
     await some(tried, CLIENTS / 2);
     await server.run();
-    // Events come all the while, one for each fifty clients that are back.
+    // Publish meanwhile, one event for each fifty clients that are back.
     let back = 0;
     await Promise.all(clients.map(async (client) => {
       await client.until(() => client.attached === 2);
@@ -80,7 +80,7 @@ class Client {
     return this.missed.length;
   }
 
-  /** Resolves when this is so; at once, within what makes it so. */
+  /** Resolves when the condition holds; synchronously within the change that makes it hold. */
   until(condition) {
     return new Promise((resolve) => {
       this.#waiting.push({ condition, resolve });
@@ -93,7 +93,7 @@ class Client {
   }
 }
 
-/** Resolves when so many of these have. */
+/** Resolves when this number of the promises have. */
 function some(promises, count) {
   return new Promise((resolve) => {
     for (const promise of promises) promise.then(() => (count -= 1) || resolve());
@@ -101,8 +101,8 @@ function some(promises, count) {
 }
 
 /**
- * Uniform between `low` and `high`, as far as so many numbers can show it: in none of ten equal parts is the count further
- * than six standard deviations from what it should be, which happens by chance once in some hundred million runs.
+ * Asserts that the values are uniform between `low` and `high`: in each of ten equal parts, the count is within six standard
+ * deviations of its expectation. Chance violates this about once in a hundred million runs.
  */
 function assertSpread(delays, low, high) {
   const counts = Array(10).fill(0);

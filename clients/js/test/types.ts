@@ -1,4 +1,4 @@
-// The types, as a page in TypeScript uses them. Compiled by types.test.js and never run.
+// The types, as a page in TypeScript uses them. Compiled by package.test.js, never run.
 import { AirlayEvents, type AirlayError, type AirlayEvent, type Status } from "@airlay/events";
 
 const events = new AirlayEvents("wss://airlay.example/ws", { token: async () => "…" });
@@ -24,13 +24,13 @@ console.log(status);
 unsubscribe();
 events.close();
 
-// @ts-expect-error: no such type
+// @ts-expect-error: unknown type
 events.subscribe({ type: "issueUpdated", id: "610217e481f6fc54736209e0" }, () => {});
-// @ts-expect-error: a handler is wanted
+// @ts-expect-error: the handler is missing
 events.subscribe({ type: "notification" });
-// @ts-expect-error: so is a function that gives tokens
+// @ts-expect-error: the token function is missing
 new AirlayEvents("wss://airlay.example/ws");
-// @ts-expect-error: which gives text
+// @ts-expect-error: it must return text
 new AirlayEvents("wss://airlay.example/ws", { token: () => 5 });
-// @ts-expect-error: what the connection is, only it says
+// @ts-expect-error: the status is read-only
 events.status = "open";

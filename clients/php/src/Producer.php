@@ -5,24 +5,24 @@ declare(strict_types=1);
 namespace Airlay\Events;
 
 /**
- * Publishes events through the Airlay event service: a client of its events socket.
+ * Publishes events through the Airlay event service, over its events socket.
  *
  *     $producer = new Producer();
  *     $producer->publish('issueUpdate', '610217e481f6fc54736209e0', [['state' => 'closed']]);
  *
- * A call takes `$timeout` seconds at most, whatever the server does.
+ * A call takes at most `$timeout` seconds, whatever the server does.
  */
 final class Producer
 {
-    /** Microseconds between two tries to connect. */
+    /** Microseconds between attempts to connect. */
     private const RETRY_PAUSE = 50_000;
 
-    /** Bytes offered to the kernel at once: it takes what fits, and PHP copies what is left. */
+    /** Bytes given to one write: the kernel takes what fits, but PHP copies all of them. */
     private const PIECE = 65_536;
 
     /** @var resource|null */
     private $socket = null;
-    /** The process that made the connection; after a fork it is the parent's. */
+    /** The process that opened the connection; after a fork, the parent. */
     private int $process = 0;
     /** Lines written on this connection. */
     private int $lines = 0;
@@ -31,13 +31,13 @@ final class Producer
     private \Closure $onRefused;
 
     /**
-     * The connection is made when it is needed, and again when the server has been away.
+     * The connection is opened on first use, and reopened after the server was away.
      *
      * @param string $path the events socket
-     * @param float $timeout seconds that one call may take, with connecting and confirmation. When there is no server, the
-     *     first call waits that long for one, and further calls fail at once until there is one again
-     * @param callable(Refused): void|null $onRefused called with what the server refused of events that were published
-     *     without `ack`; that is learned with a later call. Without it, that goes to error_log()
+     * @param float $timeout the seconds a call may take, including connecting and confirmation. If there is no server, the
+     *     first call waits that long for one; further calls fail at once until there is one again
+     * @param callable(Refused): void|null $onRefused called for each event that was published without `ack` and that the
+     *     server refused; a refusal is noticed during a later call. If not given, refusals are written to error_log()
      */
     public function __construct(
         private readonly string $path = '/run/airlay/events.sock',
@@ -49,7 +49,7 @@ final class Producer
         })(...);
     }
 
-    /** Looks once more at what the server has refused. */
+    /** Reports pending refusals, as close() does. */
     public function __destruct()
     {
         $this->close();
@@ -58,13 +58,13 @@ final class Producer
     /**
      * Publishes one event; see `Event`.
      *
-     * Without `ack`, an event that the server had not read when it crashed is lost. With `ack`, one that it had read and
-     * not confirmed is sent again and may arrive twice.
+     * Without `ack`, an event that the server had not read when it crashed is lost. With `ack`, an event that it had read
+     * but not confirmed is sent again and may arrive twice.
      *
      * @param list<string>|string|null $users
-     * @return int|null with `ack`, which waits until the server has the event: the number of its subscribers
+     * @return int|null with `ack`, which waits until the server has the event: the number of subscribers
      * @throws Unavailable|TimedOut|Refused Refused only with `ack`
-     * @throws \JsonException if the data cannot be written in JSON
+     * @throws \JsonException if the data cannot be encoded as JSON
      */
     public function publish(
         string $type,
@@ -77,12 +77,12 @@ final class Producer
     }
 
     /**
-     * Publishes events in their order, within one `$timeout`.
+     * Publishes events in order, within one `$timeout`.
      *
      * @param iterable<Event> $events
-     * @return list<int>|null with `ack`: the number of each one's subscribers
-     * @throws Unavailable|TimedOut|Refused Refused only with `ack`, after all of them were sent
-     * @throws \JsonException if the data of one cannot be written in JSON; nothing is sent then
+     * @return list<int>|null with `ack`: the number of subscribers of each event
+     * @throws Unavailable|TimedOut|Refused Refused only with `ack`, after all events were sent
+     * @throws \JsonException if any data cannot be encoded as JSON; then nothing is sent
      */
     public function publishBatch(iterable $events, bool $ack = false): ?array
     {
@@ -95,9 +95,9 @@ final class Producer
     }
 
     /**
-     * Ends the subscriptions of a user: all, or the one to this type and id.
+     * Revokes a user's subscriptions: all, or those to this type and id.
      *
-     * @return int|null with `ack`: how many
+     * @return int|null with `ack`: how many ended
      * @throws Unavailable|TimedOut|Refused Refused only with `ack`
      */
     public function revoke(string $user, ?string $type = null, ?string $id = null, bool $ack = false): ?int
@@ -111,7 +111,7 @@ final class Producer
         return $ack ? $line->result : null;
     }
 
-    /** Closes the connection, after a look at what the server has refused. The next call would make a new one. */
+    /** Reports pending refusals and closes the connection. The next call opens a new one. */
     public function close(): void
     {
         if ($this->isConnected()) {
@@ -120,7 +120,7 @@ final class Producer
                 $unanswered = [];
                 $this->read($unanswered, $refused);
             } catch (Disconnected) {
-                // What had come was read.
+                // Everything received has been read.
             }
             $this->disconnect();
             $this->report($refused);
@@ -173,17 +173,17 @@ final class Producer
         return $this->socket !== null && $this->process === getmypid();
     }
 
-    /** Makes a connection if there is none that is ours: lines of two processes would run into each other. */
+    /** Connects unless this process already has: lines of two processes on one connection would mix. */
     private function connect(): void
     {
         if ($this->isConnected()) {
             return;
         }
         $this->disconnect();
-        // On this machine a connection is made, or refused, at once.
+        // A Unix-domain socket connects, or fails, without waiting.
         $socket = @stream_socket_client("unix://{$this->path}", $number, $message);
         if ($socket === false) {
-            // ENOENT, EAGAIN (too many wait to be accepted), ECONNREFUSED: the server may come yet.
+            // ENOENT, EAGAIN (too many connections wait to be accepted), ECONNREFUSED: the server may come up.
             if (in_array($number, [2, 11, 111], true)) {
                 throw new Disconnected($message);
             }
@@ -205,7 +205,8 @@ final class Producer
     }
 
     /**
-     * Writes lines and, with `ack`, reads their answers; the server may wait for us to read.
+     * Writes lines and, with `ack`, reads their answers. It reads while it writes: a server whose answers are not read
+     * stops reading.
      *
      * @param list<Line> $lines
      * @param list<Refused> $refused
@@ -230,11 +231,11 @@ final class Producer
             $writable = $isWriting ? [$this->socket] : [];
             $none = [];
             $time = (int) ceil(max($deadline - self::now(), 0) * 1e6);
-            // A signal's handler may cut the wait short: then it is asked for again.
+            // A signal may interrupt the wait, which then returns false.
             $ready = @stream_select($readable, $writable, $none, intdiv($time, 1_000_000), $time % 1_000_000);
             if ($ready === 0 || ($ready === false && $time === 0)) {
                 if ($isWriting) {
-                    // What is cut off here must not be continued.
+                    // A line may be cut here; nothing may follow it on this connection.
                     $this->disconnect();
                 }
                 throw new TimedOut($isWriting ? 'the server does not read' : 'the server does not confirm');
@@ -251,7 +252,7 @@ final class Producer
                     throw new Disconnected(error_get_last()['message'] ?? 'the server has closed the connection');
                 }
                 $written += $count;
-                // A line has left whole when no more than its line feed lacks: if the connection ends there, it counts.
+                // A line that lacks only its line feed counts as written: at the end of the stream it is a line.
                 for (; $whole < count($ends) && $ends[$whole] - 1 <= $written; $whole++) {
                     $this->lines++;
                     $lines[$whole]->isDone = $lines[$whole]->isDone || !$ack;
@@ -261,7 +262,7 @@ final class Producer
     }
 
     /**
-     * Reads answers. An answer that nobody waits for is one to an event without `ack`.
+     * Reads answers. One without an entry in `$unanswered` belongs to an event without `ack`.
      *
      * @param array<int, Line> $unanswered
      * @param list<Refused> $refused
@@ -297,7 +298,7 @@ final class Producer
         }
     }
 
-    /** Seconds of a clock that nobody sets. */
+    /** Seconds of a monotonic clock. */
     private static function now(): float
     {
         return hrtime(true) / 1e9;
@@ -309,10 +310,10 @@ final class Event
 {
     /**
      * @param string $type what happened, such as issueUpdate
-     * @param string|null $id the object it is about: 24 hex digits. Only a notification may go without
-     * @param mixed $data anything that json_encode() takes
-     * @param list<string>|string|null $users whom a notification is for: user ids, or "*" for everyone. Without, the user
-     *     whose id `$id` is
+     * @param string|null $id the event's object: 24 hex digits. Optional only for a notification
+     * @param mixed $data anything that json_encode() accepts
+     * @param list<string>|string|null $users the users a notification is for: user ids, or "*" for everyone. If not
+     *     given, the user with the id `$id`
      */
     public function __construct(
         public readonly string $type,
@@ -339,30 +340,30 @@ final class Event
     }
 }
 
-/** An event has not been published, or it is not known whether it was. */
+/** An event was not published, or may not have been. */
 abstract class EventsException extends \RuntimeException
 {
-    /** @var list<Event|array<string, mixed>> what the server has not got or, with `ack`, has not confirmed */
+    /** @var list<Event|array<string, mixed>> what was not written or, with `ack`, not confirmed, for a retry */
     public array $unsent = [];
 }
 
-/** There is no server at the socket, or none that may be written to. */
+/** There is no server at the socket, or no permission to write to it. */
 final class Unavailable extends EventsException
 {
 }
 
-/** The server did not take the event, or did not confirm it, in time. */
+/** The server did not read the event, or did not confirm it, in time. */
 final class TimedOut extends EventsException
 {
 }
 
-/** The server has read the event and cannot take it: it says why, and trying again is no use. */
+/** The server rejected the event, with the reason as message; a retry would fail too. */
 final class Refused extends EventsException
 {
-    /** @var list<int|Refused> one for each event of the batch: the number of its subscribers, or why it was refused */
+    /** @var list<int|Refused> for each event of the batch: the number of its subscribers, or why it was refused */
     public array $results = [];
 
-    /** @param int $lineNumber the number of the line on its connection */
+    /** @param int $lineNumber the event's line number on its connection, counted from 1 */
     public function __construct(string $message, public readonly int $lineNumber)
     {
         parent::__construct($message);
@@ -370,7 +371,7 @@ final class Refused extends EventsException
 }
 
 /**
- * The server is gone, or not there yet.
+ * The server is gone, or not up yet.
  *
  * @internal
  */
@@ -379,7 +380,7 @@ final class Disconnected extends \RuntimeException
 }
 
 /**
- * One line to write, and what became of it.
+ * A line to write, and its result.
  *
  * @internal
  */

@@ -50,11 +50,11 @@ final class Server
         return dirname(__DIR__, 3) . "/tests/fixtures/{$name}";
     }
 
-    /** Starts it; it is ready then. */
+    /** Starts it and waits until it is ready. */
     public function start(): void
     {
         $command = [$this->program, 'web_socket', 'server', '--config', "{$this->folder}/config.ini"];
-        // The log is a file: nobody has to read it for the server to go on.
+        // The log is a file, so that it need not be read while the server runs.
         $log = "{$this->folder}/log";
         $this->process = proc_open($command, [1 => ['file', '/dev/null', 'w'], 2 => ['file', $log, 'w']], $pipes);
         retry(function () use ($log): bool {
@@ -75,7 +75,7 @@ final class Server
         proc_close($this->process);
     }
 
-    /** Somebody who is attached. The producer is asked until it says so. */
+    /** A subscriber; publishes until the server reports that it is attached. */
     public function subscribe(Producer $producer, string $type = 'issueUpdate', string $id = ISSUE): Subscriber
     {
         $subscriber = new Subscriber($this->program, $this->url, $type, $id);
@@ -98,7 +98,7 @@ final class Server
     }
 }
 
-/** `airlay-cli web_socket listen`: prints what comes. */
+/** `airlay-cli web_socket listen`, which prints events. */
 final class Subscriber
 {
     /** @var resource */
@@ -108,7 +108,7 @@ final class Subscriber
 
     public function __construct(string $program, string $url, string $type, string $id)
     {
-        // A fixture begins with a line that says what it is, and the program takes it so.
+        // A fixture's first line describes it; the program accepts it as it is.
         $token = [$program, 'web_socket', 'token', '--key', Server::fixture('live-2048.pem'), '--user', USER];
         $made = proc_open($token, [1 => ['pipe', 'w']], $pipes);
         $token = trim(stream_get_contents($pipes[1]));
@@ -122,8 +122,8 @@ final class Subscriber
     {
         $read = [$this->output];
         $none = [];
-        // What PHP has read already is waited for by nobody: stream_select() knows of it.
-        check(stream_select($read, $none, $none, (int) PATIENT) === 1, 'waited in vain for an event');
+        // stream_select() also reports data that PHP has already buffered.
+        check(stream_select($read, $none, $none, (int) PATIENT) === 1, 'no event in time');
         $line = fgets($this->output);
         check($line !== false, 'the subscriber has ended');
         return rtrim($line, "\n");

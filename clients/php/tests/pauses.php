@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Airlay\Events;
 
-/** Stands in front of PHP's own for the producer, and counts its calls. */
+/** Shadows PHP's function for the producer, and counts its calls. */
 function usleep(int $microseconds): void
 {
     $GLOBALS['pauses'] = ($GLOBALS['pauses'] ?? 0) + 1;

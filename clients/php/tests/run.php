@@ -1,8 +1,8 @@
 <?php
 
 /**
- * The producer and the real server, the program that AIRLAY_CLI names: killed, stopped, refusing; and a server of the
- * test's own where it matters what happens when. Run as `php tests/run.php [part of a test's name]`.
+ * The producer against the real server, the program named by AIRLAY_CLI: killed, stopped, refusing; and against a scripted
+ * server where timing matters. Run as `php tests/run.php [part of a test's name]`.
  */
 
 declare(strict_types=1);
@@ -17,7 +17,7 @@ require __DIR__ . '/pauses.php';
 
 const USER = '5dad615eae019570fb4647ed';
 const ISSUE = '610217e481f6fc54736209e0';
-/** Longer than any pause of a busy machine; what has to run out has a time of its own. */
+/** Longer than any pause of a busy machine; tests of a time-out use a shorter one. */
 const PATIENT = 30.0;
 const IMPATIENT = 0.2;
 
@@ -59,7 +59,7 @@ $tests = [
         same(0, $producer->publish('notification', data: [4], users: '*', ack: true));
     },
 
-    'the server restarted in between' => static function (Server $server): void {
+    'publishing continues after a restart of the server' => static function (Server $server): void {
         foreach ([SIGKILL, SIGTERM] as $signal) {
             foreach ([false, true] as $ack) {
                 $producer = new Producer($server->path, PATIENT);
@@ -74,7 +74,7 @@ $tests = [
         }
     },
 
-    'a call waits for a server that is being restarted' => static function (Server $server): void {
+    'a call waits for a restarting server' => static function (Server $server): void {
         $server->stop();
         $child = fork(static fn () => same(0, (new Producer($server->path, PATIENT))->publish('issueUpdate', ISSUE, ack: true)));
         $server->start();
@@ -95,12 +95,12 @@ $tests = [
         same(null, $producer->publish('issueUpdate', ISSUE));
     },
 
-    'a socket that is not there or not ours is said' => static function (Server $server): void {
+    'a missing or forbidden socket is reported' => static function (Server $server): void {
         raises(Unavailable::class, 'No such file', static fn () => (new Producer("{$server->path}.not", 0))->publish('issueUpdate', ISSUE));
         raises(Unavailable::class, 'Not a directory', static fn () => (new Producer(__FILE__ . '/x'))->publish('issueUpdate', ISSUE));
     },
 
-    'a server that does not read costs the time-out and no event' => static function (Server $server): void {
+    'a server that does not read causes a time-out and loses no event' => static function (Server $server): void {
         $events = array_map(static fn (int $number) => new Event('issueUpdate', ISSUE, [$number, str_repeat('x', 100)]), range(0, 4999));
         $producer = new Producer($server->path, IMPATIENT);
         $patient = new Producer($server->path, PATIENT);
@@ -118,13 +118,13 @@ $tests = [
         }
     },
 
-    'a server that does not confirm costs the time-out' => static function (Server $server): void {
+    'a server that does not confirm causes a time-out' => static function (Server $server): void {
         $producer = new Producer($server->path, IMPATIENT);
         $server->signal(SIGSTOP);
         $unsent = raises(TimedOut::class, 'does not confirm', static fn () => $producer->publish('issueUpdate', ISSUE, ack: true))->unsent;
         same(1, count($unsent));
         $server->signal(SIGCONT);
-        // The answer that comes late is not taken for another one.
+        // The late answer is not mistaken for another one.
         $subscriber = $server->subscribe(new Producer($server->path, PATIENT));
         retry(static fn () => $producer->publish('issueUpdate', ISSUE, 'again', ack: true) === 1);
         same('again', $subscriber->next()['data']);
@@ -139,7 +139,7 @@ $tests = [
         same(0, $producer->publish('issueUpdate', ISSUE, ack: true));
     },
 
-    'what the server refuses is told later without an ack' => static function (Server $server): void {
+    'what the server refuses is reported later without an ack' => static function (Server $server): void {
         $told = [];
         $producer = new Producer($server->path, PATIENT, static function (Refused $refused) use (&$told): void {
             $told[] = $refused->lineNumber;
@@ -184,7 +184,7 @@ $tests = [
         same([], $refused->unsent);
     },
 
-    'what JSON cannot say is the caller\'s mistake and sends nothing' => static function (Server $server): void {
+    'data that JSON cannot express throws and sends nothing' => static function (Server $server): void {
         $producer = new Producer($server->path, PATIENT);
         $subscriber = $server->subscribe($producer);
         foreach ([NAN, "\xff", fopen('php://memory', 'r')] as $data) {
@@ -235,7 +235,7 @@ $tests = [
             $second = stream_socket_accept($socket, PATIENT);
             same(10_000_000, strlen(json_decode(fgets($second), true)['data']));
         });
-        // More than the kernel holds for a socket: so the first connection ends inside the line.
+        // More than a socket buffers, so that the first connection ends inside the line.
         (new Producer($path, PATIENT))->publish('issueUpdate', ISSUE, str_repeat('x', 10_000_000));
         same(0, $child());
     },
@@ -253,7 +253,7 @@ function same(mixed $expected, mixed $actual): void
     check($expected === $actual, 'expected ' . var_export($expected, true) . ', not ' . var_export($actual, true));
 }
 
-/** What `$call` throws: it has to be of this class and to say this. */
+/** The exception that `$call` throws; asserts its class and message. */
 function raises(string $class, string $message, callable $call): \Throwable
 {
     try {
@@ -265,14 +265,14 @@ function raises(string $class, string $message, callable $call): \Throwable
     throw new \LogicException("nothing was thrown, but {$class} was expected");
 }
 
-/** Runs `$do` in a process of its own; what is returned waits for its end and gives its exit code. */
+/** Runs `$do` in a forked process. The returned function waits for its end and returns its exit code. */
 function fork(callable $do): callable
 {
     $child = pcntl_fork();
     if ($child === 0) {
         try {
             $do();
-            // No destructors: what they would end is the parent's.
+            // Skips destructors, which would end what belongs to the parent.
             posix_kill(getmypid(), SIGUSR1);
         } catch (\Throwable $thrown) {
             fwrite(STDERR, "in the child: {$thrown}\n");
@@ -285,7 +285,7 @@ function fork(callable $do): callable
     };
 }
 
-/** Waits until this is so. */
+/** Waits until the condition holds. */
 function retry(callable $condition): void
 {
     $end = hrtime(true) + (int) (PATIENT * 1e9);
@@ -299,7 +299,7 @@ function retry(callable $condition): void
         }
         usleep(10_000);
     }
-    throw new \LogicException('waited in vain');
+    throw new \LogicException('the condition did not hold in time');
 }
 
 error_reporting(E_ALL);

@@ -1,4 +1,4 @@
-"""The real server, the program that AIRLAY_CLI names, and a subscriber to look at what it delivers."""
+"""The real server, the program named by AIRLAY_CLI, and a subscriber that receives what it delivers."""
 
 import contextlib
 import json
@@ -31,7 +31,7 @@ class Server:
             "[webSocketEvents]\naddress = 127.0.0.1\nport = 0\n"
             "[events]\nsocket = events.sock\n"
             f"[token]\npublicKey = {FIXTURES / 'live-2048.pub.pem'}\n"
-            # The tests read what they published when all of it is, so a queue holds all of it.
+            # Tests publish everything before they read it, so a queue must hold all of it.
             "[access]\nmode = token\n[limits]\ndrainSeconds = 0\nqueueBytes = 16777216\nqueueSoftBytes = 16777216\n"
             "[metrics]\naddress =\n"
         )
@@ -48,7 +48,7 @@ class Server:
         else:
             raise AssertionError("the server does not run:\n" + "".join(log))
         self.url = "ws://" + re.search(r"address=(\S+)", log[-1])[1] + "/ws"
-        # The rest of the log is of no interest, but somebody has to read it.
+        # The rest of the log is discarded, but must be read.
         threading.Thread(target=self._process.stderr.read, daemon=True).start()
 
     def send_signal(self, number: signal.Signals) -> None:
@@ -59,13 +59,13 @@ class Server:
         self._process.wait(DEADLINE)
 
     def subscribe(self, kind: str = "issueUpdate", id: str = ISSUE):
-        """A connection that is attached, to be used in a `with` statement."""
+        """An attached connection, for a `with` statement."""
         return Subscriber(self.url, kind, id)
 
 
 class Subscriber:
     def __init__(self, url: str, kind: str, id: str) -> None:
-        # A fixture begins with a line that says what it is.
+        # A fixture's first line describes it.
         pem = (FIXTURES / "live-2048.pem").read_text()
         payload = {"exp": time.time() + 3600, "data": {"id": USER}}
         token = jwt.encode(payload, pem[pem.index("-----BEGIN") :], algorithm="RS256")

@@ -1,4 +1,4 @@
-"""The producer and the real server: killed, stopped, refusing; and a server of the test's own where timing is the point."""
+"""The producer against the real server: killed, stopped, refusing; and against a scripted server where timing matters."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ OTHER = ISSUE[::-1]
 
 @pytest.fixture
 def producer(server):
-    # Longer than any pause of a busy machine; what has to run out has a time of its own.
+    # Longer than any pause of a busy machine; tests of a time-out use a shorter one.
     with Producer(server.path, timeout=DEADLINE) as producer:
         yield producer
 
@@ -63,7 +63,7 @@ def test_a_revoked_subscription_ends(server, producer):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("ack", [False, True])
-def test_the_server_restarted_in_between(server, producer, number, ack):
+def test_publishing_continues_after_a_restart_of_the_server(server, producer, number, ack):
     producer.publish("issueUpdate", ISSUE, ack=ack)
     server.stop(number)
     server.start()
@@ -73,7 +73,7 @@ def test_the_server_restarted_in_between(server, producer, number, ack):
         assert subscriber.data(2) == [[1], [2]]
 
 
-def test_a_call_waits_for_a_server_that_is_being_restarted(server, producer, monkeypatch):
+def test_a_call_waits_for_a_restarting_server(server, producer, monkeypatch):
     producer.publish("issueUpdate", ISSUE)
     server.stop()
     pause = threading.Event()
@@ -101,7 +101,7 @@ def test_without_a_server_the_first_call_waits_and_further_ones_do_not(server, m
     assert producer.publish("issueUpdate", ISSUE) is None
 
 
-def test_a_socket_that_is_not_there_or_not_ours_is_said(tmp_path):
+def test_a_missing_or_forbidden_socket_is_reported(tmp_path):
     path = tmp_path / "events.sock"
     with pytest.raises(Unavailable, match="no server at .*No such file"):
         Producer(path, timeout=0).publish("issueUpdate", ISSUE)
@@ -113,7 +113,7 @@ def test_a_socket_that_is_not_there_or_not_ours_is_said(tmp_path):
             Producer(path).publish("issueUpdate", ISSUE)
 
 
-def test_a_server_that_does_not_read_costs_the_time_out_and_no_event(server):
+def test_a_server_that_does_not_read_causes_a_time_out_and_loses_no_event(server):
     events = [Event("issueUpdate", ISSUE, [number, "x" * 1000]) for number in range(5000)]
     with server.subscribe() as subscriber, impatient(server) as producer:
         producer.publish("issueUpdate", ISSUE, "first")
@@ -125,13 +125,13 @@ def test_a_server_that_does_not_read_costs_the_time_out_and_no_event(server):
         assert 0 < len(unsent) < len(events) and unsent == events[-len(unsent) :]
         server.send_signal(signal.SIGCONT)
         with Producer(server.path, timeout=DEADLINE) as patient:
-            # What was written on the first connection is read first only if we wait for it.
+            # Connections are read in no fixed order: wait until the lines of the first are delivered.
             assert subscriber.data(len(events) - len(unsent)) == [event.data for event in events[: -len(unsent)]]
             patient.publish_batch(unsent)
             assert subscriber.data(len(unsent)) == [event.data for event in unsent]
 
 
-def test_a_server_that_does_not_confirm_costs_the_time_out(server):
+def test_a_server_that_does_not_confirm_causes_a_time_out(server):
     with impatient(server) as producer, Producer(server.path, timeout=DEADLINE) as patient:
         patient.publish("issueUpdate", ISSUE, ack=True)
         server.send_signal(signal.SIGSTOP)
@@ -139,7 +139,7 @@ def test_a_server_that_does_not_confirm_costs_the_time_out(server):
             producer.publish("issueUpdate", ISSUE, ack=True)
         assert raised.value.unsent == [Event("issueUpdate", ISSUE)]
         server.send_signal(signal.SIGCONT)
-        # The answer that comes late is not taken for another one.
+        # The late answer is not mistaken for another one.
         patient.publish("issueUpdate", ISSUE, ack=True)
         producer._timeout = DEADLINE
         with server.subscribe():
@@ -158,7 +158,7 @@ def test_what_the_server_refuses_is_raised_with_an_ack(server, producer):
     assert producer.publish("issueUpdate", ISSUE, ack=True) == 0
 
 
-def test_what_the_server_refuses_is_told_later_without_an_ack(server, caplog):
+def test_what_the_server_refuses_is_reported_later_without_an_ack(server, caplog):
     refused = []
     with Producer(server.path, timeout=DEADLINE, on_refused=refused.append) as producer:
         producer.publish("issueUpdate", ISSUE)
@@ -201,7 +201,7 @@ def test_a_batch_with_refused_events_says_which(server, producer):
 
 
 @pytest.mark.parametrize("data", [object(), float("nan"), "\ud800"])
-def test_what_json_cannot_say_is_the_callers_mistake_and_sends_nothing(server, producer, data):
+def test_data_that_json_cannot_express_raises_and_sends_nothing(server, producer, data):
     with server.subscribe() as subscriber:
         with pytest.raises((TypeError, ValueError)):
             producer.publish_batch([Event("issueUpdate", ISSUE), Event("issueUpdate", ISSUE, data)])
@@ -241,7 +241,7 @@ def test_a_child_process_has_a_connection_of_its_own(server, producer):
 
 
 class Script:
-    """A server that does what a test says, connection by connection."""
+    """A server that follows a script, connection by connection."""
 
     def __init__(self, path, *steps):
         self.lines = []
@@ -288,7 +288,7 @@ def test_a_line_is_never_continued_on_another_connection(tmp_path):
 
     script = Script(tmp_path / "events.sock", cut, Script.take)
     with Producer(tmp_path / "events.sock", timeout=DEADLINE) as producer:
-        # More than the kernel holds for a socket: so the first connection ends inside the line.
+        # More than a socket buffers, so that the first connection ends inside the line.
         producer.publish("issueUpdate", ISSUE, "x" * 10_000_000)
         script.end()
     assert [len(line["data"]) for line in script.lines] == [10_000_000]

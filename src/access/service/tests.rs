@@ -468,3 +468,46 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn s65_the_questions_of_one_user_never_delay_those_of_another() {
+    let settings = ServiceSettings { keep: KEEP, timeout: TIMEOUT, questions: 100_000 };
+    let mut service = Service::new(settings);
+    service.handle_connected();
+    let now = Monotonic(0);
+    let subject = |number: u32| {
+        let mut id = [0; 12];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        Some(Subject { kind: EventType::DatasetUpdate, id: Some(ObjectId::from_bytes(id)) })
+    };
+    let mut taken = 0;
+    let refused = (0..20_000).find(|&number| match service.decide(user(1), subject(number), now) {
+        Decision::Later(_) => {
+            taken += 1;
+            false
+        }
+        Decision::Now(code) => code == Code::Unavailable,
+    });
+    assert_eq!((refused, taken), (Some(12_500), 12_500), "an eighth of all");
+    let mut sent: Vec<QuestionId> = std::iter::from_fn(|| service.next_question())
+        .map(|question| QuestionId(question.reference))
+        .collect();
+    assert_eq!(sent.len(), 16, "the service is not flooded with them");
+    // Another user's is the next one that is sent, whatever waits.
+    ask(&mut service, user(2), dataset(1), now);
+    assert_eq!(service.next_question(), None);
+    // An answer makes room for one more, and the users take turns.
+    for _ in 0..100 {
+        assert!(answer(&mut service, sent.remove(0), 0, now).is_some());
+        let Decision::Later(other) = service.decide(user(2), subject(77), now) else { panic!() };
+        let next = [(); 2].map(|()| service.next_question().unwrap().reference);
+        assert!(next.contains(&other.0), "{next:?}");
+        sent.extend(next.into_iter().filter(|&id| id != other.0).map(QuestionId));
+        assert!(answer(&mut service, other, 4, now).is_some());
+        service.answers.clear();
+    }
+    // None is lost: in the end all are answered or given up.
+    let left = unanswered(&mut service, now + TIMEOUT).len();
+    assert!(left > 12_000 && service.in_flight.is_empty(), "{left}");
+    assert_eq!(service.turns.count(user(1)), 0);
+}

@@ -1,4 +1,4 @@
-//! The commands that the demo shows, to be typed into another terminal as they stand.
+//! The commands that the demo prints, ready to paste into another terminal.
 
 use std::borrow::Cow;
 use std::env;
@@ -7,11 +7,11 @@ use std::path::Path;
 
 use super::{DATA, ISSUE};
 
-/// What all of them have in common.
+/// What all commands share.
 pub(super) struct Commands {
-    /// The command that runs us and its family, as a shell takes them.
+    /// This program and its command family, quoted for a shell.
     pub(super) program: String,
-    /// The path of the events socket, as a shell takes it.
+    /// The path of the events socket, quoted for a shell.
     pub(super) socket: String,
 }
 
@@ -24,19 +24,19 @@ impl Commands {
         }
     }
 
-    /// Publishes an event about the demo's issue. The page's script writes such commands too.
+    /// Publishes an event of the demo's issue. The page's script builds the same command.
     pub(super) fn publish(&self) -> String {
         let Self { program, socket } = self;
         format!("{program} publish issueUpdate {ISSUE} --data '{DATA}' --wait --socket {socket}")
     }
 
-    /// Listens to the events about the demo's issue.
+    /// Listens to the events of the demo's issue.
     pub(super) fn listen(&self, server: SocketAddr, token: &str) -> String {
         format!("{} listen issueUpdate {ISSUE} --url ws://{server}/ws --auth {token}", self.program)
     }
 }
 
-/// `text` as one word of a POSIX shell (§2.2): itself if no character in it means anything to a shell.
+/// `text` as one word of a POSIX shell (§2.2), quoted only if needed.
 fn quote(text: &str) -> Cow<'_, str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:,@%".contains(&byte);
     if !text.is_empty() && text.bytes().all(is_plain) {

@@ -1,4 +1,4 @@
-//! A private folder for as long as the demo runs.
+//! A private temporary folder that lives as long as the demo.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -7,10 +7,14 @@ use std::path::{Path, PathBuf};
 
 use super::super::random::random;
 
-/// A new folder that only its owner can look into. It is removed, with all in it, when this is dropped.
+/// A new folder with mode 0700, removed with its contents on drop.
 pub(super) struct Folder(PathBuf);
 
 impl Folder {
+    /// Makes the folder in the system's folder for temporary files.
+    ///
+    /// # Errors
+    /// Those of mkdir(2).
     pub(super) fn new() -> io::Result<Self> {
         let name = format!("airlay-demo-{:016x}", u64::from_be_bytes(random()));
         let path = std::env::temp_dir().join(name);
@@ -25,7 +29,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What cannot be removed stays where the system cleans up by itself.
+        // A failure is ignored: the system cleans up its temporary files.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -1,4 +1,4 @@
-//! The page, filled in, as the HTTP response it is sent in.
+//! The demo's page with its values filled in, as an HTTP response.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -8,8 +8,14 @@ use super::commands::Commands;
 use super::{DATA, ISSUE, USER};
 use crate::api::EventType;
 
-/// The whole response. The page may run its own script, wear its own style, connect to a WebSocket, and ask for itself
-/// again, which brings a fresh token: nothing else.
+/// The page, with placeholders such as `{{token}}`.
+const PAGE: &str = include_str!("page.html");
+
+/// The published browser client. It is a module; its `export` is harmless in an inline script.
+const CLIENT: &str = include_str!("../../../clients/js/airlay-events.js");
+
+/// The whole response. Its Content-Security-Policy allows the page's own script and style, WebSockets, and fetching the
+/// page again for a fresh token; nothing else.
 pub(super) fn response(token: &str, commands: &Commands) -> Vec<u8> {
     let Commands { program, socket } = commands;
     let page = page();
@@ -54,35 +60,29 @@ fn type_options() -> String {
     EventType::ALL.into_iter().map(option).collect()
 }
 
-/// What is between the tags of the page's one element of this name.
+/// The content of the page's only element with this name.
 fn inside<'p>(page: &'p str, element: &str) -> &'p str {
     let (_, rest) = page.split_once(&format!("<{element}")).unwrap_or_default();
     let (_, rest) = rest.split_once('>').unwrap_or_default();
     rest.split_once(&format!("</{element}>")).unwrap_or_default().0
 }
 
-/// What allows an inline element in a Content-Security-Policy (CSP 3 §2.3.1).
+/// The hash that allows an inline element in a Content-Security-Policy (CSP 3 §2.3.1).
 fn hash(source: &str) -> String {
     STANDARD.encode(digest(&SHA256, source.as_bytes()))
 }
 
-/// `text` as HTML text or the value of an attribute in double quotes; nothing in it looks as if it were to be filled in.
+/// Escapes `text` for HTML text and double-quoted attributes, and its braces, so that it has no placeholders.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;").replace('{', "&#123;")
 }
-
-/// The page, in which `{{token}}` and the like are to be filled in.
-const PAGE: &str = include_str!("page.html");
-
-/// The client that other pages use too: a module, whose `export` means nothing here and does no harm.
-const CLIENT: &str = include_str!("../../../clients/js/airlay-events.js");
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_response_is_whole_and_filled_in() {
+    fn the_response_is_complete_and_filled_in() {
         let commands = Commands { program: "'/<a> \"b\" & c' web_socket".into(), socket: "/{{user}}".into() };
         let response = String::from_utf8(response("a.b.c", &commands)).unwrap();
         let (head, body) = response.split_once("\r\n\r\n").unwrap();
@@ -100,7 +100,7 @@ mod tests {
             assert_eq!(page.matches(&format!("<{element}")).count(), 1);
             assert_eq!(page.matches(&format!("</{element}")).count(), 1);
             let inside = inside(&page, element);
-            assert!(!inside.is_empty() && !inside.contains("{{"), "{element} is hashed as it stands");
+            assert!(!inside.is_empty() && !inside.contains("{{"), "{element} is hashed without placeholders");
         }
         assert!(inside(&page, "script").contains(CLIENT));
         for outside in ["src=\"", "href=\"http", "//cdn", "@import", "url(", " style=", " onclick="] {

@@ -6,6 +6,7 @@ use crate::api::{Action, Code, ObjectId, Request, Subject};
 use crate::fuzzing::inflate::inflate;
 use crate::fuzzing::json::{Content, Json};
 use crate::subscriptions::Topic;
+use crate::time::Monotonic;
 use crate::websocket::connection::{Connection, Step};
 use crate::websocket::deflate::{Codec, WindowBits};
 use crate::websocket::frame::{FrameHeader, FrameRules, OpCode, Parsing};
@@ -29,6 +30,17 @@ pub(super) struct Client {
     subscribed: Vec<Subscribed>,
     /// Whether a pong is owed.
     pub(super) owes_pong: bool,
+    /// The rate its messages are held to, if any.
+    bucket: Option<Bucket>,
+}
+
+/// A token bucket: each message takes what comes in over `interval` milliseconds.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    interval: u64,
+    capacity: u64,
+    level: u64,
+    at: Monotonic,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +78,24 @@ struct Subscribed {
     last: Option<usize>,
 }
 
+impl Bucket {
+    /// A full bucket for `burst` messages, which takes in `per_second`.
+    pub(super) const fn new(per_second: u64, burst: u64) -> Self {
+        let interval = 1000 / per_second;
+        Self { interval, capacity: burst * interval, level: burst * interval, at: Monotonic(0) }
+    }
+
+    fn take(&mut self, now: Monotonic) -> bool {
+        self.level = (self.level + now.0.saturating_sub(self.at.0)).min(self.capacity);
+        self.at = now;
+        let is_enough = self.level >= self.interval;
+        self.level -= if is_enough { self.interval } else { 0 };
+        is_enough
+    }
+}
+
 impl Client {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(bucket: Option<Bucket>) -> Self {
         Self {
             mirror: Connection::server(),
             window_bits: None,
@@ -76,6 +104,7 @@ impl Client {
             stage: Stage::Connecting,
             subscribed: Vec::new(),
             owes_pong: false,
+            bucket,
         }
     }
 
@@ -86,6 +115,7 @@ impl Client {
         published: usize,
         limits: &Limits,
         topic: impl Fn(&str, Subject) -> Topic,
+        now: Monotonic,
     ) {
         let mut bytes = bytes.to_vec();
         let mut input = &mut bytes[..];
@@ -100,6 +130,10 @@ impl Client {
                 Step::Page(_) => {
                     self.mirror.respond(b"", &mut outgoing);
                     return;
+                }
+                // Every message counts, whatever it is, and one over the rate is not read.
+                Step::Message(_) if !self.bucket.as_mut().is_none_or(|bucket| bucket.take(now)) => {
+                    self.unanswered.push_back(Wanted::Refusal(Code::TooManyRequests));
                 }
                 Step::Message(Message::Binary(_)) => {
                     self.unanswered.push_back(Wanted::Refusal(Code::InvalidRequest))

@@ -6,7 +6,6 @@ use super::cast::{SUBJECTS, USERS, tokens};
 use super::world::{World, frame};
 use crate::api::{Action, Code, Request, Subject};
 use crate::peers::PeerId;
-use crate::server::Server;
 use crate::websocket::frame::OpCode;
 
 /// A script: clients that connect, ask, read, stall and leave; producers that publish and revoke; an access service that
@@ -85,11 +84,11 @@ fn step(kind: u8, world: &mut World, script: &mut Unstructured<'_>) -> Result<()
             world.now.wall.0 = world.now.wall.0.saturating_add_signed(wall);
         }
         _ if script.ratio(1, 8)? => {
-            let Server { service: hub, peers, .. } = &mut world.server;
-            match hub.access_attempt() {
+            let (now, random) = (world.now, script.arbitrary()?);
+            world.server.act(now, |hub, peers| match hub.access_attempt() {
                 Some(_) => hub.access_connected(),
-                None => hub.access_disconnected(peers, world.now, script.arbitrary()?),
-            }
+                None => hub.access_disconnected(peers, now, random),
+            });
         }
         _ => world.answer(*script.choose(&[Code::Ok, Code::Ok, Code::UserNotExists, Code::NoAccess])?),
     }

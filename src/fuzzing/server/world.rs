@@ -7,9 +7,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::cast::{ACCESS_FILE, START, keys, topic, topics};
-use super::client::{Client, Published, check_answer};
+use super::client::{Bucket, Client, Published, check_answer};
 use crate::access::{Access, AccessFile, Service, ServiceSettings};
 use crate::api::{Code, EventType, Line};
+use crate::cost::Budget;
 use crate::forwarded::TrustedProxies;
 use crate::hub::{Admission, Hub, HubLimits};
 use crate::origins::Origins;
@@ -29,6 +30,7 @@ pub(super) struct World {
     producers: [Producer; 2],
     pub(super) published: Published,
     pub(super) now: Now,
+    is_tight: bool,
 }
 
 struct Producer {
@@ -121,9 +123,10 @@ impl World {
         let limits = HubLimits {
             subscriptions: limit(is_tight, 128, 2),
             connections_per_user: limit(is_tight, 32, 2),
-            requests_per_second: limit(is_tight, 0, 5),
-            request_burst: limit(is_tight, 256, 4),
+            requests_per_second: limit(is_tight, 0, TIGHT_RATE),
+            request_burst: limit(is_tight, 256, TIGHT_BURST),
             line: LINE_BYTES,
+            producers_total: PRODUCERS_TOTAL,
         };
         let admission = Admission {
             path: "/ws".to_owned(),
@@ -135,12 +138,17 @@ impl World {
         };
         let rules = Rules { issuers: Vec::new(), audience: None, leeway: Duration::ZERO, token_bytes: 8192 };
         let hub = Hub::new(admission, Tokens::new(keys(), rules, 2), access, limits, true);
-        let producers = Producers::new(ProducerLimits { line: LINE_BYTES, answers: 1 << 20 });
-        let queue = peers.queue;
+        let producers = Producers::new(ProducerLimits {
+            producers: 2,
+            line: LINE_BYTES,
+            answers: 1 << 20,
+            total: PRODUCERS_TOTAL,
+        });
+        let (queue, queue_total) = (peers.queue, peers.queue_total);
         let peers = Peers::new(peers, LIMITS).with_compression_from(limit(is_tight, 64, 1));
-        let mut server = Server::new(peers, producers, hub, queue);
+        let mut server = Server::new(peers, producers, hub, Duration::from_millis(10), queue, queue_total);
         let producers = [(); 2].map(|()| Producer {
-            id: server.producers.connect(),
+            id: server.connect_producer().expect("there is room for two"),
             line: Vec::new(),
             owed: 0,
             answers: Vec::new(),
@@ -152,6 +160,7 @@ impl World {
             producers,
             published: Vec::new(),
             now: Now { monotonic: Monotonic(1_000_000), wall: START },
+            is_tight,
         }
     }
 
@@ -168,9 +177,12 @@ impl World {
     /// A client connects and asks for the upgrade, with this header besides.
     pub(super) fn connect(&mut self, offer: &str) {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let Some(id) = self.server.peers.connect(address, self.now.monotonic) else { return };
+        let Some(id) = self.server.connect(address, self.now) else { return };
         self.sockets.0.insert(id, Wire { room: 1000, ..Wire::default() });
-        self.clients.insert(id, Client::new());
+        self.clients.insert(
+            id,
+            Client::new(self.is_tight.then(|| Bucket::new(TIGHT_RATE.into(), TIGHT_BURST.into()))),
+        );
         self.send(id, format!("{UPGRADE}{offer}\r\n").as_bytes(), 0);
     }
 
@@ -178,13 +190,13 @@ impl World {
     pub(super) fn send(&mut self, id: PeerId, bytes: &[u8], cut: usize) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         // What is not read waits in the socket; here it is not written.
-        if !self.server.peers.wants_input(id) {
+        if !self.server.wants_input(id) {
             return;
         }
-        client.sends(bytes, self.published.len(), &LIMITS, topic);
+        client.sends(bytes, self.published.len(), &LIMITS, topic, self.now.monotonic);
         let (head, tail) = bytes.split_at(cut.min(bytes.len()));
         for piece in [head, tail] {
-            self.server.receive(id, &mut piece.to_vec(), self.now);
+            self.server.receive(id, &mut piece.to_vec(), self.now, &mut Budget::unlimited());
         }
     }
 
@@ -193,7 +205,7 @@ impl World {
         if let Some(wire) = self.sockets.0.get_mut(&client) {
             wire.room += bytes;
             if std::mem::take(&mut wire.is_awaited) {
-                self.server.peers.writable(client);
+                self.server.writable(client);
             }
         }
     }
@@ -234,21 +246,28 @@ impl World {
             }
         }
         let id = producer.id;
-        self.server.receive_lines(id, bytes, self.now);
+        self.server.receive_lines(id, bytes, self.now, &mut Budget::unlimited());
     }
 
     /// Lets the access service answer all its questions.
     pub(super) fn answer(&mut self, code: Code) {
-        let Server { service: hub, peers, .. } = &mut self.server;
-        while let Some(question) = hub.next_access_question() {
+        let now = self.now;
+        while let Some(question) = self.server.act(now, |hub, _| hub.next_access_question()) {
             let line = format!("{{\"ref\":{},\"code\":{}}}", question.reference, code.number());
-            hub.access_line(peers, line.as_bytes(), self.now).expect("a good answer");
+            self.server
+                .act(now, |hub, peers| hub.access_line(peers, line.as_bytes(), now).expect("a good answer"));
         }
     }
 
     /// A turn of the event loop.
     pub(super) fn turn(&mut self) {
+        for resumed in self.server.take_resumed().collect::<Vec<_>>() {
+            if self.server.has_leftover(resumed) {
+                self.server.receive_leftover(resumed, self.now, &mut Budget::unlimited());
+            }
+        }
         self.server.advance(self.now);
+        self.server.peers().check_invariants();
         self.server.flush(&mut self.sockets, self.now);
         for (id, wire) in &mut self.sockets.0 {
             let written = std::mem::take(&mut wire.written);
@@ -257,7 +276,7 @@ impl World {
             }
         }
         for producer in &mut self.producers {
-            let is_all = self.server.producers.write_answers(producer.id, &mut producer.answers);
+            let is_all = self.server.write_answers(producer.id, &mut producer.answers);
             assert!(is_all.expect("memory takes every byte"));
         }
         let shut: Vec<PeerId> =
@@ -288,7 +307,7 @@ impl World {
             for (&id, wire) in &mut self.sockets.0 {
                 wire.room = 1 << 30;
                 if std::mem::take(&mut wire.is_awaited) {
-                    self.server.peers.writable(id);
+                    self.server.writable(id);
                 }
             }
             self.turn();
@@ -328,6 +347,13 @@ const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConn
 const LIMITS: Limits = Limits { head_bytes: 1024, message_bytes: 4096, fragments: 4 };
 
 const LINE_BYTES: usize = 1024;
+
+/// Requests a second, and at once, in a tight world.
+const TIGHT_RATE: u32 = 5;
+const TIGHT_BURST: u32 = 4;
+
+/// More than two producers can hold.
+const PRODUCERS_TOTAL: usize = 4 << 20;
 
 /// More than it takes to come to rest.
 const MOST_TURNS: usize = 100;

@@ -49,7 +49,6 @@ impl HeadReader {
     }
 
     /// Bytes of heap held.
-    #[cfg(any(test, feature = "fuzzing"))]
     pub(in super::super) fn held(&self) -> usize {
         self.held.capacity()
     }

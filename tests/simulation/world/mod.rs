@@ -67,7 +67,7 @@ enum Stage {
     Closing,
 }
 
-/// See the module.
+/// One episode: the server, its simulated sockets, clients and producers, and the oracle.
 pub(crate) struct World {
     plan: Plan,
     random: Random,
@@ -94,7 +94,7 @@ pub(crate) struct World {
     ghosts: Vec<PeerId>,
     service: AccessService,
     stage: Stage,
-    /// Since when something waits to be written for want of a turn's share.
+    /// Since when something waits to be written because a turn's share was used up.
     unflushed_since: Option<u64>,
     /// Whether faults still happen.
     is_rough: bool,
@@ -222,7 +222,7 @@ impl World {
         Ok(self.outcome)
     }
 
-    /// No more faults, and nobody wants anything new.
+    /// Ends the faults and all new activity.
     fn calm(&mut self) {
         self.is_rough = false;
         self.faults.end();

@@ -49,7 +49,7 @@ impl World {
         Ok(())
     }
 
-    /// Before a right is taken back by a revocation, the service has mostly ceased to grant it.
+    /// Before a revocation, the service has mostly ceased to grant the right.
     pub(super) fn take_from_service(&mut self, user: usize, subject: Option<Subject>) {
         let Some(mut table) = self.ledger.tables[self.ledger.epoch().access].clone() else { return };
         if !self.ledger.asks_service || !self.random.chance(700) {

@@ -37,7 +37,7 @@ const QUEUE_UNAUTHENTICATED: usize = 1 << 10;
 const QUEUE_TOTAL: usize = 24 << 10;
 const SUBSCRIPTIONS: usize = 8;
 
-/// See the module.
+/// The server, and the oracle's books at the start.
 pub(super) struct Setup {
     pub(super) server: Server<Hub>,
     pub(super) ledger: Ledger,

@@ -1,4 +1,4 @@
-// A WebSocket that goes nowhere, and a clock that stands still: what a test of the client alone is played on.
+// A fake WebSocket and a fake clock, for tests of the client alone.
 
 import { mock } from "node:test";
 import { AirlayEvents } from "../../airlay-events.js";
@@ -7,10 +7,10 @@ export const ISSUE = { type: "issueUpdate", id: "610217e481f6fc54736209e0" };
 const MESSAGES = ["Ok", "Token not set", "Invalid token", "User not exists", "Not access for dataset", "Invalid request",
   "Too many subscriptions", "Too many requests", "Temporarily unavailable"];
 
-/** The client under test and what is around it. Random numbers are all `random`, so every pause is known. */
+/** The client under test and its environment. Every random number is `random`, so all pauses are known. */
 export class Stage {
   sockets = [];
-  /** What `token()` gives, the next one last taken again and again. An `Error` is thrown. */
+  /** What `token()` returns, in order; the last is repeated. An `Error` is thrown. */
   tokens = ["token-1"];
   asked = 0;
   told = [];
@@ -58,12 +58,12 @@ export class Stage {
     return this.sockets.at(-1);
   }
 
-  /** Lets everything happen that needs no time. */
+  /** Runs all pending microtasks and tasks. */
   async settle() {
     for (let turn = 0; turn < 3; turn += 1) await new Promise(setImmediate);
   }
 
-  /** Lets milliseconds go by. */
+  /** Advances the clock by milliseconds. */
   async pass(milliseconds) {
     mock.timers.tick(milliseconds);
     await this.settle();
@@ -84,27 +84,27 @@ export class Stage {
     await this.settle();
   }
 
-  /** One reply for each of these codes. */
+  /** Receives a reply for each of these codes. */
   async reply(...codes) {
     for (const code of codes) await this.receive({ status: code ? 400 : 200, message: MESSAGES[code], code });
   }
 
-  /** An unasked message: a subscription has ended. */
+  /** Receives an unsolicited message: a subscription has ended. */
   async take(code, event) {
     await this.receive({ status: 400, message: MESSAGES[code], code, event });
   }
 
-  /** What was sent on the newest connection since this was asked last. */
+  /** What was sent on the newest connection since the last call. */
   sent() {
     return this.socket.sent.splice(0);
   }
 
-  /** The same as a short text each. */
+  /** The same, each as a short text. */
   asks() {
     return this.sent().map(({ auth, action, event }) => `${action} ${event.type} ${event.id} ${auth}`.replace("  ", " "));
   }
 
-  /** What was told as events of one kind since this was asked last. */
+  /** The events of one kind dispatched since the last call. */
   heard(type) {
     const heard = this.told.filter(([kind]) => kind === type).map(([, detail]) => detail);
     this.told = this.told.filter(([kind]) => kind !== type);
@@ -112,13 +112,13 @@ export class Stage {
   }
 }
 
-/** A token that looks like one and ends so many seconds from now. */
+/** A fake token that expires in `seconds` seconds. */
 export function tokenFor(seconds, name = "") {
   const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
   return `${part({ alg: "RS256" })}.${part({ exp: Date.now() / 1000 + seconds, data: { name } })}.c2ln`;
 }
 
-/** The id of a test's object number `number`. */
+/** The id of the object with this number. */
 export function idOf(number) {
   return number.toString(16).padStart(24, "0");
 }

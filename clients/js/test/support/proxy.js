@@ -1,10 +1,10 @@
-// A way to the server that can be made slow, or made to swallow everything without a sign.
+// A proxy to the server that can be made slow, or to swallow everything silently.
 
 import net from "node:net";
 import { once } from "node:events";
 
 export class Proxy {
-  /** Bytes passed on at once, each hundredth of a second; 0: nothing is. */
+  /** Bytes passed on every hundredth of a second; 0: none. */
   bytesAtOnce = Infinity;
   connections = 0;
   #pairs = new Set();

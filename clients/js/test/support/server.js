@@ -1,5 +1,4 @@
-// The real server for the tests of this folder, the program that AIRLAY_CLI names: on a port of its own that it comes
-// back to after it was killed.
+// The real server for the tests in this folder, the program named by AIRLAY_CLI, on a port that it keeps over restarts.
 
 import { spawn } from "node:child_process";
 import crypto from "node:crypto";
@@ -16,7 +15,7 @@ export const ISSUE = { type: "issueUpdate", id: "610217e481f6fc54736209e0" };
 
 const PROGRAM = process.env.AIRLAY_CLI;
 const FIXTURES = fileURLToPath(new URL("../../../../tests/fixtures", import.meta.url));
-// A fixture begins with a line that says what it is.
+// A fixture's first line describes it.
 const [KEY] = fs.readFileSync(`${FIXTURES}/live-2048.pem`, "utf8").match(/-----BEGIN[^]*/);
 
 export class Server {
@@ -25,7 +24,7 @@ export class Server {
   #process;
   #producer;
 
-  /** @param sections lines of the configuration by section, over what all tests have */
+  /** @param sections lines of the configuration by section, added to those of all tests */
   static async start(sections = {}) {
     if (!PROGRAM) throw new Error("AIRLAY_CLI must name the program to test");
     const server = new Server();
@@ -52,12 +51,12 @@ export class Server {
     fs.writeFileSync(this.path("config.ini"), lines.join("\n"));
   }
 
-  /** A file beside the configuration. */
+  /** The path of a file beside the configuration. */
   path(name) {
     return path.join(this.#folder, name);
   }
 
-  /** Starts it (again); it is ready then. */
+  /** Starts it (again) and waits until it is ready. */
   async run() {
     const child = spawn(PROGRAM, ["web_socket", "server", "--config", this.path("config.ini")], {
       stdio: ["ignore", "ignore", "pipe"],
@@ -72,7 +71,7 @@ export class Server {
     });
   }
 
-  /** Ends it with a signal and waits until it is gone. */
+  /** Ends it with a signal and waits for its exit. */
   async stop(signal) {
     this.#producer?.destroy();
     this.#producer = undefined;
@@ -91,7 +90,7 @@ export class Server {
     fs.rmSync(this.#folder, { recursive: true });
   }
 
-  /** Writes one line to the events socket. With an `ack`, waits for the answer and gives it. */
+  /** Writes one line to the events socket. With an `ack`, waits for the answer and returns it. */
   async produce(line) {
     if (!this.#producer) {
       this.#producer = net.connect(this.path("events.sock"));
@@ -103,7 +102,7 @@ export class Server {
     return JSON.parse(answer);
   }
 
-  /** Publishes an event and gives the number of subscribers it has been queued for. */
+  /** Publishes an event and returns the number of its subscribers. */
   async publish(topic, data, more) {
     const { message, subscribers } = await this.produce({ ...topic, data, ...more, ack: 1 });
     if (message !== "Ok") throw new Error(message);
@@ -111,7 +110,7 @@ export class Server {
   }
 }
 
-/** A token that ends so many seconds from now. */
+/** A token that expires in `seconds` seconds. */
 export function tokenFor(seconds = 7200, user = USER) {
   const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
   const payload = { iss: "dev.airlay.ru", exp: Date.now() / 1000 + seconds, data: { id: user } };
@@ -119,14 +118,14 @@ export function tokenFor(seconds = 7200, user = USER) {
   return `${signed}.${crypto.sign("sha256", Buffer.from(signed), KEY).toString("base64url")}`;
 }
 
-/** The id of a test's object or user number `number`. */
+/** The id of the object or user with this number. */
 export function idOf(number) {
   return number.toString(16).padStart(24, "0");
 }
 
 /**
- * A port that stays free when nobody listens on it for a while. Those that the system gives to outgoing connections do
- * not: a client that tries one of them again and again may even connect to itself.
+ * A port that stays free while the server is down. The system's ephemeral ports do not: a client that keeps trying to
+ * connect to one may even connect to itself.
  */
 async function freePort() {
   const [lowest] = fs.readFileSync("/proc/sys/net/ipv4/ip_local_port_range", "utf8").split(/\s+/);

@@ -1,9 +1,9 @@
-"""Publishes events through the Airlay event service: a client of its events socket.
+"""Publishes events through the Airlay event service, over its events socket.
 
     producer = Producer()
     producer.publish("issueUpdate", "610217e481f6fc54736209e0", [{"state": "closed"}])
 
-A call takes `timeout` seconds at most, whatever the server does. A producer may be shared by threads and survives fork().
+A call takes at most `timeout` seconds, whatever the server does. Threads may share a producer, and it survives fork().
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from typing import Any, Callable, Iterable, List, Optional, Sequence, Union
 
 __all__ = ["Event", "EventsError", "Producer", "Refused", "TimedOut", "Unavailable"]
 
+_RETRY_PAUSE = 0.05  # seconds between attempts to connect
+
 
 @dataclasses.dataclass(frozen=True)
 class Event:
@@ -29,47 +31,47 @@ class Event:
     type: str
     """What happened, such as issueUpdate."""
     id: Optional[str] = None
-    """The object it is about: 24 hex digits. Only a notification may go without."""
+    """The event's object: 24 hex digits. Optional only for a notification."""
     data: Any = ()
-    """Anything that json.dumps() takes."""
+    """Anything that json.dumps() accepts."""
     users: Union[str, Sequence[str], None] = None
-    """Whom a notification is for: user ids, or "*" for everyone. Without, the user whose id `id` is."""
+    """The users a notification is for: user ids, or "*" for everyone. If not given, the user with the id `id`."""
 
 
 class EventsError(Exception):
-    """An event has not been published, or it is not known whether it was."""
+    """An event was not published, or may not have been."""
 
     unsent: Sequence[Any] = ()
-    """What the server has not got or, with `ack`, has not confirmed: for another try."""
+    """What was not written or, with `ack`, not confirmed, for a retry."""
 
 
 class Unavailable(EventsError):
-    """There is no server at the socket, or none that we may write to."""
+    """There is no server at the socket, or no permission to write to it."""
 
 
 class TimedOut(EventsError):
-    """The server did not take the event, or did not confirm it, in time."""
+    """The server did not read the event, or did not confirm it, in time."""
 
 
 class Refused(EventsError):
-    """The server has read the event and cannot take it: it says why, and trying again is no use."""
+    """The server rejected the event, with the reason as message; a retry would fail too."""
 
     def __init__(self, message: str, line: int, results: Sequence[Any] = ()) -> None:
         super().__init__(message)
         self.line = line
-        """The number of the line on its connection."""
+        """The event's line number on its connection, counted from 1."""
         self.results = results
-        """One for each event of the batch: the number of its subscribers, or a Refused."""
+        """For each event of the batch: the number of its subscribers, or a Refused."""
 
 
 class Producer:
-    """A connection to the events socket, made when it is needed and again when the server has been away.
+    """A connection to the events socket, opened on first use and reopened after the server was away.
 
-    `timeout`: seconds that one call may take, with connecting and confirmation. When there is no server, the first call
-    waits that long for one, and further calls fail at once until there is one again.
+    `timeout`: the seconds a call may take, including connecting and confirmation. If there is no server, the first call
+    waits that long for one; further calls fail at once until there is one again.
 
-    `on_refused` is called with what the server refused of events that were published without `ack`; that is learned with
-    a later call. Without it, that is logged as an error of the logger "airlay_events".
+    `on_refused` is called for each event that was published without `ack` and that the server refused; a refusal is
+    noticed during a later call. If not given, refusals are logged as errors by the logger "airlay_events".
     """
 
     def __init__(
@@ -88,7 +90,7 @@ class Producer:
         self._lines = 0  # written on this connection
         self._received = b""
         self._is_down = False
-        self._refused: List[Refused] = []  # to be reported when the lock is free
+        self._refused: List[Refused] = []  # reported once the lock is free
 
     def publish(
         self,
@@ -99,10 +101,10 @@ class Producer:
         users: Union[str, Sequence[str], None] = None,
         ack: bool = False,
     ) -> Optional[int]:
-        """Publishes one event; see `Event`. With `ack`, waits until the server has it and returns its subscribers' number.
+        """Publishes one event; see `Event`. With `ack`, waits until the server has it and returns the number of subscribers.
 
-        Without `ack`, an event that the server had not read when it crashed is lost. With `ack`, one that it had read and
-        not confirmed is sent again and may arrive twice.
+        Without `ack`, an event that the server had not read when it crashed is lost. With `ack`, an event that it had read
+        but not confirmed is sent again and may arrive twice.
 
         Raises Unavailable, TimedOut or, with `ack`, Refused.
         """
@@ -110,16 +112,16 @@ class Producer:
         return results[0] if results else None
 
     def publish_batch(self, events: Iterable[Event], *, ack: bool = False) -> Optional[List[int]]:
-        """Publishes events in their order, within one `timeout`. With `ack`, returns the number of each one's subscribers.
+        """Publishes events in order, within one `timeout`. With `ack`, returns the number of subscribers of each.
 
-        Raises as `publish` does, Refused after all of them were sent.
+        Raises as `publish` does, Refused only after all events were sent.
         """
         lines = [_Line(event, _members(event)) for event in events]
         self._send(lines, ack)
         return [line.result for line in lines] if ack else None
 
     def revoke(self, user: str, type: Optional[str] = None, id: Optional[str] = None, *, ack: bool = False) -> Optional[int]:
-        """Ends the subscriptions of a user: all, or the one to this type and id. With `ack`, returns how many.
+        """Revokes a user's subscriptions: all, or those to this type and id. With `ack`, returns how many ended.
 
         Raises as `publish` does.
         """
@@ -131,7 +133,7 @@ class Producer:
         return line.result if ack else None
 
     def close(self) -> None:
-        """Closes the connection, after a look at what the server has refused. The next call would make a new one."""
+        """Reports pending refusals and closes the connection. The next call opens a new one."""
         with self._lock:
             if self._socket is not None and self._process == os.getpid():
                 try:
@@ -157,7 +159,7 @@ class Producer:
                     self._connect()
                     self._transfer(lines, ack, deadline)
                 except (ConnectionError, FileNotFoundError) as error:
-                    # The server is gone, or not there yet.
+                    # The server is gone, or not up yet.
                     self._disconnect()
                     self._wait(error, deadline)
                 except OSError as error:
@@ -183,7 +185,7 @@ class Producer:
     def _connect(self) -> None:
         if self._socket is not None and self._process == os.getpid():
             return
-        # After a fork the connection is the parent's: lines of both would run into each other.
+        # After a fork the connection belongs to the parent: lines of both processes would mix.
         self._disconnect()
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -205,7 +207,10 @@ class Producer:
         self._socket = None
 
     def _transfer(self, lines: List[_Line], ack: bool, deadline: float) -> None:
-        """Writes the lines that are not done and, with `ack`, reads their answers; the server may wait for us to read."""
+        """Writes the lines that are not done and, with `ack`, reads their answers.
+
+        It reads while it writes: a server whose answers are not read stops reading.
+        """
         assert self._socket is not None
         unwritten = [line for line in lines if not line.is_done]
         numbered = {self._lines + index: line for index, line in enumerate(unwritten, 1)}
@@ -220,7 +225,7 @@ class Producer:
             ready = poll.poll(math.ceil(max(deadline - time.monotonic(), 0) * 1000))
             if not ready:
                 if rest:
-                    # What is cut off here must not be continued.
+                    # A line may be cut here; nothing may follow it on this connection.
                     self._disconnect()
                 raise TimedOut("the server does not read" if rest else "the server does not confirm")
             if ready[0][1] & ~select.POLLOUT:
@@ -233,13 +238,13 @@ class Producer:
                 self._count_written(numbered, len(text) - len(rest), is_done=not ack)
 
     def _count_written(self, numbered: dict[int, _Line], written: int, is_done: bool) -> None:
-        """Notes which lines have left whole. The line feed may lack: if the connection ends there, the line counts."""
+        """Marks completely written lines. One that lacks only its line feed counts: at the end of the stream it is a line."""
         while self._lines + 1 in numbered and numbered[self._lines + 1].end - 1 <= written:
             self._lines += 1
             numbered[self._lines].is_done |= is_done
 
     def _read(self, unanswered: dict[int, _Line]) -> None:
-        """Reads answers. An answer that nobody waits for is one to an event without `ack`."""
+        """Reads answers. One without an entry in `unanswered` belongs to an event without `ack`."""
         assert self._socket is not None
         while True:
             try:
@@ -268,14 +273,14 @@ class Producer:
 
 
 class _Line:
-    """One line to write, and what became of it."""
+    """A line to write, and its result."""
 
     def __init__(self, source: Any, members: dict[str, Any]) -> None:
         self.source = source
         self.result: Any = None
         self.is_done = False
         self.end = 0
-        # What cannot be written in JSON or UTF-8 is the caller's mistake: said before anything is sent.
+        # Encoding first: data that JSON or UTF-8 cannot express raises before anything is sent.
         self._text = json.dumps(members, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
     def encode(self, ack: Optional[int]) -> bytes:
@@ -298,6 +303,3 @@ def _with_unsent(error: EventsError, lines: List[_Line]) -> EventsError:
 
 def _log_refused(refused: Refused) -> None:
     logging.getLogger("airlay_events").error("event refused: %s (line %d)", refused, refused.line)
-
-
-_RETRY_PAUSE = 0.05  # seconds between two tries to connect
