@@ -1,36 +1,37 @@
-//! Whose address a connection is really from, when it comes through a proxy: `X-Forwarded-For` and `Forwarded`
-//! (RFC 7239), believed from proxies that are trusted and from nobody else.
+//! The client's address behind proxies, from `X-Forwarded-For` and `Forwarded` (RFC 7239).
+//!
+//! Owns the list of trusted proxies; only their headers are believed. Does not know requests or connections.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The proxies whose word is taken.
+/// The proxies whose headers are believed.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies {
     networks: Vec<Network>,
 }
 
-/// The addresses that begin with the same bits.
+/// The addresses with a common prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Network {
     first: IpAddr,
-    /// How many bits they share.
+    /// The length of the prefix, in bits.
     prefix: u8,
 }
 
-/// Why a text names no network of proxies.
+/// Why a text is not a network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyError {
-    /// It is no address and no network.
+    /// It is neither an address nor a network.
     #[error("{0:?} is neither an IP address nor a network like 10.0.0.0/8")]
     Syntax(String),
     /// The address has bits beyond the prefix.
     #[error("{text:?} is not the first address of its network; {first}/{prefix} is")]
     HostBits {
-        /// What was given.
+        /// The text given.
         text: String,
         /// The network's first address.
         first: IpAddr,
-        /// The bits its addresses share.
+        /// The length of its prefix, in bits.
         prefix: u8,
     },
 }
@@ -46,12 +47,12 @@ impl TrustedProxies {
         Ok(Self { networks })
     }
 
-    /// The address of the client behind a connection from `peer`, whose request had these header values, in the order
-    /// of the request.
+    /// The client's address behind a connection from `peer`, whose request had these header values, in the request's
+    /// order.
     ///
-    /// The chain is read from its end, which the nearest proxy wrote: the first address that is no trusted proxy is the
-    /// client's. What cannot be read ends the chain. Where the two headers name different clients, one of them was not
-    /// written by the proxy, and neither is believed.
+    /// The chain is read from its end, which the nearest proxy wrote; the first address that is not a trusted proxy is
+    /// the client's. An unreadable element ends the chain. If the two headers name different clients, one of them was
+    /// not written by the proxy, and neither is believed.
     #[must_use]
     pub fn client<'h>(
         &self,
@@ -84,7 +85,7 @@ impl TrustedProxies {
         self.networks.iter().any(|network| network.contains(address))
     }
 
-    /// The client at the end of the chain of one header; `None` if there is no such header.
+    /// The client's address by one header; `None` if there is no such header.
     fn walk<'h>(
         &self,
         peer: IpAddr,
@@ -92,7 +93,7 @@ impl TrustedProxies {
         parse: impl Fn(&str) -> Option<IpAddr>,
     ) -> Option<IpAddr> {
         let mut client = None;
-        // A comma inside a quoted string splits it in two, neither of which can be read: the chain ends there.
+        // A quoted string with a comma is split into two unreadable elements, which end the chain.
         for hop in values.rev().flat_map(|value| value.rsplit(|&byte| byte == b',')) {
             let Some(address) = str::from_utf8(hop).ok().and_then(|hop| parse(hop.trim_matches([' ', '\t'])))
             else {
@@ -130,7 +131,7 @@ impl Network {
         if first != address {
             return Err(ProxyError::HostBits { text: text.to_owned(), first, prefix });
         }
-        // An IPv4 network may be written as the IPv6 addresses it is mapped to; addresses are compared as IPv4.
+        // An IPv4 network may be written as IPv4-mapped IPv6 addresses; addresses are compared as IPv4.
         match first.to_canonical() {
             canonical if canonical != first && prefix >= 96 => {
                 Ok(Self { first: canonical, prefix: prefix - 96 })
@@ -179,8 +180,8 @@ fn parse_forwarded(element: &str) -> Option<IpAddr> {
     }
 }
 
-/// A value at the beginning of `text`, a token or a quoted string, and what follows it. A quoted pair is left as it is
-/// written: no address needs one.
+/// The value at the start of `text`, a token or a quoted string, and the text after it. Quoted pairs are not decoded:
+/// no address needs one.
 fn parse_value(text: &str) -> Option<(&str, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let (value, after) = text.split_at(text.find(';').unwrap_or(text.len()));
@@ -195,7 +196,7 @@ fn parse_value(text: &str) -> Option<(&str, &str)> {
     Some((&quoted[..end], &quoted[end + 1..]))
 }
 
-/// Whether it is a token (RFC 9110 §5.6.2).
+/// Whether `text` is a token (RFC 9110 §5.6.2).
 fn is_token(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
@@ -220,7 +221,7 @@ fn parse_node(text: &str) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
-/// Whether it is a port, in digits or obfuscated (RFC 7239 §6.3).
+/// Whether `text` is a port, in digits or obfuscated (RFC 7239 §6.3).
 fn is_port(text: &str) -> bool {
     match text.strip_prefix('_') {
         Some(name) => is_token(name),
@@ -250,29 +251,29 @@ mod tests {
     #[test]
     fn s07_x_forwarded_for_is_believed_from_trusted_proxies_only() {
         for (peer, values, expected) in [
-            // Nobody we trust: his word counts for nothing.
+            // Not a trusted proxy.
             ("203.0.113.9", &["1.2.3.4"][..], "203.0.113.9"),
             ("192.0.2.2", &["1.2.3.4"], "192.0.2.2"),
             ("2001:db9::1", &["1.2.3.4"], "2001:db9::1"),
             ("11.0.0.1", &["10.0.0.1"], "11.0.0.1"),
-            // A proxy of ours.
+            // A trusted proxy.
             ("10.255.255.255", &["1.2.3.4"], "1.2.3.4"),
             ("192.0.2.1", &["1.2.3.4"], "1.2.3.4"),
             ("2001:db8:ffff::1", &["2001:db9::7"], "2001:db9::7"),
             ("::ffff:10.0.0.1", &["1.2.3.4"], "1.2.3.4"),
             ("10.0.0.1", &["::ffff:1.2.3.4"], "1.2.3.4"),
             ("10.0.0.1", &[], "10.0.0.1"),
-            // What the client wrote himself stands to the left of what the proxy saw.
+            // What the client itself wrote precedes what the proxy appended.
             ("10.0.0.1", &["6.6.6.6, 1.2.3.4"], "1.2.3.4"),
             ("10.0.0.1", &["6.6.6.6", "1.2.3.4"], "1.2.3.4"),
             ("10.0.0.1", &["10.0.0.7,1.2.3.4"], "1.2.3.4"),
             ("10.0.0.1", &["garbage, 1.2.3.4"], "1.2.3.4"),
             ("10.0.0.1", &["\u{0}\"", "1.2.3.4"], "1.2.3.4"),
-            // Several proxies of ours.
+            // Several trusted proxies.
             ("10.0.0.1", &["6.6.6.6, 1.2.3.4, 10.0.0.2,\t192.0.2.1"], "1.2.3.4"),
             ("10.0.0.1", &["6.6.6.6", "1.2.3.4, 10.0.0.2", "::1"], "1.2.3.4"),
             ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
-            // What cannot be read ends the chain.
+            // An unreadable element ends the chain.
             ("10.0.0.1", &["1.2.3.4, unknown"], "10.0.0.1"),
             ("10.0.0.1", &["1.2.3.4, unknown, 10.0.0.2"], "10.0.0.2"),
             ("10.0.0.1", &["1.2.3.4,"], "10.0.0.1"),
@@ -309,9 +310,9 @@ mod tests {
             ("10.0.0.1", &["for=6.6.6.6, for=1.2.3.4;proto=http"], "1.2.3.4"),
             ("10.0.0.1", &["for=6.6.6.6", "for=1.2.3.4, for=10.0.0.2"], "1.2.3.4"),
             ("10.0.0.1", &["for=1.2.3.4;host=\"a;for=6.6.6.6\""], "1.2.3.4"),
-            // An open quotation mark of the client does not swallow what the proxy adds.
+            // An unclosed quotation mark from the client does not swallow what the proxy appends.
             ("10.0.0.1", &["for=\"6.6.6.6, for=1.2.3.4"], "1.2.3.4"),
-            // What cannot be read ends the chain.
+            // An unreadable element ends the chain.
             ("10.0.0.1", &["for=1.2.3.4;host=\"a, for=6.6.6.6\""], "10.0.0.1"),
             ("10.0.0.1", &["for=1.2.3.4;host=\"a, for=6.6.6.6;x=\\\"\""], "10.0.0.1"),
             ("10.0.0.1", &["for=unknown"], "10.0.0.1"),
@@ -349,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_have_their_edges_where_they_should() {
+    fn networks_contain_their_edges_and_nothing_beyond() {
         for (network, inside, outside) in [
             (
                 "192.0.2.7",
@@ -376,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn other_texts_are_refused() {
         for wrong in [
             "",
             "10",

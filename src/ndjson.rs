@@ -1,31 +1,33 @@
-//! Bytes → lines, with a cap on their length.
+//! Splits a byte stream into lines of limited length.
 //!
-//! A line that lies wholly in the input is borrowed from it; only one that is cut is held. It does not know what
-//! is in a line.
+//! A line that lies wholly in the input is borrowed; only a line cut by the end of the input is copied. Does not know
+//! what a line contains.
 
 use std::borrow::Cow;
 
-/// Takes lines out of a stream that comes in pieces. Owns memory only while a line is cut.
+/// Reads lines from a stream that arrives in pieces. Holds memory only while a line is unfinished.
+///
+/// Invariants: `held` is never longer than the limit, and empty while `skipping`.
 #[derive(Debug)]
 pub struct LineReader {
-    /// The number of the line that is being read, counted from 1.
+    /// The number of the current line, counted from 1.
     number: u64,
-    /// The beginning of that line, as far as earlier input held it; never more than the limit.
+    /// The bytes of the current line from earlier input.
     held: Vec<u8>,
-    /// The line has been reported as too long; what is left of it is thrown away. Then `held` is empty.
+    /// Whether the current line was reported as too long and its rest is being discarded.
     skipping: bool,
 }
 
 /// A line of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RawLine<'i> {
-    /// Its number, counted from 1, empty lines too.
+    /// Its number, counted from 1; empty lines count.
     pub number: u64,
     /// Its bytes without the line end (`\n` or `\r\n`); never empty.
     pub bytes: Result<Cow<'i, [u8]>, TooLong>,
 }
 
-/// A line has more bytes before its `\n` than the limit.
+/// The error for a line with more bytes before its `\n` than the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLong;
 
@@ -36,9 +38,9 @@ impl Default for LineReader {
 }
 
 impl LineReader {
-    /// The next line that is not empty, its bytes taken off the front of `input`; `None` when `input` is used up.
+    /// Reads the next line that is not empty from the front of `input`; `None` when `input` is used up.
     ///
-    /// A line of more than `limit` bytes is reported once, as soon as that is known, and skipped to its end.
+    /// A line of more than `limit` bytes is reported once, as soon as it exceeds the limit, and skipped to its end.
     pub fn read<'i>(&mut self, input: &mut &'i [u8], limit: usize) -> Option<RawLine<'i>> {
         while !input.is_empty() {
             let (piece, ended) = take_piece(input);
@@ -61,21 +63,21 @@ impl LineReader {
         None
     }
 
-    /// The last line, if it has no line end: to be asked for when the stream has ended in order. After an error, the
-    /// reader is dropped instead, for the line may have been cut.
+    /// Takes the last line if it has no line end. Call it when the stream has ended in order; after an error drop the
+    /// reader instead, because the line may be incomplete.
     pub fn finish(&mut self) -> Option<RawLine<'static>> {
         let held = std::mem::take(&mut self.held);
         let bytes = without_return(Cow::Owned(held));
         (!bytes.is_empty()).then_some(RawLine { number: self.number, bytes: Ok(bytes) })
     }
 
-    /// Whether the stream stands inside a line.
+    /// Whether the current line has begun.
     #[must_use]
     pub fn is_inside_line(&self) -> bool {
         self.skipping || !self.held.is_empty()
     }
 
-    /// Drops what was read of the unfinished line and skips the rest of it. Returns its number.
+    /// Drops the unfinished line and skips the rest of it. Returns its number.
     pub(crate) fn skip(&mut self) -> u64 {
         self.held = Vec::new();
         self.skipping = true;
@@ -87,7 +89,7 @@ impl LineReader {
         self.held.capacity()
     }
 
-    /// The line that `piece` ends; `None` if it is empty.
+    /// The line that ends with `piece`; `None` if it is empty.
     fn complete<'i>(&mut self, piece: &'i [u8]) -> Option<Cow<'i, [u8]>> {
         let line = if self.held.is_empty() {
             Cow::Borrowed(piece)
@@ -100,7 +102,7 @@ impl LineReader {
     }
 }
 
-/// Takes the bytes up to the next `\n` off the input, and says whether there was one.
+/// Takes the bytes up to the next `\n` from the front of `input`, and says whether there was one.
 fn take_piece<'i>(input: &mut &'i [u8]) -> (&'i [u8], bool) {
     match memchr::memchr(b'\n', input) {
         Some(end) => {
@@ -131,7 +133,7 @@ mod tests {
 
     type Read = (u64, Result<Vec<u8>, TooLong>);
 
-    /// All lines of a stream that comes in these pieces and ends in order.
+    /// All lines of a stream that arrives in these pieces and ends in order.
     fn read_all<'i>(pieces: impl IntoIterator<Item = &'i [u8]>, limit: usize) -> Vec<Read> {
         let mut reader = LineReader::default();
         let mut lines = Vec::new();
@@ -148,7 +150,7 @@ mod tests {
         lines
     }
 
-    /// The same by the definition of a line, for a stream that is whole.
+    /// The same for a whole stream, by the definition of a line.
     fn by_definition(stream: &[u8], limit: usize) -> Vec<Read> {
         let lines = (1..).zip(stream.split(|&byte| byte == b'\n'));
         let lines =
@@ -234,7 +236,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(256))]
 
         #[test]
-        fn the_way_a_stream_is_cut_changes_nothing(stream in "[ab\r\n]{0,40}", limit in 0usize..6) {
+        fn how_a_stream_is_cut_makes_no_difference(stream in "[ab\r\n]{0,40}", limit in 0usize..6) {
             let stream = stream.as_bytes();
             let whole = read_all([stream], limit);
             prop_assert_eq!(&whole, &by_definition(stream, limit));

@@ -1,10 +1,11 @@
-//! Which web pages may open the socket: the allowlist that stands against cross-site WebSocket hijacking (RFC 6455
-//! §10.2).
+//! Which web pages may connect: the allowlist against cross-site WebSocket hijacking (RFC 6455 §10.2).
+//!
+//! Owns the comparison of origins. Does not know requests.
 
-/// The origins whose pages are let in.
+/// The origins whose pages may connect.
 #[derive(Clone, Debug, Default)]
 pub struct Origins {
-    /// `None`: all of them.
+    /// `None`: any origin.
     allowed: Option<Vec<Origin<Box<str>>>>,
 }
 
@@ -13,25 +14,27 @@ pub struct Origins {
 struct Origin<S> {
     scheme: S,
     host: S,
-    /// `None`: the scheme's own.
+    /// `None`: the scheme's default.
     port: Option<u16>,
 }
 
-/// Why a text is no origin that can be allowed.
+/// The error for a text that is not an origin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{origin:?} is no origin: scheme://host or scheme://host:port, without a path and without wildcards")]
+#[error(
+    "{origin:?} is not an origin: scheme://host or scheme://host:port, without a path and without wildcards"
+)]
 pub struct OriginError {
     origin: String,
 }
 
 impl Origins {
-    /// Any page is let in.
+    /// Any page may connect.
     #[must_use]
     pub const fn any() -> Self {
         Self { allowed: None }
     }
 
-    /// Pages of these origins only.
+    /// Only pages of these origins may connect.
     ///
     /// # Errors
     ///
@@ -46,13 +49,13 @@ impl Origins {
         Ok(Self { allowed: Some(allowed.collect::<Result<_, _>>()?) })
     }
 
-    /// Whether every page is let in.
+    /// Whether any page may connect.
     #[must_use]
     pub const fn admit_any(&self) -> bool {
         self.allowed.is_none()
     }
 
-    /// Whether a request with this `Origin` header is let in. Without one it does not come from a web page, and is.
+    /// Whether a request with this `Origin` header is admitted. One without the header is: it is not from a web page.
     #[must_use]
     pub fn admit(&self, origin: Option<&[u8]>) -> bool {
         let (Some(allowed), Some(origin)) = (&self.allowed, origin) else { return true };
@@ -69,7 +72,7 @@ impl<'a> Origin<&'a str> {
     fn parse(text: &'a str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
         let (host, port) = match authority.rsplit_once(':') {
-            // The colon of an IPv6 address stands in brackets.
+            // An IPv6 address has its colons in brackets.
             Some((host, port)) if !port.ends_with(']') => (host, Some(parse_port(port)?)),
             _ => (authority, None),
         };
@@ -79,12 +82,12 @@ impl<'a> Origin<&'a str> {
     }
 }
 
-/// A port in digits; a sign, which `parse` would take, is none.
+/// A port in digits; `parse` alone would also accept a sign.
 fn parse_port(text: &str) -> Option<u16> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
-/// The port that equals its absence (RFC 6455 §3, RFC 9110 §4.2).
+/// The scheme's default port (RFC 6455 §3, RFC 9110 §4.2).
 const fn default_port(scheme: &str) -> Option<u16> {
     if scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss") {
         Some(443)
@@ -95,13 +98,13 @@ const fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// Whether it is a scheme (RFC 3986 §3.1).
+/// Whether `text` is a scheme (RFC 3986 §3.1).
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
-/// Whether it is a host as browsers write it: a name in ASCII, an IPv4 address, or an IPv6 address in brackets.
+/// Whether `text` is a host as browsers write it: an ASCII name, an IPv4 address, or an IPv6 address in brackets.
 fn is_host(text: &str) -> bool {
     match text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
@@ -155,7 +158,7 @@ mod tests {
             ("https://airlay.ru@evil.example", false),
             ("https://evil.example#https://airlay.ru", false),
             ("https://evil.example?https://airlay.ru", false),
-            // No origin as browsers write it.
+            // Not an origin as browsers write it.
             ("null", false),
             ("", false),
             ("airlay.ru", false),

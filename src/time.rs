@@ -1,11 +1,11 @@
-//! The two clocks, passed in by whoever drives the core: a monotonic one for time-outs, the wall clock for tokens.
+//! Moments on the two clocks: the monotonic clock for timeouts, the wall clock for tokens.
 //!
-//! The core never asks the system what time it is; [`Now`] comes with each call. So a test can step either clock.
+//! The core never reads a clock; its driver passes [`Now`] with each call. So a test can step either clock.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// A moment on the monotonic clock: milliseconds since an origin the driver chose.
+/// A moment on the monotonic clock: milliseconds since an origin of the driver's choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Monotonic(pub u64);
 
@@ -31,29 +31,29 @@ impl Sub for Monotonic {
 pub struct Wall(pub u64);
 
 impl Wall {
-    /// Later than every moment that comes.
+    /// Later than every other moment.
     pub const NEVER: Self = Self(u64::MAX);
 }
 
 impl Add<Duration> for Wall {
     type Output = Self;
 
-    /// [`Wall::NEVER`] is the latest it comes to.
+    /// Saturates at [`Wall::NEVER`].
     fn add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(millis(duration)))
     }
 }
 
-/// Whole milliseconds, as both clocks count them.
+/// The duration in whole milliseconds, the unit of both clocks; saturates.
 #[must_use]
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What both clocks show at one moment.
+/// The readings of both clocks at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// For time-outs: never steps back.
+    /// For timeouts: never steps back.
     pub monotonic: Monotonic,
     /// For `exp` and `nbf` of tokens only: may step either way.
     pub wall: Wall,
@@ -62,7 +62,7 @@ pub struct Now {
 impl Add<Duration> for Now {
     type Output = Self;
 
-    /// What the clocks show after `duration`, if nobody sets the wall clock meanwhile.
+    /// The readings after `duration`, unless the wall clock is set meanwhile.
     fn add(self, duration: Duration) -> Self {
         Self { monotonic: self.monotonic + duration, wall: self.wall + duration }
     }

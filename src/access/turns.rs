@@ -1,7 +1,7 @@
-//! Whose question is sent next: the users take turns, so that the questions of one never delay those of another.
+//! The order in which questions are sent: round robin over users, so that one user's questions never delay another's.
 //!
-//! The access service answers in its own time, and what has been written to its socket cannot be overtaken. So each user
-//! has few questions on their way at once; the others wait here.
+//! A question written to the service's socket cannot be overtaken. So each user has only a few sent at once, and the
+//! others wait here.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -9,36 +9,37 @@ use crate::api::UserId;
 
 use super::QuestionId;
 
-/// Questions of one user that were sent and have no answer, at most.
+/// Most questions of one user that are sent and unanswered at once.
 const MOST_SENT: usize = 16;
 
-/// The users with questions, and the questions that were not sent.
+/// The users with unanswered questions, and their unsent questions.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     users: HashMap<UserId, Asked>,
-    /// Users with a question that may be sent, each once, in their turn.
+    /// Users with a question that may be sent, each once, in round-robin order.
     ready: VecDeque<UserId>,
 }
 
-/// The questions of one user: there is at least one.
+/// The unanswered questions of one user.
+///
+/// Invariants: `all` is at least 1; `is_listed` says whether the user is in `ready`.
 #[derive(Debug, Default)]
 struct Asked {
-    /// Not sent, in the order they were asked; some may be over by now.
+    /// In the order they were asked; some may have timed out.
     unsent: VecDeque<QuestionId>,
     sent: usize,
     /// Sent and unsent.
     all: usize,
-    /// The user is in `ready`.
     is_listed: bool,
 }
 
 impl Turns {
-    /// How many questions of this user are on their way or wait to be sent.
+    /// The number of this user's questions, sent or unsent.
     pub(super) fn count(&self, user: UserId) -> usize {
         self.users.get(&user).map_or(0, |asked| asked.all)
     }
 
-    /// Adds a question that has not been sent.
+    /// Adds an unsent question.
     pub(super) fn ask(&mut self, user: UserId, question: QuestionId) {
         let asked = self.users.entry(user).or_default();
         asked.all += 1;
@@ -46,8 +47,8 @@ impl Turns {
         asked.list(user, &mut self.ready);
     }
 
-    /// The next question to send, of the user whose turn it is; it counts as sent. It may be over already: then
-    /// [`end`](Self::end) has not been called for it as sent, and [`skip`](Self::skip) has to be.
+    /// Takes the next question to send and counts it as sent. If it has already ended, the caller calls
+    /// [`skip`](Self::skip).
     pub(super) fn next(&mut self) -> Option<(UserId, QuestionId)> {
         while let Some(user) = self.ready.pop_front() {
             let Some(asked) = self.users.get_mut(&user) else { continue };
@@ -61,7 +62,7 @@ impl Turns {
         None
     }
 
-    /// The question that [`next`](Self::next) gave is over: it was not sent.
+    /// Corrects the count: the question from [`next`](Self::next) had ended and was not sent.
     pub(super) fn skip(&mut self, user: UserId) {
         if let Some(asked) = self.users.get_mut(&user) {
             asked.sent -= 1;
@@ -69,7 +70,7 @@ impl Turns {
         }
     }
 
-    /// A question has its answer, or will have none.
+    /// Removes a question that is answered or given up.
     pub(super) fn end(&mut self, user: UserId, was_sent: bool) {
         let Some(asked) = self.users.get_mut(&user) else { return };
         asked.all -= 1;
@@ -81,7 +82,7 @@ impl Turns {
         }
     }
 
-    /// Nothing that waits will be sent.
+    /// Drops the unsent questions; they stay in the counts until [`end`](Self::end).
     pub(super) fn drop_unsent(&mut self) {
         self.ready.clear();
         for asked in self.users.values_mut() {

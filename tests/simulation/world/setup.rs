@@ -8,7 +8,7 @@ use crate::producers::{ANSWERS, LINE};
 use crate::random::Random;
 use crate::rate::{BURST, PER_SECOND};
 use crate::tokens::{self, ISSUER, KEY_SETS, OF_USER, START};
-use airlay::access::{Access, AccessFile, Service, ServiceSettings};
+use airlay::access::{Access, AccessFile, AccessService, ServiceSettings};
 use airlay::api::EventType;
 use airlay::forwarded::TrustedProxies;
 use airlay::hub::{Admission, Hub, HubLimits};
@@ -128,7 +128,7 @@ pub(super) fn access(table: &AccessTable) -> Access {
 
 /// A service that is not connected yet.
 fn service() -> Access {
-    Access::Service(Box::new(Service::new(ServiceSettings {
+    Access::Service(Box::new(AccessService::new(ServiceSettings {
         keep: Duration::from_millis(KEEP),
         timeout: Duration::from_millis(TIMEOUT),
         questions: usize::MAX,
