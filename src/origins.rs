@@ -213,7 +213,7 @@ mod tests {
             "https://[x]",
         ] {
             let error = Origins::only(["https://good.example", wrong]).unwrap_err();
-            assert!(error.to_string().starts_with(&format!("{wrong:?} is no origin")), "{error}");
+            assert!(error.to_string().starts_with(&format!("{wrong:?} is not an origin")), "{error}");
         }
         assert!(Origins::only(["app://bundle", "chrome-extension://abcdef"]).is_ok());
     }
