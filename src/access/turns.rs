@@ -15,7 +15,7 @@ const MOST_SENT: usize = 16;
 /// The users with unanswered questions, and their unsent questions.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    users: HashMap<UserId, Asked>,
+    users: HashMap<UserId, UserQuestions>,
     /// Users with a question that may be sent, each once, in round-robin order.
     ready: VecDeque<UserId>,
 }
@@ -24,7 +24,7 @@ pub(super) struct Turns {
 ///
 /// Invariants: `all` is at least 1; `is_listed` says whether the user is in `ready`.
 #[derive(Debug, Default)]
-struct Asked {
+struct UserQuestions {
     /// In the order they were asked; some may have timed out.
     unsent: VecDeque<QuestionId>,
     sent: usize,
@@ -92,7 +92,7 @@ impl Turns {
     }
 }
 
-impl Asked {
+impl UserQuestions {
     fn list(&mut self, user: UserId, ready: &mut VecDeque<UserId>) {
         if !self.is_listed && self.sent < MOST_SENT && !self.unsent.is_empty() {
             self.is_listed = true;

@@ -1,19 +1,19 @@
-//! Why a connection ends: close codes, the payload of a Close frame, and which code answers which violation.
+//! Close codes, the payload of a Close frame, and the code that answers each violation.
 //!
-//! It must not know where the bytes come from, nor what is done with the connection afterwards.
+//! Does not know connections.
 
 use std::fmt;
 
 use super::frame::{FrameError, MAX_CONTROL_PAYLOAD};
 
-/// A status code as a Close frame may carry it (RFC 6455 §7.4).
+/// A status code that a Close frame may carry (RFC 6455 §7.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CloseCode(u16);
 
-/// What a peer did that ends its connection; [`Violation::code`] is the answer it gets.
+/// A peer's violation of the protocol or a limit. It ends the connection with [`Violation::code`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// A frame header that RFC 6455 §5.2 forbids.
+    /// A header that RFC 6455 §5.2 forbids.
     #[error(transparent)]
     Frame(#[from] FrameError),
     /// A continuation frame with nothing to continue (§5.4).
@@ -22,10 +22,10 @@ pub enum Violation {
     /// A new message while another is unfinished (§5.4).
     #[error("the previous message is unfinished")]
     ExpectedContinuation,
-    /// A text that is not UTF-8 (§8.1).
+    /// A text message that is not UTF-8 (§8.1).
     #[error("text is not UTF-8")]
     InvalidUtf8,
-    /// A message over `messageBytes`, declared or inflated.
+    /// A message longer than `messageBytes`, as declared or as inflated.
     #[error("message too big")]
     MessageTooBig,
     /// A message in more than `fragments` frames.
@@ -63,23 +63,23 @@ impl Violation {
 }
 
 impl CloseCode {
-    /// 1000: the purpose of the connection is fulfilled.
+    /// 1000: the connection is no longer needed.
     pub const NORMAL: Self = Self(1000);
-    /// 1001: the server goes down, or the page is left.
+    /// 1001: the server stops, or the user leaves the page.
     pub const GOING_AWAY: Self = Self(1001);
     /// 1002: the peer broke the protocol.
     pub const PROTOCOL_ERROR: Self = Self(1002);
-    /// 1007: the data do not fit the type of the message.
+    /// 1007: the data does not match the message's type.
     pub const INVALID_DATA: Self = Self(1007);
-    /// 1008: the peer broke a rule of ours.
+    /// 1008: the peer broke a rule of the server's.
     pub const POLICY_VIOLATION: Self = Self(1008);
     /// 1009: the message is too big.
     pub const MESSAGE_TOO_BIG: Self = Self(1009);
     /// 1011: the server failed.
     pub const INTERNAL_ERROR: Self = Self(1011);
 
-    /// The code of this number, if it may stand in a Close frame: 1000 to 1003 and 1007 to 1014 (registered), 3000
-    /// to 4999 (for libraries and applications).
+    /// The code with this number, if a Close frame may carry it: 1000 to 1003 and 1007 to 1014 (registered), 3000 to
+    /// 4999 (for libraries and applications).
     #[must_use]
     pub const fn new(number: u16) -> Option<Self> {
         match number {
@@ -101,7 +101,7 @@ impl fmt::Display for CloseCode {
     }
 }
 
-/// Reads the payload of a Close frame: the code, if there is one, and the reason (§5.5.1).
+/// Reads the payload of a Close frame: the code, if present, and the reason (§5.5.1).
 ///
 /// # Errors
 ///
@@ -115,7 +115,7 @@ pub fn decode(payload: &[u8]) -> Result<(Option<CloseCode>, &str), Violation> {
     Ok((Some(code), reason))
 }
 
-/// The payload of a Close frame. A reason over 123 bytes is cut, at a character.
+/// Encodes the payload of a Close frame. A reason over 123 bytes is cut at a character boundary.
 #[must_use]
 pub fn encode(code: CloseCode, reason: &str) -> Vec<u8> {
     let reason = &reason[..reason.floor_char_boundary(MAX_CONTROL_PAYLOAD - 2)];

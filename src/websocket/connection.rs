@@ -1,50 +1,50 @@
-//! One peer's life, seen from what it sends: `Connecting → Open → Closing → Closed`, each phase owning only its data.
+//! The protocol state of one connection: awaiting the opening handshake, open, closing, closed.
 //!
-//! Pull-style: [`Connection::receive`] takes bytes from the input until there is something to say. It answers what
-//! the protocol answers by itself (pings, closes, violations) into the peer's [`Outgoing`]. It must not know sockets,
-//! clocks, or what messages say.
+//! The caller pulls: [`Connection::receive`] reads the input up to the next [`Step`]. Pings, closes and violations are
+//! answered here, into the peer's [`Outgoing`]. Each phase owns only its own data. Does not know sockets, clocks, or
+//! what messages say.
 
 use super::close::{self, CloseCode, Violation};
 use super::deflate::{Codec, WindowBits};
 use super::frame::{self, FrameRules, MAX_CONTROL_PAYLOAD, MAX_HEADER, OpCode};
 use super::handshake::{
-    Asked, ExpectedAccept, HeadReader, PageRequest, Refusal, Rejection, Upgrade, UpgradeRequest,
+    ClientRequest, ExpectedAccept, HeadReader, PageRequest, Refusal, Rejection, Upgrade, UpgradeRequest,
 };
 use super::incoming::{Arrival, Incoming, whole_message};
 use super::message::{Limits, Message};
 use super::outgoing::Outgoing;
 use super::reader::{ControlFrame, Piece, Reader};
 
-/// The receiving half of one peer: for a server two words, no heap when idle.
+/// The receiving half of one connection: two words for a server, and no heap when idle.
 #[derive(Debug)]
 pub struct Connection<R = Server> {
     phase: Phase,
     role: R,
 }
 
-/// Where a connection is in its life. The boxes are there only while something has begun and not ended.
+/// The phase of a connection. A box is present only while a head, frame or message is unfinished.
 #[derive(Debug)]
 enum Phase {
-    /// A client's request is awaited.
+    /// Waiting for the client's request.
     AwaitingRequest(Option<Box<HeadReader>>),
-    /// A client's request was handed to the caller, who has to decide.
+    /// The caller has the client's request and has to accept or reject it.
     Deciding,
-    /// The answer to our own request is awaited.
+    /// Waiting for the server's response to our request.
     AwaitingResponse(Box<(HeadReader, ExpectedAccept)>),
-    /// Messages go both ways.
+    /// Messages can be sent and received.
     Open { compression: Option<WindowBits>, incoming: Option<Box<Incoming>> },
-    /// We have sent a Close and wait for the peer's; all else it sends is dropped.
+    /// We sent a Close and wait for the peer's; anything else from it is dropped.
     Closing { compression: Option<WindowBits>, reader: Option<Box<Reader>> },
     /// Nothing more is read.
     Closed,
 }
 
-/// Which side we are.
+/// Our side of the connection.
 pub trait Role {
     /// Whether the peer masks its frames (§5.1).
     const PEER_MASKS: bool;
 
-    /// The masking key of our next frame, if we have to mask.
+    /// The masking key for our next frame, if we have to mask.
     fn mask(&self) -> Option<[u8; 4]>;
 }
 
@@ -52,51 +52,52 @@ pub trait Role {
 #[derive(Clone, Copy, Debug)]
 pub struct Server;
 
-/// The peer is a server; the function gives a fresh random masking key for each frame of ours (§5.3).
+/// The peer is a server; the function returns a fresh random masking key for each of our frames (§5.3).
 #[derive(Clone, Copy, Debug)]
 pub struct Client(fn() -> [u8; 4]);
 
 /// What [`Connection::receive`] found.
 #[derive(Debug)]
 pub enum Step<'i> {
-    /// All of the input is taken. [`Connection::is_unfinished`] says whether something waits for its end.
+    /// The input is used up. [`Connection::is_unfinished`] says whether a frame or message is incomplete.
     Starved,
-    /// A client asks to open the connection: the caller must [`accept`](Connection::accept) or
-    /// [`reject`](Connection::reject) before it goes on.
+    /// A client's upgrade request: the caller must [`accept`](Connection::accept) or [`reject`](Connection::reject) it
+    /// before the next call.
     Upgrade(Upgrade<'i>),
-    /// A client asks for a page: the caller must [`respond`](Connection::respond) or [`reject`](Connection::reject).
+    /// A client's request for a page: the caller must [`respond`](Connection::respond) or
+    /// [`reject`](Connection::reject) it before the next call.
     Page(PageRequest<'i>),
     /// A server accepted our request: the connection is open.
     Opened,
     /// A whole message.
     Message(Message<'i>),
-    /// A frame that brought no message: a fragment, or a control frame, which has been answered. To be counted
-    /// against floods.
+    /// A frame without a message: a fragment, or a control frame, which has been answered. The caller counts it against
+    /// floods.
     Frame(OpCode),
-    /// The connection is `Closed`: write what is queued, then close the transport. The rest of the input is dropped.
+    /// The connection is closed; the rest of the input was dropped. Write what is queued, then close the transport.
     Ended(Ended),
 }
 
 /// Why a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The request cannot be taken; the HTTP answer is queued.
+    /// The request was rejected; the HTTP response is queued.
     Rejected(Rejection),
-    /// The server did not take our request.
+    /// The server refused our request.
     Refused(Refusal),
-    /// The peer's Close came; ours is queued or already sent.
+    /// The peer sent a Close; ours is queued or was already sent.
     Closed {
-        /// The code it gave.
+        /// The peer's code, if it gave one.
         code: Option<CloseCode>,
-        /// The reason it gave; often empty.
+        /// The peer's reason; often empty.
         reason: Box<str>,
     },
-    /// The peer broke the protocol or a limit; a Close with [`Violation::code`] is queued, unless one was sent before.
+    /// The peer violated the protocol or a limit; a Close with [`Violation::code`] is queued, unless one was sent before.
     Failed(Violation),
 }
 
 impl Connection<Server> {
-    /// A connection a client has just opened: waits for its upgrade request.
+    /// A connection just opened by a client; it waits for the upgrade request.
     #[must_use]
     pub const fn server() -> Self {
         Self { phase: Phase::AwaitingRequest(None), role: Server }
@@ -104,8 +105,8 @@ impl Connection<Server> {
 }
 
 impl Connection<Client> {
-    /// A connection we have just opened to a server: queues the upgrade request. `mask` gives a fresh, unpredictable
-    /// masking key each time (§5.3). No extension is offered.
+    /// A connection we have just opened to a server; queues the upgrade request, without extensions. `mask` returns a
+    /// fresh, unpredictable masking key each time (§5.3).
     #[must_use]
     pub fn client(request: &UpgradeRequest<'_>, mask: fn() -> [u8; 4], outgoing: &mut Outgoing) -> Self {
         let (bytes, expected) = request.encode();
@@ -116,10 +117,10 @@ impl Connection<Client> {
 }
 
 impl<R: Role> Connection<R> {
-    /// Takes bytes from the front of `input` (unmasking them in place) until there is something to say.
+    /// Reads the next step from the front of `input`, unmasking in place.
     ///
-    /// The caller may stop after any step and come back with the rest of the input later; nothing in a step borrows
-    /// the connection. [`Step::Starved`] means that `input` is empty. In `Closed` all input is dropped.
+    /// The caller may pause after any step and pass the rest of the input later; a step does not borrow the connection.
+    /// [`Step::Starved`] means that `input` is used up. A closed connection drops all input.
     #[inline]
     pub fn receive<'i>(
         &mut self,
@@ -145,7 +146,7 @@ impl<R: Role> Connection<R> {
             Phase::AwaitingResponse(_) => self.await_response(input, limits),
             Phase::Closing { .. } => self.await_close(input),
             Phase::Deciding => {
-                debug_assert!(false, "the caller has to accept or reject the upgrade first");
+                debug_assert!(false, "the caller must first answer the request");
                 Step::Starved
             }
             Phase::Closed => {
@@ -155,8 +156,8 @@ impl<R: Role> Connection<R> {
         }
     }
 
-    /// Opens the connection: queues the 101. With `compression`, and if the request offered it, permessage-deflate
-    /// is negotiated. No sub-protocol is ever chosen. Ignored unless an upgrade was handed out.
+    /// Opens the connection: queues the 101 response. With `compression`, negotiates permessage-deflate if the request
+    /// offered it. Never selects a subprotocol. Does nothing unless an upgrade is undecided.
     pub fn accept(&mut self, upgrade: &Upgrade<'_>, compression: bool, outgoing: &mut Outgoing) {
         if matches!(self.phase, Phase::Deciding) {
             outgoing.push_head(Upgrade::RESPONSE, |out| upgrade.respond(compression, out));
@@ -165,12 +166,12 @@ impl<R: Role> Connection<R> {
         }
     }
 
-    /// Ends a connection that is not yet open: queues the HTTP answer; the phase is then `Closed`.
+    /// Closes a connection that is not open yet: queues the HTTP response.
     pub fn reject(&mut self, rejection: Rejection, outgoing: &mut Outgoing) {
         self.respond(&rejection.response(), outgoing);
     }
 
-    /// As [`reject`](Self::reject), with a whole HTTP response of the caller's.
+    /// As [`reject`](Self::reject), with the caller's own HTTP response.
     pub fn respond(&mut self, response: &[u8], outgoing: &mut Outgoing) {
         if matches!(self.phase, Phase::AwaitingRequest(_) | Phase::Deciding) {
             outgoing.push_head(response.len(), |out| out.extend_from_slice(response));
@@ -178,7 +179,7 @@ impl<R: Role> Connection<R> {
         }
     }
 
-    /// Queues one message frame, `Text` or `Binary`, uncompressed; masked if we are the client. Ignored unless open.
+    /// Queues an uncompressed message in one frame, `Text` or `Binary`. Does nothing unless open.
     pub fn send(&self, opcode: OpCode, payload: &[u8], outgoing: &mut Outgoing) {
         if self.is_open() {
             let mask = self.role.mask();
@@ -186,7 +187,7 @@ impl<R: Role> Connection<R> {
         }
     }
 
-    /// Queues a ping, ahead of waiting messages. `payload` is cut to 125 bytes. Ignored unless open.
+    /// Queues a ping ahead of queued messages. `payload` is cut to 125 bytes. Does nothing unless open.
     pub fn ping(&self, payload: &[u8], outgoing: &mut Outgoing) {
         if self.is_open() {
             let payload = &payload[..payload.len().min(MAX_CONTROL_PAYLOAD)];
@@ -194,56 +195,55 @@ impl<R: Role> Connection<R> {
         }
     }
 
-    /// Begins the closing handshake after all that is queued: `Open` → `Closing`. What the peer still sends is
-    /// dropped, up to its Close. A `reason` over 123 bytes is cut. A connection that is not yet open has no frames:
-    /// it is just `Closed`.
+    /// Starts the closing handshake: queues a Close after everything else and drops what the peer sends before its own.
+    /// A `reason` over 123 bytes is cut. A connection that is not open yet is closed without a Close.
     pub fn close(&mut self, code: CloseCode, reason: &str, outgoing: &mut Outgoing) {
         if self.begin_closing() {
             outgoing.push_bytes(&self.encode(OpCode::Close, &close::encode(code, reason)));
         }
     }
 
-    /// As [`close`](Self::close), but at once: of what is queued only the frame being sent is kept.
+    /// As [`close`](Self::close), but drops the queue except for the frame being written.
     pub fn close_now(&mut self, code: CloseCode, reason: &str, outgoing: &mut Outgoing) {
         if self.begin_closing() {
             outgoing.fail_with(&self.encode(OpCode::Close, &close::encode(code, reason)));
         }
     }
 
-    /// Whether messages can be sent.
+    /// Whether messages can be sent and received.
     #[must_use]
     pub const fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open { .. })
     }
 
-    /// Whether we wait for the peer's Close.
+    /// Whether we sent a Close and wait for the peer's.
     #[must_use]
     pub const fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Closing { .. })
     }
 
-    /// Whether nothing more is read: the transport is to be closed when the queue is written.
+    /// Whether the connection is over: the caller closes the transport once the queue is written.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed)
     }
 
-    /// Whether a frame or a message has begun and not ended: what the time limit for messages is about.
+    /// Whether a frame or message is incomplete: the time limit for messages applies.
     #[must_use]
     pub const fn is_unfinished(&self) -> bool {
         matches!(self.phase, Phase::Open { incoming: Some(_), .. } | Phase::Closing { reader: Some(_), .. })
     }
 
-    /// The window size for compressed messages to this peer, if compression was negotiated.
+    /// The window for compressed messages to this peer, if compression was negotiated.
     #[must_use]
     pub const fn deflate(&self) -> Option<WindowBits> {
         match self.phase {
             Phase::Open { compression, .. } | Phase::Closing { compression, .. } => compression,
-            _ => None,
+            Phase::AwaitingRequest(_) | Phase::Deciding | Phase::AwaitingResponse(_) | Phase::Closed => None,
         }
     }
 
-    /// Bytes of heap held for a head or a message under way, not counting the fixed parts.
+    /// Bytes of heap held for an unfinished head or message, without the parts of fixed size.
     #[must_use]
     pub fn held(&self) -> usize {
         match &self.phase {
@@ -266,15 +266,15 @@ impl<R: Role> Connection<R> {
                 *held = Some(reader);
                 return Step::Starved;
             }
-            Ok(Some(head)) => Asked::parse(head),
+            Ok(Some(head)) => ClientRequest::parse(head),
             Err(error) => Err(error.into()),
         };
         match asked {
-            Ok(Asked::Upgrade(upgrade)) => {
+            Ok(ClientRequest::Upgrade(upgrade)) => {
                 self.phase = Phase::Deciding;
                 Step::Upgrade(upgrade)
             }
-            Ok(Asked::Page(page)) => {
+            Ok(ClientRequest::Page(page)) => {
                 self.phase = Phase::Deciding;
                 Step::Page(page)
             }
@@ -302,8 +302,8 @@ impl<R: Role> Connection<R> {
         }
     }
 
-    /// The next arrival on an open connection, when it is no message in one piece. What is under way is held only
-    /// while there is something.
+    /// Reads the next arrival of an open connection, unless it was a whole message. State is kept only while a frame or
+    /// message is incomplete.
     fn next_arrival<'i>(
         &mut self,
         input: &mut &'i mut [u8],
@@ -347,7 +347,7 @@ impl<R: Role> Connection<R> {
                 Ok(Piece::Control(control)) => control.opcode,
                 Err(error) => return self.end(Ended::Failed(error.into()), input),
             };
-            // Between two frames there is nothing to hold.
+            // Between two frames there is no state to keep.
             return Step::Frame(opcode);
         }
     }
@@ -372,12 +372,12 @@ impl<R: Role> Connection<R> {
                     Err(violation) => self.fail(violation, input, outgoing),
                 };
             }
-            _ => {}
+            OpCode::Pong | OpCode::Continuation | OpCode::Text | OpCode::Binary => {}
         }
         Step::Frame(control.opcode)
     }
 
-    /// Ends an open connection whose peer broke a rule, after all that is queued.
+    /// Closes an open connection after a violation; the Close follows everything queued.
     #[cold]
     fn fail<'i>(
         &mut self,
@@ -396,7 +396,7 @@ impl<R: Role> Connection<R> {
         Step::Ended(ended)
     }
 
-    /// `Open` → `Closing`, anything before → `Closed`. Returns whether a Close is to be sent.
+    /// Makes an open connection closing, and one that is not open yet closed. Returns whether to send a Close.
     fn begin_closing(&mut self) -> bool {
         match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::Open { compression, incoming } => {
@@ -409,11 +409,11 @@ impl<R: Role> Connection<R> {
                 self.phase = closing;
                 false
             }
-            _ => false,
+            Phase::AwaitingRequest(_) | Phase::Deciding | Phase::AwaitingResponse(_) | Phase::Closed => false,
         }
     }
 
-    /// What the peer's frames must look like.
+    /// The rules for the peer's frames.
     const fn rules(&self) -> FrameRules {
         FrameRules { masked: R::PEER_MASKS, compression: self.deflate().is_some() }
     }
@@ -427,7 +427,7 @@ impl<R: Role> Connection<R> {
 
 #[cfg(any(test, feature = "fuzzing"))]
 impl Connection<Server> {
-    /// A server's connection that is open already.
+    /// A server's connection that is already open.
     pub(crate) const fn opened(compression: Option<WindowBits>) -> Self {
         Self { phase: Phase::Open { compression, incoming: None }, role: Server }
     }
@@ -459,7 +459,7 @@ mod tests {
     use super::super::outgoing::Flush;
     use super::*;
 
-    /// A step, freed from the input.
+    /// A step that does not borrow the input.
     #[derive(Clone, Debug, PartialEq)]
     enum Seen {
         Upgrade(String),
@@ -540,7 +540,8 @@ mod tests {
         }
     }
 
-    /// What the peer of `new` sees and answers to `bytes`: the same whole, byte by byte and at every split.
+    /// The steps and answers of the peer of `new` for `bytes`; asserts that they are the same for the whole input, byte by
+    /// byte, and split anywhere.
     fn run<R: Role>(new: impl Fn() -> Peer<R>, bytes: &[u8]) -> (Vec<Seen>, Vec<u8>) {
         let run = |pieces: &[&[u8]]| {
             let mut peer = new();
@@ -576,7 +577,7 @@ mod tests {
         bytes
     }
 
-    /// The Close that answers a violation.
+    /// The Close frame that answers a violation.
     fn close_for(violation: Violation) -> Vec<u8> {
         plain(OpCode::Close, &close::encode(violation.code(), &violation.to_string()))
     }
@@ -828,7 +829,7 @@ mod tests {
                 assert_eq!(peer.written(), close_for(Violation::InvalidUtf8));
                 run_server(&frame);
             }
-            // The bad frame of a message that is not finished.
+            // The invalid frame follows an unfinished message.
             let bytes = [masked(0x01, valid), masked(0x00, bad)].concat();
             let (seen, written) = run_server(&bytes);
             assert_eq!(seen.last(), Some(&Seen::Ended(Ended::Failed(Violation::InvalidUtf8))));
@@ -968,7 +969,7 @@ mod tests {
         assert_eq!(seen, [Seen::Ended(Ended::Failed(Violation::InvalidUtf8))]);
     }
 
-    /// A frame of ours as a client would send it.
+    /// One of our frames, as a client would send it.
     fn masked_again(frame: &Frames) -> Vec<u8> {
         let rules = FrameRules { masked: false, compression: true };
         let Ok(Parsing::Done { header, length }) = FrameHeader::decode(frame.as_bytes(), rules) else {
@@ -983,7 +984,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// Our client and our server understand each other, whatever is sent and however it is cut.
+        /// Client and server understand each other, whatever is sent and wherever it is cut.
         #[test]
         fn what_the_client_sends_comes_back(
             messages in prop::collection::vec((any::<bool>(), ".{0,80}"), 0..8), size in 1..64_usize,
@@ -1003,7 +1004,7 @@ mod tests {
             prop_assert_eq!(&client.seen, &expected);
         }
 
-        /// What is sent in fragments, each masked with a key of its own, arrives whole, wherever it is cut.
+        /// A message in fragments, each with its own masking key, arrives whole, wherever it is cut.
         #[test]
         fn fragments_with_any_keys_arrive_at_every_split(
             messages in prop::collection::vec((any::<bool>(), ".{0,40}", prop::collection::vec(any::<(prop::sample::Index, [u8; 4])>(), 0..7)), 0..4),
@@ -1033,7 +1034,7 @@ mod tests {
             prop_assert_eq!(run_server(&bytes).0, expected);
         }
 
-        /// Whatever bytes come, the connection does not panic, and where they are cut makes no difference.
+        /// Any bytes are handled without a panic, and where they are cut makes no difference.
         #[test]
         fn any_bytes_give_the_same_steps_in_any_pieces(
             frames in prop::collection::vec(

@@ -1,8 +1,8 @@
-//! Compression of messages (RFC 7692, permessage-deflate): one codec for all connections.
+//! Compression of messages (permessage-deflate, RFC 7692), with one codec for all connections.
 //!
-//! Every message stands alone: the server always answers `server_no_context_takeover; client_no_context_takeover`,
-//! so a connection keeps nothing but the window size it negotiated. It must not know limits: whoever takes the
-//! inflated bytes says when to stop.
+//! Each message is compressed on its own: the server always negotiates `server_no_context_takeover;
+//! client_no_context_takeover`, so a connection keeps only its window size. Does not know limits: the caller that receives
+//! the inflated bytes can stop at any time.
 
 use std::num::NonZeroU8;
 
@@ -11,26 +11,25 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 use super::close::Violation;
 use super::frame::{FrameHeader, FrameRules, Frames, MAX_HEADER, OpCode, Parsing, encoded_length};
 
-/// The size of the window the server compresses with, as its base-2 logarithm: 9 to 15 (RFC 7692 §7.1.2.1).
+/// The base-2 logarithm of the size of the compression window: 9 to 15 (RFC 7692 §7.1.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WindowBits(NonZeroU8);
 
-/// The compressors and the inflater, owned by the loop and lent to whichever connection needs them; each is built at
-/// its first use.
+/// The compressors and the inflater, lent to each connection in turn; each is built on first use.
 #[derive(Debug, Default)]
 pub struct Codec {
-    /// One for each window size.
+    /// By window size.
     compressors: [Option<Compress>; WindowBits::COUNT],
     inflater: Option<Inflater>,
-    /// Bytes inflated since they were last asked for.
+    /// Bytes inflated since the last [`take_inflated`](Self::take_inflated).
     inflated: usize,
 }
 
 impl WindowBits {
-    /// How many sizes there are.
+    /// The number of sizes.
     const COUNT: usize = 7;
 
-    /// The size of these bits; `None` unless they are 9 to 15.
+    /// The window of 2^`bits` bytes; `None` unless `bits` is 9 to 15.
     #[must_use]
     pub const fn new(bits: u8) -> Option<Self> {
         match NonZeroU8::new(bits) {
@@ -39,7 +38,7 @@ impl WindowBits {
         }
     }
 
-    /// The bits.
+    /// The base-2 logarithm of the size.
     #[must_use]
     pub const fn get(self) -> u8 {
         self.0.get()
@@ -47,21 +46,20 @@ impl WindowBits {
 }
 
 impl Default for WindowBits {
-    /// 15, the size if nothing else was negotiated.
+    /// 15, unless negotiated otherwise.
     fn default() -> Self {
         Self(const { NonZeroU8::new(15).expect("not zero") })
     }
 }
 
 impl Codec {
-    /// A codec that has built nothing yet.
+    /// A codec that has not built anything yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One compressed, unmasked frame, to be shared by all connections that negotiated these `bits`. `opcode` is
-    /// `Text` or `Binary`.
+    /// Compresses a message into one unmasked frame, for all connections with this window. `opcode` is `Text` or `Binary`.
     #[must_use]
     pub fn compress(&mut self, opcode: OpCode, payload: &[u8], bits: WindowBits) -> Frames {
         let mut compressed = Vec::new();
@@ -71,9 +69,8 @@ impl Codec {
         Frames::new(frame)
     }
 
-    /// A run of messages for the connections that negotiated these `bits`, made of the same run in `plain`, in which each
-    /// message is one unmasked frame: those of `min_bytes` and more are compressed. When there are none, it is `plain`
-    /// itself.
+    /// Compresses the messages in `plain`, one unmasked frame each, for all connections with this window. Messages shorter
+    /// than `min_bytes` stay plain; if all are, the result is `plain` itself.
     #[must_use]
     pub fn compress_run(&mut self, plain: &Frames, bits: WindowBits, min_bytes: usize) -> Frames {
         let rules = FrameRules { masked: false, compression: false };
@@ -97,7 +94,7 @@ impl Codec {
         if is_plain { plain.clone() } else { Frames::new(run) }
     }
 
-    /// Sets `compressed` to the payload of a compressed message.
+    /// Sets `compressed` to the compressed `payload`.
     fn deflate(&mut self, payload: &[u8], bits: WindowBits, compressed: &mut Vec<u8>) {
         let compressor = self.compressors[usize::from(bits.get() - 9)].get_or_insert_with(|| {
             Compress::new_with_window_bits(Compression::new(LEVEL), false, bits.get())
@@ -109,7 +106,7 @@ impl Codec {
         loop {
             let before = compressor.total_in();
             let status = compressor.compress_vec(rest, compressed, FlushCompress::Sync);
-            debug_assert!(status.is_ok(), "a compressor that was reset takes everything");
+            debug_assert!(status.is_ok(), "a compressor accepts any input after a reset");
             let taken = usize::try_from(compressor.total_in() - before).unwrap_or(rest.len());
             rest = &rest[taken..];
             if compressed.len() < compressed.capacity() {
@@ -117,16 +114,16 @@ impl Codec {
             }
             compressed.reserve(compressed.len());
         }
-        // The end of a flush, which every message has, is not sent (§7.2.1).
+        // Every message ends with a flush, whose last bytes are not sent (§7.2.1).
         let length = compressed.strip_suffix(FLUSH_END).map_or(compressed.len(), <[u8]>::len);
         compressed.truncate(length);
     }
 
-    /// Inflates the whole payload of a message, piece by piece; stops at the first error of `take`.
+    /// Inflates the whole payload of a message and passes the result to `take`, piece by piece.
     ///
     /// # Errors
     ///
-    /// [`Violation::BrokenDeflate`], and whatever `take` says.
+    /// [`Violation::BrokenDeflate`], or the first error of `take`, which stops the work.
     pub(super) fn inflate(
         &mut self,
         payload: &[u8],
@@ -139,17 +136,19 @@ impl Codec {
         })
     }
 
-    /// Bytes inflated since the last call: what the work has cost.
+    /// Bytes inflated since the last call, to account for the work.
     pub(crate) const fn take_inflated(&mut self) -> usize {
         std::mem::replace(&mut self.inflated, 0)
     }
 }
 
-/// Inflates one message after the other.
+/// Inflates messages.
+///
+/// Invariant: `output[..filled]` ends with the last window of the current message.
 #[derive(Debug)]
 struct Inflater {
     state: Decompress,
-    /// What was inflated, up to `filled`: at least the last window of it.
+    /// Twice the largest window.
     output: Box<[u8]>,
     filled: usize,
 }
@@ -170,7 +169,7 @@ impl Inflater {
         for (mut input, is_tail) in [(payload, false), (FLUSH_END, false), (FINAL_BLOCK, true)] {
             while !input.is_empty() {
                 let status = self.step(&mut input, &mut |bytes: &[u8]| {
-                    // Behind a cut block the tail would be taken for what the peer has not sent.
+                    // After a truncated block the tail would decode as data the peer never sent.
                     if is_tail && !bytes.is_empty() { Err(Violation::BrokenDeflate) } else { take(bytes) }
                 })?;
                 if status == Status::StreamEnd {
@@ -185,11 +184,11 @@ impl Inflater {
                 }
             }
         }
-        // The block that ends the data was taken for the inside of another.
+        // The final block was decoded as part of a truncated one.
         Err(Violation::BrokenDeflate)
     }
 
-    /// Inflates until the output is full, the input taken, or a final block at its end.
+    /// Inflates until the output is full, the input is used up, or a final block ends.
     fn step(
         &mut self,
         input: &mut &[u8],
@@ -216,7 +215,7 @@ impl Inflater {
         Ok(status)
     }
 
-    /// Goes on behind a final block: it ends zlib's stream, but not the message (§7.2.1).
+    /// Continues after a final block, which ends zlib's stream but not the message (§7.2.1).
     fn resume(&mut self) -> Result<(), Violation> {
         self.state.reset(false);
         let window = &self.output[self.filled.saturating_sub(WINDOW)..self.filled];
@@ -227,28 +226,27 @@ impl Inflater {
     }
 }
 
-/// Appends one compressed message.
+/// Appends the frame of a compressed message.
 fn encode(opcode: OpCode, compressed: &[u8], out: &mut Vec<u8>) {
     let header = FrameHeader { fin: true, rsv1: true, opcode, mask: None, length: compressed.len() as u64 };
     header.encode(out);
     out.extend_from_slice(compressed);
 }
 
-/// How hard messages are compressed, 1 to 9. Events of JSON come out up to a tenth longer than with zlib's usual 6, but those
-/// of many kilobytes, which keep the loop from others, in a third to two thirds of the time.
+/// The compression level, 1 to 9. JSON events become up to a tenth longer than with zlib's default of 6, but large ones,
+/// which block the event loop, take a third to two thirds of the time.
 const LEVEL: u32 = 2;
 
-/// The end of an empty stored block: what a flush ends with, and what a message's payload leaves out (§7.2.2).
+/// The end of the empty stored block that ends a flush; a message's payload omits it (§7.2.2).
 const FLUSH_END: &[u8] = &[0x00, 0x00, 0xff, 0xff];
 
-/// A final block without data. Behind a whole message it ends zlib's stream; behind a cut one it does not.
+/// An empty final block. After a whole message it ends zlib's stream; after a truncated one it does not.
 const FINAL_BLOCK: &[u8] = &[0x03, 0x00];
 
 /// The largest window, in bytes.
 const WINDOW: usize = 32 * 1024;
 
-/// How many blocks of one message may have the final bit: compressors set it once at most, and each costs a copy of
-/// the window.
+/// Most final blocks in one message. Compressors write at most one, and each costs a copy of the window.
 const MAX_FINAL_BLOCKS: u32 = 64;
 
 #[cfg(test)]
@@ -296,7 +294,7 @@ mod tests {
         }
         // §7.2.3.6: an empty message.
         assert_eq!(inflate(&mut codec, b"\x00").as_deref(), Ok(&b""[..]));
-        // §7.2.3.2: with a window kept from the last message, which we never do.
+        // §7.2.3.2: context takeover, which is never negotiated.
         assert_eq!(inflate(&mut codec, b"\xf2\x00\x11\x00\x00"), Err(Violation::BrokenDeflate));
     }
 
@@ -309,7 +307,7 @@ mod tests {
         assert_eq!(frame.as_bytes(), b"\xc1\x01\x00");
     }
 
-    /// Events as producers write them: what a run joins.
+    /// Events as producers write them.
     fn run_of(texts: &[String]) -> Frames {
         let mut run = Vec::new();
         texts.iter().for_each(|text| frame::encode(OpCode::Text, text.as_bytes(), None, &mut run));
@@ -378,7 +376,7 @@ mod tests {
             b"\x00\x05\x00\xfa\xfe\x48",
             b"\x03\x00\xff",
             b"\xf3\x48\xcd\xc9\xc9\x07\x00\xff",
-            // A final block of six bytes that holds none: what is appended would make it whole.
+            // A final block that declares six bytes and has none: the bytes appended would complete it.
             b"\x01\x06\x00\xf9\xff",
         ] {
             assert_eq!(inflate(&mut codec, broken), Err(Violation::BrokenDeflate), "{broken:x?}");

@@ -1,6 +1,6 @@
-//! One frame (RFC 6455 §5.2): opcodes, the header's bytes, masking, and the shared run of encoded frames.
+//! Frames (RFC 6455 §5.2): opcodes, headers, masking, and shared encoded frames.
 //!
-//! It must not know messages, connections or limits: what is wrong here is wrong for everybody.
+//! Does not know messages, connections or limits: an error here is one for every peer.
 
 use std::rc::Rc;
 
@@ -14,7 +14,7 @@ pub const MAX_HEADER: usize = 14;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum OpCode {
-    /// Goes on with a fragmented message.
+    /// Continues a fragmented message.
     Continuation = 0x0,
     /// Begins a text message.
     Text = 0x1,
@@ -22,24 +22,24 @@ pub enum OpCode {
     Binary = 0x2,
     /// Begins or answers the closing handshake.
     Close = 0x8,
-    /// Asks for a pong.
+    /// Requests a pong.
     Ping = 0x9,
-    /// Answers a ping, or comes unasked.
+    /// Answers a ping, or is unsolicited.
     Pong = 0xA,
 }
 
-/// All that stands before a frame's payload.
+/// A frame's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
     /// Whether this is the last frame of its message.
     pub fin: bool,
-    /// Whether the message that begins here is compressed (RFC 7692 §6).
+    /// Whether the message that begins with this frame is compressed (RFC 7692 §6).
     pub rsv1: bool,
     /// What the frame is.
     pub opcode: OpCode,
-    /// The masking key; clients always have one, servers never (§5.1).
+    /// The masking key; frames from clients have one, frames from servers do not (§5.1).
     pub mask: Option<[u8; 4]>,
-    /// Bytes of the payload: at most 63 bits.
+    /// The payload's length in bytes: at most 63 bits.
     pub length: u64,
 }
 
@@ -57,22 +57,22 @@ pub enum Parsing {
     NeedMore,
 }
 
-/// What a frame header must look like on one connection.
+/// What a connection requires of a frame header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameRules {
-    /// The sender is a client: it must mask. A server must not.
+    /// The frame must be masked: the sender is a client. A server's must not be.
     pub masked: bool,
     /// Compression was negotiated: RSV1 may be set on the first frame of a message.
     pub compression: bool,
 }
 
-/// A frame header that breaks §5.2 or §5.5; always answered with 1002.
+/// A violation of §5.2 or §5.5; always answered with 1002.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// A reserved bit that no negotiated extension gave a meaning.
+    /// A reserved bit is set to which no negotiated extension gives a meaning.
     #[error("reserved bit set")]
     ReservedBit,
-    /// An opcode without a meaning.
+    /// An undefined opcode.
     #[error("unknown opcode")]
     UnknownOpCode,
     /// A control frame of more than 125 bytes (§5.5).
@@ -87,7 +87,7 @@ pub enum FrameError {
     /// A server's frame with a mask (§5.1).
     #[error("frame masked")]
     Masked,
-    /// A length in more bytes than it needs.
+    /// A length encoded in more bytes than it needs.
     #[error("length not minimal")]
     LengthNotMinimal,
     /// A length with its top bit set.
@@ -95,12 +95,12 @@ pub enum FrameError {
     LengthTopBit,
 }
 
-/// One or more whole encoded frames, immutable and shared: a clone is a pointer, and the pointer is one word.
+/// One or more whole encoded frames, immutable and shared. A clone is one word and copies no bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frames(Rc<Vec<u8>>);
 
 impl Frames {
-    /// Shares `bytes`, which are whole encoded frames.
+    /// Wraps `bytes`, which are whole encoded frames.
     #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(Rc::new(bytes))
@@ -120,26 +120,26 @@ impl Frames {
         &self.0
     }
 
-    /// The memory that the bytes take, in bytes.
+    /// The memory used, in bytes.
     pub(crate) fn memory(&self) -> usize {
         self.0.capacity() + FRAMES_OVERHEAD
     }
 
-    /// How many share the bytes; at least 1.
+    /// The number of holders that share the bytes, at least 1.
     pub(super) fn holders(&self) -> usize {
         Rc::strong_count(&self.0)
     }
 
-    /// The bytes, to append to, if nobody shares them.
+    /// The bytes, mutable if they are not shared.
     pub(super) fn get_mut(&mut self) -> Option<&mut Vec<u8>> {
         Rc::get_mut(&mut self.0)
     }
 }
 
-/// The reference counts and the vector's parts.
+/// Memory of shared bytes besides the bytes themselves: reference counts and the vector's fields.
 const FRAMES_OVERHEAD: usize = 2 * size_of::<usize>() + size_of::<Vec<u8>>();
 
-/// Appends one whole frame (FIN set) to `out`; `mask` is `None` for a server, a fresh random key for a client (§5.3).
+/// Appends one whole frame (FIN set) to `out`. `mask` is `None` for a server and a fresh random key for a client (§5.3).
 pub fn encode(opcode: OpCode, payload: &[u8], mask: Option<[u8; 4]>, out: &mut Vec<u8>) {
     let header = FrameHeader { fin: true, rsv1: false, opcode, mask, length: payload.len() as u64 };
     header.encode(out);
@@ -199,7 +199,7 @@ impl FrameHeader {
         Ok(Parsing::Done { header, length: bytes.len() - rest.len() })
     }
 
-    /// Appends the header's bytes to `out`, its length in as few as it needs.
+    /// Appends the encoded header to `out`, with the payload's length in as few bytes as possible.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let short = short_length(self.length);
         let fin = if self.fin { FIN } else { 0 };
@@ -229,14 +229,15 @@ impl OpCode {
         })
     }
 
-    /// Whether this is a control frame (§5.5): short, whole, and allowed amid the fragments of a message.
+    /// Whether this is a control frame (§5.5): short, unfragmented, and allowed between the fragments of a message.
     #[must_use]
     pub const fn is_control(self) -> bool {
         matches!(self, Self::Close | Self::Ping | Self::Pong)
     }
 }
 
-/// The length that `short` and the bytes behind it stand for, and what is behind those; `None` when bytes are missing.
+/// The payload's length, from `short` and the extended length at the start of `bytes`, and the bytes that follow; `None`
+/// if bytes are missing.
 fn full_length(short: u8, bytes: &[u8]) -> Option<(u64, &[u8])> {
     Some(match short {
         LENGTH_IN_16_BITS => {
@@ -251,7 +252,7 @@ fn full_length(short: u8, bytes: &[u8]) -> Option<(u64, &[u8])> {
     })
 }
 
-/// The length in bytes of the encoded frame `bytes` begin with; `None` when they do not hold all of its length.
+/// The encoded length of the frame at the start of `bytes`; `None` if they do not contain its length field.
 pub(super) fn encoded_length(bytes: &[u8]) -> Option<usize> {
     let second = *bytes.get(1)?;
     let (payload, rest) = full_length(second & 0x7F, &bytes[2..])?;
@@ -259,7 +260,7 @@ pub(super) fn encoded_length(bytes: &[u8]) -> Option<usize> {
     usize::try_from(payload).ok()?.checked_add(bytes.len() - rest.len() + mask)
 }
 
-/// The seven bits of a length: the length itself, or how many bytes follow to hold it.
+/// The seven-bit length field: the length itself, or the code of an extended length.
 fn short_length(length: u64) -> u8 {
     match length {
         // At most 125.
@@ -270,9 +271,9 @@ fn short_length(length: u64) -> u8 {
     }
 }
 
-/// Masks or unmasks `payload`, which begins at the first byte of the masking key (§5.3).
+/// Masks or unmasks `payload`, whose first byte takes the first byte of `mask` (§5.3).
 pub fn unmask(payload: &mut [u8], mask: [u8; 4]) {
-    // Blocks of a fixed size are what the compiler turns into vector instructions.
+    // The compiler vectorizes blocks of a fixed size.
     const BLOCK: usize = 64;
     let mut key = [0; BLOCK];
     key.as_chunks_mut().0.fill(mask);
@@ -292,7 +293,7 @@ pub fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     }
 }
 
-/// The masking key as it stands after `taken` bytes of the payload.
+/// The masking key for the payload after its first `taken` bytes.
 #[must_use]
 pub fn advance_mask(mut mask: [u8; 4], taken: usize) -> [u8; 4] {
     mask.rotate_left(taken % 4);
@@ -317,7 +318,7 @@ mod tests {
     const FROM_SERVER: FrameRules = FrameRules { masked: false, compression: false };
     const COMPRESSED: FrameRules = FrameRules { masked: true, compression: true };
 
-    /// The examples of RFC 6455 §5.7, with the rules of their sender: header, its length, payload.
+    /// The examples of RFC 6455 §5.7, with the rules for their sender.
     #[test]
     fn the_examples_of_the_rfc_are_read_as_it_says() {
         let header = |fin, opcode, mask, length| FrameHeader { fin, rsv1: false, opcode, mask, length };

@@ -1,6 +1,6 @@
-//! Pieces of frames → messages, with control frames between the fragments (RFC 6455 §5.4).
+//! Assembles messages from pieces of frames, with control frames between the fragments (RFC 6455 §5.4).
 //!
-//! It owns what one peer has begun to send and not ended. It must not know what control frames mean.
+//! Owns the unfinished frame and message of one peer. Does not know what control frames mean.
 
 use super::close::Violation;
 use super::deflate::Codec;
@@ -8,7 +8,7 @@ use super::frame::{FrameHeader, FrameRules, OpCode, Parsing, unmask};
 use super::message::{Assembly, Limits, Message};
 use super::reader::{ControlFrame, DataPiece, Piece, Reader};
 
-/// The frame and the message under way.
+/// The current frame and the unfinished message.
 #[derive(Debug, Default)]
 pub(super) struct Incoming {
     reader: Reader,
@@ -18,18 +18,18 @@ pub(super) struct Incoming {
 /// What [`Incoming::next`] found.
 #[derive(Debug)]
 pub(super) enum Arrival<'i> {
-    /// All of the input is taken.
+    /// The input is used up.
     Starved,
     /// A whole message.
     Message(Message<'i>),
-    /// A fragment of a message that goes on.
+    /// A whole fragment, not the last of its message.
     Fragment(OpCode),
     /// A whole control frame.
     Control(Box<ControlFrame>),
 }
 
-/// The message `input` begins with, if all of it is there in one frame: the usual case, in which nothing is copied or
-/// held. `None` takes nothing; [`Incoming::next`] then sees what there is.
+/// Takes the message at the start of `input`, if it is whole and in one frame: the usual case, without copies or state.
+/// Otherwise returns `None` and leaves `input` to [`Incoming::next`].
 #[inline]
 pub(super) fn whole_message<'i>(
     input: &mut &'i mut [u8],
@@ -50,7 +50,7 @@ pub(super) fn whole_message<'i>(
 }
 
 impl Incoming {
-    /// Whether nothing is under way: then this value holds nothing worth keeping.
+    /// Whether no frame or message has begun, so that there is no state to keep.
     pub(super) const fn is_idle(&self) -> bool {
         self.reader.is_between() && self.message.is_none()
     }
@@ -60,12 +60,16 @@ impl Incoming {
         self.message.as_ref().map_or(0, Assembly::held)
     }
 
-    /// The place in the frame under way, without the message.
+    /// The position in the current frame, without the message.
     pub(super) fn into_reader(self) -> Reader {
         self.reader
     }
 
-    /// Takes bytes from the front of `input` up to the next arrival; `Starved` only when all of it is taken.
+    /// Reads the next arrival from the front of `input`; `Starved` only when `input` is used up.
+    ///
+    /// # Errors
+    ///
+    /// The peer violated the protocol or a limit.
     pub(super) fn next<'i>(
         &mut self,
         input: &mut &'i mut [u8],
@@ -86,7 +90,7 @@ impl Incoming {
         }
     }
 
-    /// Adds a piece to its message; `None` while its frame goes on.
+    /// Appends a piece to its message; `None` if its frame is not complete.
     fn take<'i>(
         &mut self,
         piece: DataPiece<'i>,

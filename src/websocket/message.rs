@@ -1,6 +1,6 @@
-//! Messages: whole ones borrowed from the input, fragmented or cut ones assembled as their bytes come.
+//! Messages: borrowed from the input if whole, assembled if they arrive in fragments or pieces.
 //!
-//! It owns the limits on size and number of fragments. A declared length reserves nothing. It must not know control
+//! Owns the limits on a message's size and fragments. A declared length never reserves memory. Does not know control
 //! frames or connections.
 
 use std::borrow::Cow;
@@ -13,20 +13,20 @@ use super::utf8::{InvalidUtf8, Text};
 /// A whole message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message<'i> {
-    /// A text message, checked to be UTF-8.
+    /// A text message.
     Text(Cow<'i, str>),
     /// A binary message.
     Binary(Cow<'i, [u8]>),
 }
 
-/// What a peer may send; anything above ends its connection.
+/// Limits on what a peer sends; exceeding one ends its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of an upgrade request's head; more is answered with 431.
+    /// The longest head of an upgrade request, in bytes; a longer one is answered with 431.
     pub head_bytes: usize,
-    /// Bytes of a message, inflated; more is answered with 1009.
+    /// The longest message, in bytes after inflating; a longer one is answered with 1009.
     pub message_bytes: usize,
-    /// Frames a message may come in; more is answered with 1008.
+    /// Most frames of one message; more are answered with 1008.
     pub fragments: u32,
 }
 
@@ -57,7 +57,7 @@ impl Message<'_> {
 }
 
 impl<'i> Message<'i> {
-    /// The message of one frame, `header`, whose whole payload is at hand: borrowed, unless it is compressed.
+    /// The message in one frame with this header and whole payload: borrowed, unless it is compressed.
     pub(super) fn whole(
         header: &FrameHeader,
         payload: &'i [u8],
@@ -81,7 +81,7 @@ impl<'i> Message<'i> {
     }
 }
 
-/// A message of which not all has come. It holds what has come, and no more.
+/// An unfinished message: the bytes received so far.
 #[derive(Debug)]
 pub(super) struct Assembly {
     content: Content,
@@ -92,7 +92,7 @@ pub(super) struct Assembly {
 enum Content {
     Text(Text),
     Binary(Vec<u8>),
-    /// The payload of a compressed message, to be inflated when all of it has come.
+    /// The payload of a compressed message, inflated when it is complete.
     Compressed {
         opcode: OpCode,
         payload: Vec<u8>,
@@ -100,17 +100,23 @@ enum Content {
 }
 
 impl Assembly {
-    /// The message that the frame of `header` begins, empty as yet.
+    /// An empty message that begins with the frame of `header`.
     pub(super) fn new(header: &FrameHeader) -> Self {
         let content = match header.opcode {
             opcode if header.rsv1 => Content::Compressed { opcode, payload: Vec::new() },
             OpCode::Text => Content::Text(Text::default()),
-            _ => Content::Binary(Vec::new()),
+            OpCode::Binary | OpCode::Continuation | OpCode::Close | OpCode::Ping | OpCode::Pong => {
+                Content::Binary(Vec::new())
+            }
         };
         Self { content, fragments: 0 }
     }
 
-    /// Counts a fragment, the first one too, with a payload of `length` bytes to come.
+    /// Counts a fragment, including the first, whose payload has `length` bytes.
+    ///
+    /// # Errors
+    ///
+    /// The message would exceed a limit.
     pub(super) fn begin_fragment(&mut self, length: u64, limits: &Limits) -> Result<(), Violation> {
         let (held, limit) = match &self.content {
             Content::Text(text) => (text.len(), limits.message_bytes),
@@ -124,7 +130,7 @@ impl Assembly {
         if self.fragments > limits.fragments { Err(Violation::TooManyFragments) } else { Ok(()) }
     }
 
-    /// Takes bytes of a fragment that was begun.
+    /// Appends bytes of the current fragment.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), Violation> {
         match &mut self.content {
             Content::Text(text) => text.append(bytes)?,
@@ -143,7 +149,7 @@ impl Assembly {
         }
     }
 
-    /// The message, now that its last fragment has ended.
+    /// The message, after its last fragment.
     pub(super) fn finish(self, limits: &Limits, codec: &mut Codec) -> Result<Message<'static>, Violation> {
         Ok(match self.content {
             Content::Text(text) => Message::Text(Cow::Owned(text.finish()?)),
@@ -153,7 +159,7 @@ impl Assembly {
     }
 }
 
-/// The message that a compressed payload holds, inflated no further than its size is allowed.
+/// Inflates a compressed message, but not beyond the allowed size.
 fn inflate(
     opcode: OpCode,
     payload: &[u8],
@@ -170,8 +176,8 @@ fn inflate(
     assembly.finish(limits, codec)
 }
 
-/// The most bytes a compressed payload may have: what a message of the allowed size can come to if it does not
-/// compress, with a generous share for the block headers of a poor compressor.
+/// The longest compressed payload, in bytes: a message of the allowed size that does not compress, plus a generous
+/// allowance for the block headers of a poor compressor.
 const fn compressed_limit(limits: &Limits) -> usize {
     limits.message_bytes.saturating_add(limits.message_bytes / 8).saturating_add(64)
 }

@@ -1,7 +1,7 @@
-//! The WebSocket protocol (RFC 6455, RFC 7692) as plain state machines: bytes in, messages out, and back.
+//! The WebSocket protocol (RFC 6455, RFC 7692) as state machines without I/O.
 //!
-//! A peer is a [`connection::Connection`] (what it sends us) and an [`outgoing::Outgoing`] (what we send it); both
-//! are three words when idle. Nothing here knows sockets, clocks, or what the messages say.
+//! A peer is a [`connection::Connection`] for what it sends and an [`outgoing::Outgoing`] for what is sent to it; an idle
+//! peer owns no heap. Does not know sockets, clocks, or what messages say.
 
 pub mod close;
 pub mod connection;

@@ -342,7 +342,7 @@ fn frame_end(chunk: &[u8], sent: usize) -> usize {
     end
 }
 
-/// What a chunk costs in a queue besides its bytes: a place in the queue, the reference count and the vector's parts.
+/// Memory of a queued chunk besides its bytes: its place in the queue, reference counts and the vector's fields.
 pub const CHUNK_OVERHEAD: usize = 16;
 
 /// Bytes up to which a chunk is appended to: enough for a turn's replies to one peer, and cheap to copy when the chunk
@@ -412,7 +412,7 @@ mod tests {
         }
     }
 
-    /// The invariants written on the fields.
+    /// Asserts the invariants stated on the types.
     fn check(queue: &Outgoing) {
         let (chunks, sent) = chunks(queue);
         let lengths: Vec<usize> = chunks.iter().map(|chunk| chunk.as_bytes().len()).collect();
@@ -645,7 +645,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is queued and however it is written, whole frames come out, in order but for control frames.
+        /// Whatever is queued and however it is written, frames stay whole, and all but control frames in order.
         #[test]
         fn frames_stay_whole_and_in_order(
             steps in prop::collection::vec((0..5_u8, 0..40_u8), 1..60),

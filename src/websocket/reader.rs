@@ -1,43 +1,43 @@
-//! Bytes → frames, cut anywhere: payloads are handed on as they come, unmasked in place.
+//! Reads frames from bytes cut anywhere; payloads are unmasked in place and passed on as they arrive.
 //!
-//! It owns what is known of the frame under way: at most a header's bytes, or a control frame. It must not know what
-//! order frames may come in, nor what they mean.
+//! Owns the state of the current frame: at most the bytes of a header, or a control frame. Does not know the order or the
+//! meaning of frames.
 
 use super::frame::{
     FrameError, FrameHeader, FrameRules, MAX_CONTROL_PAYLOAD, MAX_HEADER, OpCode, Parsing, advance_mask,
     unmask,
 };
 
-/// Where one peer's bytes have got to in the frame under way.
+/// The position of one peer's byte stream in the current frame.
 #[derive(Debug, Default)]
 pub(crate) enum Reader {
     /// Between two frames.
     #[default]
     Between,
-    /// Amid a header: the first `length` of `bytes` have come.
+    /// Inside a header, of which the first `length` of `bytes` have arrived.
     Header { bytes: [u8; MAX_HEADER], length: u8 },
-    /// Amid a data frame's payload: `left` bytes are to come, `mask` as it stands at the next.
+    /// Inside a data frame's payload, of which `left` bytes are missing; `mask` starts at the next byte.
     Payload { header: FrameHeader, mask: [u8; 4], left: u64 },
-    /// Amid a control frame's payload.
+    /// Inside a control frame's payload, likewise.
     Control { frame: Box<ControlFrame>, mask: [u8; 4], left: u8 },
 }
 
 /// What [`Reader::next`] found.
 #[derive(Debug)]
 pub(crate) enum Piece<'i> {
-    /// All of the input is taken.
+    /// The input is used up.
     Starved,
-    /// A part of a data frame, or all of it.
+    /// All or part of a data frame.
     Data(DataPiece<'i>),
-    /// A whole control frame; boxed, for it is rare and long.
+    /// A whole control frame; boxed, because it is large and rare.
     Control(Box<ControlFrame>),
 }
 
-/// A part of a data frame, or all of it.
+/// All or part of a data frame.
 #[derive(Debug)]
 pub(crate) struct DataPiece<'i> {
     pub(crate) header: FrameHeader,
-    /// Whether this is the frame's first piece; it comes as soon as the header is there, even without any payload.
+    /// Whether this is the frame's first piece, which follows the header at once, even without payload.
     pub(crate) first: bool,
     /// Whether this is the frame's last piece.
     pub(crate) last: bool,
@@ -60,12 +60,16 @@ impl ControlFrame {
 }
 
 impl Reader {
-    /// Whether no frame is under way.
+    /// Whether no frame has begun.
     pub(crate) const fn is_between(&self) -> bool {
         matches!(self, Self::Between)
     }
 
-    /// Takes bytes from the front of `input` up to the next piece; `Starved` only when all of it is taken.
+    /// Reads the next piece from the front of `input`; `Starved` only when `input` is used up.
+    ///
+    /// # Errors
+    ///
+    /// The frame's header is invalid.
     pub(crate) fn next<'i>(
         &mut self,
         input: &mut &'i mut [u8],
@@ -138,12 +142,12 @@ impl Reader {
         }
     }
 
-    /// Begins a frame whose header has just been taken: the first piece of a data frame; none of a control frame.
+    /// Begins a frame after its header. Returns the first piece of a data frame, and `None` for a control frame.
     fn begin<'i>(&mut self, header: FrameHeader, input: &mut &'i mut [u8]) -> Option<Piece<'i>> {
-        // A server's frames have no key, which is the same as a key of zeros.
+        // A server's frames are not masked, which equals a key of zeros.
         let mask = header.mask.unwrap_or_default();
         if header.opcode.is_control() {
-            // The decoder has checked it: at most 125.
+            // At most 125, as the decoder has checked.
             #[expect(clippy::cast_possible_truncation)]
             let length = header.length as u8;
             let frame = ControlFrame { opcode: header.opcode, length, payload: [0; MAX_CONTROL_PAYLOAD] };
@@ -163,13 +167,13 @@ impl Reader {
     }
 }
 
-/// Takes `length` bytes from the front of `input`, or all there are if they are fewer.
+/// Takes up to `length` bytes from the front of `input`.
 fn take_payload<'i>(input: &mut &'i mut [u8], length: u64) -> &'i mut [u8] {
     let length = usize::try_from(length).map_or(input.len(), |length| length.min(input.len()));
     take(input, length)
 }
 
-/// Takes `length` bytes from the front of `input`, which has them.
+/// Takes `length` bytes from the front of `input`, which has that many.
 fn take<'i>(input: &mut &'i mut [u8], length: usize) -> &'i mut [u8] {
     input.split_off_mut(..length).unwrap_or_default()
 }

@@ -1,18 +1,20 @@
-//! Text that comes in pieces: UTF-8 checked as it comes, and once only.
+//! Text that arrives in pieces: each byte is checked to be UTF-8 once, as it arrives.
 //!
-//! It must not know frames or limits.
+//! Does not know frames or limits.
 
-/// The text so far. Invariant: `cut` begins a character that some further bytes can complete.
+/// The text so far.
+///
+/// Invariant: the first `cut_length` bytes of `cut` are the beginning of a character that further bytes can complete.
 #[derive(Debug, Default)]
 pub(super) struct Text {
-    /// Whole characters.
+    /// The whole characters.
     whole: String,
-    /// The first `cut_length` bytes of a character that the last piece cut.
+    /// The beginning of a character that the last piece cut.
     cut: [u8; 4],
     cut_length: u8,
 }
 
-/// Bytes that no further bytes can make UTF-8.
+/// The error for bytes that are not the beginning of any UTF-8 text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct InvalidUtf8;
 
@@ -27,7 +29,11 @@ impl Text {
         self.whole.capacity()
     }
 
-    /// Takes the next piece; fails at its first bad byte, wherever the pieces were cut.
+    /// Appends the next piece.
+    ///
+    /// # Errors
+    ///
+    /// The text so far is not UTF-8: reported with the piece that contains the first wrong byte.
     pub(super) fn append(&mut self, mut piece: &[u8]) -> Result<(), InvalidUtf8> {
         while self.cut_length > 0 {
             let Some((&byte, rest)) = piece.split_first() else { return Ok(()) };
@@ -58,13 +64,17 @@ impl Text {
         Ok(())
     }
 
-    /// The whole text; fails if its last character is cut.
+    /// The whole text.
+    ///
+    /// # Errors
+    ///
+    /// The last character is incomplete.
     pub(super) fn finish(self) -> Result<String, InvalidUtf8> {
         if self.cut_length == 0 { Ok(self.whole) } else { Err(InvalidUtf8) }
     }
 }
 
-/// How many bytes at the end of `bytes` begin a character that ends behind them: 0 to 3.
+/// The number of bytes at the end of `bytes` that begin a character and do not complete it: 0 to 3.
 fn cut_length(bytes: &[u8]) -> usize {
     let is_first = |byte: &&u8| **byte & 0xC0 != 0x80;
     let Some((after, first)) = bytes.iter().rev().take(3).enumerate().find(|(_, byte)| is_first(byte)) else {
@@ -85,7 +95,7 @@ mod tests {
 
     use super::*;
 
-    /// What a text in these pieces comes to.
+    /// The text in these pieces.
     fn assemble(pieces: &[&[u8]]) -> Result<String, InvalidUtf8> {
         let mut text = Text::default();
         for piece in pieces {
@@ -139,7 +149,7 @@ mod tests {
     fn s19_utf8_fails_at_the_first_bad_byte() {
         for &bytes in CASES {
             let Err(error) = str::from_utf8(bytes) else { continue };
-            // The byte at which it is certain: the first that does not fit behind those before it.
+            // The first byte that cannot follow those before it.
             let bad = (0..bytes.len())
                 .find(|&end| str::from_utf8(&bytes[..=end]).is_err_and(|error| error.error_len().is_some()));
             let mut text = Text::default();
@@ -148,7 +158,7 @@ mod tests {
         }
     }
 
-    /// Every first byte before every edge of what may follow, cut at every place.
+    /// Every first byte, followed by the bytes around each limit of what may follow, cut at every place.
     #[test]
     fn s19_utf8_equals_std_behind_every_first_byte() {
         const EDGES: [u8; 10] = [0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xff];

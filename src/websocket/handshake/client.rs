@@ -1,4 +1,4 @@
-//! The client's half: the request our own command line sends, and the check of the answer (RFC 6455 §4.1).
+//! The client's half: the request, and the check of the server's response (RFC 6455 §4.1).
 
 use std::mem::MaybeUninit;
 
@@ -8,21 +8,21 @@ use httparse::{Response, Status};
 
 use super::{ACCEPT_LENGTH, HeadError, KEY_LENGTH, MAX_HEADERS, accept_value, fields};
 
-/// What a client asks a server for.
+/// A client's request to open a WebSocket.
 #[derive(Clone, Copy, Debug)]
 pub struct UpgradeRequest<'a> {
-    /// `Host`: name, and port if it is not the scheme's own. No line breaks.
+    /// `Host`: the name, and the port if it is not the scheme's default. No line breaks.
     pub host: &'a str,
-    /// Path and query, as they stand in the request line. No white space.
+    /// The request target: path and query. No white space.
     pub target: &'a str,
-    /// The nonce of `Sec-WebSocket-Key`, freshly random.
+    /// The nonce for `Sec-WebSocket-Key`, freshly random.
     pub nonce: [u8; 16],
 }
 
-/// Why a server's answer does not open the connection.
+/// Why a server's response does not open the connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Another status than 101.
+    /// The status is not 101.
     #[error("the server answered {status} {reason}")]
     Status {
         /// The HTTP status.
@@ -30,17 +30,17 @@ pub enum Refusal {
         /// The reason phrase.
         reason: String,
     },
-    /// A 101 that is no answer to our request, or no HTTP at all; the text says what is wrong.
+    /// The response does not match the request or is not HTTP; the text says what is wrong.
     #[error("not a WebSocket server: {0}")]
     NoWebSocket(&'static str),
 }
 
-/// The value of `Sec-WebSocket-Accept` that a request is to be answered with.
+/// The `Sec-WebSocket-Accept` that a request must be answered with.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct ExpectedAccept([u8; ACCEPT_LENGTH]);
 
 impl UpgradeRequest<'_> {
-    /// The request's bytes, and what its answer must hold.
+    /// Encodes the request; also returns what its response must contain.
     pub(in super::super) fn encode(&self) -> (Vec<u8>, ExpectedAccept) {
         let Self { host, target, nonce } = self;
         let mut key = [0; KEY_LENGTH];
@@ -55,7 +55,11 @@ impl UpgradeRequest<'_> {
 }
 
 impl ExpectedAccept {
-    /// Checks a response's whole head.
+    /// Checks the whole head of a response.
+    ///
+    /// # Errors
+    ///
+    /// It does not open the connection.
     pub(in super::super) fn check(self, head: &[u8]) -> Result<(), Refusal> {
         let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
         let mut response = Response::new(&mut []);
@@ -78,13 +82,13 @@ impl ExpectedAccept {
             return Err(Refusal::NoWebSocket("the answer's Connection header does not say Upgrade"));
         }
         if !fields::values(head, "sec-websocket-accept").eq([self.0]) {
-            return Err(Refusal::NoWebSocket("Sec-WebSocket-Accept does not fit the request's key"));
+            return Err(Refusal::NoWebSocket("Sec-WebSocket-Accept does not match the request's key"));
         }
         if ["sec-websocket-extensions", "sec-websocket-protocol"]
             .into_iter()
             .any(|name| fields::values(head, name).next().is_some())
         {
-            return Err(Refusal::NoWebSocket("the answer has an extension or protocol that nobody offered"));
+            return Err(Refusal::NoWebSocket("the answer has an extension or protocol that was not offered"));
         }
         Ok(())
     }
@@ -103,15 +107,15 @@ impl From<HeadError> for Refusal {
 mod tests {
     use std::borrow::Cow;
 
-    use super::super::{Asked, Upgrade};
+    use super::super::{ClientRequest, Upgrade};
     use super::*;
 
     const REQUEST: UpgradeRequest<'_> =
         UpgradeRequest { host: "example.com:8081", target: "/ws?a=b", nonce: *b"the sample nonce" };
 
     fn upgrade(request: Vec<u8>) -> Upgrade<'static> {
-        match Asked::parse(Cow::Owned(request)) {
-            Ok(Asked::Upgrade(upgrade)) => upgrade,
+        match ClientRequest::parse(Cow::Owned(request)) {
+            Ok(ClientRequest::Upgrade(upgrade)) => upgrade,
             other => panic!("{other:?}"),
         }
     }

@@ -1,21 +1,20 @@
-//! Offers of extensions (RFC 6455 §9.1): all are read, the first permessage-deflate that can be had is taken
-//! (RFC 7692 §5, §7.1).
+//! Offers of extensions (RFC 6455 §9.1): all are parsed, and the first acceptable permessage-deflate is chosen (RFC 7692
+//! §5, §7.1).
 //!
-//! It must not know whether compression is wanted.
+//! Does not know whether compression is enabled.
 
 use super::fields::{Lexer, Malformed};
 use crate::websocket::deflate::WindowBits;
 
-/// An offer of permessage-deflate that can be accepted.
+/// An acceptable offer of permessage-deflate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Offer {
-    /// The window the client wants to inflate with, if it said so: the answer then has to repeat it.
+    /// The largest window the client accepts, if it said so; the response has to repeat it.
     pub(super) server_max_window_bits: Option<WindowBits>,
 }
 
 impl Offer {
-    /// The element of `Sec-WebSocket-Extensions` that accepts this offer. No message ever needs an earlier one, on
-    /// either side.
+    /// The element of `Sec-WebSocket-Extensions` that accepts this offer, without context takeover on either side.
     pub(super) fn answer(self) -> String {
         let mut answer =
             String::from("permessage-deflate; server_no_context_takeover; client_no_context_takeover");
@@ -28,6 +27,10 @@ impl Offer {
 }
 
 /// The first acceptable offer in the values of all `Sec-WebSocket-Extensions` headers.
+///
+/// # Errors
+///
+/// Any of the values is malformed.
 pub(super) fn negotiate<'a>(values: impl Iterator<Item = &'a [u8]>) -> Result<Option<Offer>, Malformed> {
     let mut chosen = None;
     for value in values {
@@ -46,7 +49,7 @@ pub(super) fn negotiate<'a>(values: impl Iterator<Item = &'a [u8]>) -> Result<Op
     Ok(chosen)
 }
 
-/// Reads one element of the list to its end: an offer to take, or one to decline.
+/// Reads one element of the list; `None` if the offer is not acceptable.
 fn read_offer(lexer: &mut Lexer<'_>) -> Result<Option<Offer>, Malformed> {
     let mut acceptable = lexer.token()? == b"permessage-deflate";
     let mut offer = Offer { server_max_window_bits: None };
@@ -58,15 +61,15 @@ fn read_offer(lexer: &mut Lexer<'_>) -> Result<Option<Offer>, Malformed> {
             acceptable = false;
             continue;
         };
-        // A parameter may come once (§7.1).
+        // A parameter may occur once (§7.1).
         acceptable &= !std::mem::replace(&mut seen[parameter], true);
         match (PARAMETERS[parameter], value.as_deref()) {
             ("server_max_window_bits", Some(value)) => {
-                // Windows of 256 bytes are allowed by the RFC but cannot be had from zlib.
+                // The RFC allows windows of 256 bytes, but zlib does not support them.
                 offer.server_max_window_bits = window_bits(value).and_then(WindowBits::new);
                 acceptable &= offer.server_max_window_bits.is_some();
             }
-            // How far our own inflating window could shrink does not matter.
+            // Our inflater supports every window, so the size does not matter.
             ("client_max_window_bits", Some(value)) => acceptable &= window_bits(value).is_some(),
             (
                 "client_max_window_bits" | "server_no_context_takeover" | "client_no_context_takeover",
@@ -98,7 +101,7 @@ const PARAMETERS: [&str; 4] = [
 mod tests {
     use super::*;
 
-    /// What the values come to: the window bits asked for, 0 for none asked for.
+    /// The window bits of the offer chosen from these values; 0 if it names none.
     fn negotiated(values: &[&str]) -> Result<Option<u8>, Malformed> {
         let offer = negotiate(values.iter().map(|value| value.as_bytes()))?;
         Ok(offer.map(|offer| offer.server_max_window_bits.map_or(0, WindowBits::get)))

@@ -1,14 +1,14 @@
-//! The values of HTTP header fields: tokens, quoted strings and lists of them (RFC 9110 §5.6), each byte read once.
+//! The values of HTTP header fields: tokens, quoted strings and lists of them (RFC 9110 §5.6). Each byte is read once.
 //!
-//! It must not know which fields there are.
+//! Does not know particular fields.
 
 use std::borrow::Cow;
 
-/// A value that breaks the grammar of its field.
+/// The error for a value that violates its field's grammar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// What of a value is still to be read.
+/// The unread rest of a value.
 #[derive(Clone, Debug)]
 pub(super) struct Lexer<'a>(&'a [u8]);
 
@@ -44,7 +44,7 @@ impl<'a> Lexer<'a> {
         if token.is_empty() { Err(Malformed) } else { Ok(token) }
     }
 
-    /// Reads a token, or a quoted string that holds one (RFC 6455 §9.1).
+    /// Reads a token, or a quoted string that contains one (RFC 6455 §9.1).
     pub(super) fn token_or_quoted(&mut self) -> Result<Cow<'a, [u8]>, Malformed> {
         if !self.accept(b'"') {
             return self.token().map(Cow::Borrowed);
@@ -70,7 +70,7 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// Whether the list `value` has `token` among its members, in whatever case.
+/// Whether the list `value` contains `token`, ignoring case.
 pub(super) fn list_contains(value: &[u8], token: &str) -> bool {
     value.split(|&byte| byte == b',').any(|member| member.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
@@ -89,7 +89,7 @@ pub(super) fn check_list(value: &[u8]) -> Result<(), Malformed> {
     }
 }
 
-/// The values of all fields called `name` (in lower case) in a head that was found well-formed, in their order.
+/// The values of all fields with this name in a well-formed head, in their order.
 pub(super) fn values<'h>(head: &'h [u8], name: &str) -> impl DoubleEndedIterator<Item = &'h [u8]> {
     let fields = head.iter().position(|&byte| byte == b'\n').map_or(&[][..], |end| &head[end + 1..]);
     fields.split(|&byte| byte == b'\n').filter_map(move |line| {
@@ -99,7 +99,7 @@ pub(super) fn values<'h>(head: &'h [u8], name: &str) -> impl DoubleEndedIterator
     })
 }
 
-/// Whether a token may have this byte (RFC 9110 §5.6.2).
+/// Whether a token may contain this byte (RFC 9110 §5.6.2).
 const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')

@@ -1,30 +1,34 @@
-//! Finding the end of an HTTP head that comes in pieces: each byte is looked at once.
+//! Finds the end of an HTTP head that arrives in pieces, reading each byte once.
 //!
-//! It must not know what the head says.
+//! Does not know what the head says.
 
 use std::borrow::Cow;
 
 /// The head so far.
 #[derive(Debug, Default)]
 pub(in super::super) struct HeadReader {
-    /// What earlier pieces brought: no byte behind the head, as long as its end has not come.
+    /// The head's bytes from earlier pieces.
     held: Vec<u8>,
-    /// How long the line under way is in `held`, in bytes.
+    /// The length of the current line's part in `held`, in bytes.
     line: usize,
 }
 
-/// A head that is not read any further.
+/// Why a head is not read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum HeadError {
-    /// No end within the limit.
+    /// It does not end within the limit.
     TooLarge,
-    /// A line that ends with LF alone: not all servers on the way would see a line's end there.
+    /// A line ends with LF alone, which not every proxy in front takes for a line's end.
     BareLineFeed,
 }
 
 impl HeadReader {
-    /// Takes bytes from the front of `input`, up to the end of the head: the head with its empty line, borrowed if it
-    /// came in one piece; `None` when more is to come. `limit` is its greatest length, in bytes.
+    /// Reads the head, including its empty line, from the front of `input`: borrowed if it arrived in one piece; `None` if
+    /// it is incomplete. `limit` is its greatest length in bytes.
+    ///
+    /// # Errors
+    ///
+    /// See [`HeadError`].
     pub(in super::super) fn take<'i>(
         &mut self,
         input: &mut &'i mut [u8],
@@ -53,7 +57,7 @@ impl HeadReader {
         self.held.capacity()
     }
 
-    /// How many bytes of `piece` belong to the head, if it ends there.
+    /// The number of bytes of `piece` up to the head's end, if it ends in `piece`.
     fn find_end(&mut self, piece: &[u8]) -> Result<Option<usize>, HeadError> {
         let mut start = 0;
         for end in memchr::memchr_iter(b'\n', piece) {
@@ -81,7 +85,7 @@ mod tests {
 
     const LIMIT: usize = 64;
 
-    /// What a head in pieces of these lengths (and one more for the rest) comes to, and what is left of the input.
+    /// The head read from pieces of these lengths and one for the rest, and the number of bytes left over.
     fn read(bytes: &[u8], lengths: impl IntoIterator<Item = usize>) -> (Result<Vec<u8>, HeadError>, usize) {
         let mut reader = HeadReader::default();
         let mut bytes = bytes.to_vec();

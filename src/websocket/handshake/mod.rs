@@ -1,7 +1,7 @@
-//! The opening handshake (RFC 6455 §4): request head → [`Upgrade`], [`PageRequest`] or [`Rejection`] with its HTTP status;
-//! and the client's half, for our own command line.
+//! The opening handshake (RFC 6455 §4). For the server, a request's head becomes an [`Upgrade`], a [`PageRequest`] or a
+//! [`Rejection`] with its HTTP status. The client's half is for the command line.
 //!
-//! It must not know which paths, origins or addresses are welcome: that is the caller's decision.
+//! Does not know which paths, origins and addresses are allowed; the caller decides.
 
 mod client;
 mod extensions;
@@ -18,10 +18,10 @@ pub(super) use client::ExpectedAccept;
 pub use client::{Refusal, UpgradeRequest};
 pub(super) use head::{HeadError, HeadReader};
 pub use rejection::Rejection;
-pub(super) use upgrade::Asked;
+pub(super) use upgrade::ClientRequest;
 pub use upgrade::{PageRequest, Upgrade};
 
-/// The value of `Sec-WebSocket-Accept` that answers `key` (§4.2.2).
+/// The `Sec-WebSocket-Accept` for this `Sec-WebSocket-Key` (§4.2.2).
 fn accept_value(key: &[u8; KEY_LENGTH]) -> [u8; ACCEPT_LENGTH] {
     let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
     let mut value = [0; ACCEPT_LENGTH];
@@ -29,16 +29,16 @@ fn accept_value(key: &[u8; KEY_LENGTH]) -> [u8; ACCEPT_LENGTH] {
     value
 }
 
-/// A key: 16 bytes in base64.
+/// The length of a key: 16 bytes in base64.
 const KEY_LENGTH: usize = 24;
 
-/// A SHA-1 in base64.
+/// The length of a SHA-1 digest in base64.
 const ACCEPT_LENGTH: usize = 28;
 
-/// What §1.3 has both sides append to the key.
+/// The GUID that both sides append to the key (§1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// The most headers a head may have.
+/// Most headers in a head.
 const MAX_HEADERS: usize = 100;
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! Requests that are not accepted, and the HTTP response each gets.
+//! The HTTP responses to requests that are not accepted.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use super::HeadError;
 
-/// Why a request is not accepted, each with its HTTP status. Every rejection closes the connection.
+/// Why a request is rejected, with its HTTP status. Every rejection closes the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// 400; the text says what is wrong.
@@ -16,15 +16,15 @@ pub enum Rejection {
     NotFound,
     /// 405: not `GET`.
     MethodNotAllowed,
-    /// 408: the head did not come in time.
+    /// 408: the head did not arrive in time.
     RequestTimeout,
-    /// 426: not an upgrade to WebSocket version 13; carries `Sec-WebSocket-Version: 13` (RFC 6455 §4.4).
+    /// 426: not an upgrade to WebSocket version 13; the response names that version (RFC 6455 §4.4).
     UpgradeRequired,
-    /// 431: over `headBytes` or 100 headers.
+    /// 431: the head exceeds `headBytes` or 100 headers.
     HeadTooLarge,
-    /// 503: too many connections; carries `Retry-After`.
+    /// 503: too many connections; the response has `Retry-After`.
     Unavailable {
-        /// Seconds after which to try again.
+        /// Seconds before the next try.
         retry_after: u32,
     },
     /// 505: not HTTP/1.1.
@@ -32,7 +32,7 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// Every status there is, for those who count them.
+    /// Every status, for counters.
     pub const STATUSES: [u16; 9] = [400, 403, 404, 405, 408, 426, 431, 503, 505];
 
     /// The HTTP status.
@@ -51,7 +51,7 @@ impl Rejection {
         }
     }
 
-    /// The whole response: HTTP/1.1, `Connection: close`, the explanation as its body.
+    /// The whole response, with `Connection: close` and the explanation as its body.
     #[must_use]
     pub fn response(self) -> Vec<u8> {
         let (status, reason, explanation) = (self.status(), self.reason(), self.explanation());
@@ -65,7 +65,7 @@ impl Rejection {
         .into_bytes()
     }
 
-    /// What is wrong, for people.
+    /// A sentence for people.
     #[must_use]
     pub const fn explanation(self) -> &'static str {
         match self {
@@ -96,13 +96,18 @@ impl Rejection {
         }
     }
 
-    /// The headers that its status asks for, each with its line's end.
+    /// The headers that the status requires, each with its line end.
     fn headers(self) -> Cow<'static, str> {
         match self {
             Self::MethodNotAllowed => "Allow: GET\r\n".into(),
             Self::UpgradeRequired => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n".into(),
             Self::Unavailable { retry_after } => format!("Retry-After: {retry_after}\r\n").into(),
-            _ => "".into(),
+            Self::BadRequest(_)
+            | Self::Forbidden
+            | Self::NotFound
+            | Self::RequestTimeout
+            | Self::HeadTooLarge
+            | Self::VersionNotSupported => "".into(),
         }
     }
 }

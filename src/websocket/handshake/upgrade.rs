@@ -1,6 +1,6 @@
-//! The server's half: a request's head, checked against RFC 6455 §4.2.1, and the response that accepts it.
+//! The server's half: the check of a request's head (RFC 6455 §4.2.1), and the response that accepts it.
 //!
-//! What is ambiguous is refused, so that no proxy on the way can have read the request in another way.
+//! Ambiguous requests are rejected, so that no proxy in front can have read them differently.
 
 use std::borrow::Cow;
 use std::mem::MaybeUninit;
@@ -14,41 +14,41 @@ use super::extensions::{self, Offer};
 use super::{KEY_LENGTH, MAX_HEADERS, Rejection, accept_value, fields};
 use crate::websocket::deflate::WindowBits;
 
-/// What a whole head asks for.
+/// A client's HTTP request.
 #[derive(Clone, Debug)]
-pub(in super::super) enum Asked<'i> {
-    /// A WebSocket.
+pub(in super::super) enum ClientRequest<'i> {
+    /// A request to open a WebSocket.
     Upgrade(Upgrade<'i>),
-    /// Nothing but what there is at its path.
+    /// A request without an upgrade.
     Page(PageRequest<'i>),
 }
 
-/// A GET without an upgrade, as browsers send it for a page.
+/// A GET request without an upgrade, as browsers send it for a page.
 #[derive(Clone, Debug)]
 pub struct PageRequest<'i> {
     head: Cow<'i, [u8]>,
-    /// Where in `head` the path is.
+    /// The path's range in `head`.
     path: Range<usize>,
 }
 
-/// A request that may be accepted: all that RFC 6455 §4.2.1 asks of it is checked.
+/// A request that satisfies RFC 6455 §4.2.1 and can be accepted.
 #[derive(Clone, Debug)]
 pub struct Upgrade<'i> {
     head: Cow<'i, [u8]>,
-    /// Where in `head` the path is.
+    /// The path's range in `head`.
     path: Range<usize>,
-    /// Where in `head` the value of the `Origin` header is.
+    /// The range of the `Origin` header's value in `head`.
     origin: Option<Range<usize>>,
     key: [u8; KEY_LENGTH],
     offer: Option<Offer>,
 }
 
-impl<'i> Asked<'i> {
+impl<'i> ClientRequest<'i> {
     /// Checks a whole head, from the request line to the empty line.
     ///
     /// # Errors
     ///
-    /// The rejection to answer with; of several faults the first in the order of the code.
+    /// The rejection to answer with, for the first fault found.
     pub(in super::super) fn parse(head: Cow<'i, [u8]>) -> Result<Self, Rejection> {
         let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
         let mut request = Request::new(&mut []);
@@ -93,7 +93,7 @@ impl<'i> Asked<'i> {
         if headers.values(Name::Origin).count() > 1 {
             return Err(Rejection::BadRequest("there is more than one Origin header"));
         }
-        // What the caller will judge by is text.
+        // The caller reads these headers as text.
         if [Name::Origin, Name::Forwarded, Name::XForwardedFor]
             .into_iter()
             .any(|name| headers.values(name).any(|value| !value.is_ascii()))
@@ -110,7 +110,7 @@ impl<'i> Asked<'i> {
 }
 
 impl PageRequest<'_> {
-    /// The path of the request's target, without the query.
+    /// The path of the request target, without the query.
     #[must_use]
     pub fn path(&self) -> &str {
         text(&self.head, &self.path)
@@ -118,11 +118,11 @@ impl PageRequest<'_> {
 }
 
 impl Upgrade<'_> {
-    /// Bytes that are enough for any response.
+    /// The longest response, in bytes.
     pub(in super::super) const RESPONSE: usize = 320;
 
-    /// Appends the whole response that accepts the request, at most [`Upgrade::RESPONSE`] bytes, with permessage-deflate if
-    /// that is wanted and was offered.
+    /// Appends the whole response that accepts the request, at most [`Upgrade::RESPONSE`] bytes; with permessage-deflate if
+    /// `compression` is set and it was offered.
     pub(in super::super) fn respond(&self, compression: bool, response: &mut Vec<u8>) {
         response.extend_from_slice(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
@@ -143,41 +143,41 @@ impl Upgrade<'_> {
         response
     }
 
-    /// The path of the request's target, without the query.
+    /// The path of the request target, without the query.
     #[must_use]
     pub fn path(&self) -> &str {
         text(&self.head, &self.path)
     }
 
-    /// The `Origin` header: browsers always send one.
+    /// The `Origin` header; browsers always send one.
     #[must_use]
     pub fn origin(&self) -> Option<&str> {
         self.origin.as_ref().map(|origin| text(&self.head, origin))
     }
 
-    /// The values of all `X-Forwarded-For` headers, in their order, untrusted.
+    /// The values of all `X-Forwarded-For` headers, in their order; untrusted.
     pub fn forwarded_for(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.texts("x-forwarded-for")
     }
 
-    /// The values of all `Forwarded` headers (RFC 7239), in their order, untrusted.
+    /// The values of all `Forwarded` headers (RFC 7239), in their order; untrusted.
     pub fn forwarded(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.texts("forwarded")
     }
 
-    /// The window size that goes with the first acceptable offer of permessage-deflate, if there is one.
+    /// The window of the first acceptable offer of permessage-deflate, if there is one.
     #[must_use]
     pub fn deflate(&self) -> Option<WindowBits> {
         self.offer.map(|offer| offer.server_max_window_bits.unwrap_or_default())
     }
 
-    /// The values of a header that was found to be ASCII.
+    /// The values of a header that was checked to be ASCII.
     fn texts(&self, name: &'static str) -> impl DoubleEndedIterator<Item = &str> {
         fields::values(&self.head, name).filter_map(|value| str::from_utf8(value).ok())
     }
 }
 
-/// The names of the headers that are looked at.
+/// The headers that are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Name {
     Connection,
@@ -215,7 +215,7 @@ impl Name {
     }
 }
 
-/// The headers of one request, each name read once.
+/// The headers of one request, with their names matched once.
 struct Headers<'h> {
     headers: &'h [Header<'h>],
     names: [Option<Name>; MAX_HEADERS],
@@ -237,25 +237,25 @@ impl<'h> Headers<'h> {
         self.values(name).next().is_some()
     }
 
-    /// The value of a header that comes exactly once.
+    /// The value of a header that occurs exactly once.
     fn only(&self, name: Name) -> Option<&'h [u8]> {
         let mut values = self.values(name);
         values.next().filter(|_| values.next().is_none())
     }
 }
 
-/// Where in `head` its part `value` is.
+/// The range of `value` in `head`, of which it is a part.
 fn place_in(head: &[u8], value: &[u8]) -> Range<usize> {
     let start = value.as_ptr().addr() - head.as_ptr().addr();
     start..start + value.len()
 }
 
-/// A part of a head that was found to be text.
+/// A part of a head that was checked to be text.
 fn text<'h>(head: &'h [u8], range: &Range<usize>) -> &'h str {
     str::from_utf8(&head[range.clone()]).unwrap_or_default()
 }
 
-/// Where in a request's target the path is: the target has a path alone, or scheme and host before it (RFC 9112 §3.2).
+/// The path's range in a request target, which may begin with scheme and host (RFC 9112 §3.2).
 fn path_in(target: &str) -> Result<Range<usize>, Rejection> {
     let start = if target.starts_with('/') {
         0
@@ -268,7 +268,7 @@ fn path_in(target: &str) -> Result<Range<usize>, Rejection> {
     Ok(start..start + length)
 }
 
-/// A key, if `value` is 16 bytes in base64.
+/// Checks that `value` is a key: 16 bytes in base64.
 fn key(value: &[u8]) -> Option<[u8; KEY_LENGTH]> {
     let mut nonce = [0; 18];
     let key = value.try_into().ok()?;
@@ -284,13 +284,13 @@ mod tests {
         Sec-WebSocket-Version: 13\r\n\r\n";
 
     fn parse(head: &str) -> Result<Upgrade<'_>, Rejection> {
-        match Asked::parse(Cow::Borrowed(head.as_bytes()))? {
-            Asked::Upgrade(upgrade) => Ok(upgrade),
-            Asked::Page(_) => Err(Rejection::UpgradeRequired),
+        match ClientRequest::parse(Cow::Borrowed(head.as_bytes()))? {
+            ClientRequest::Upgrade(upgrade) => Ok(upgrade),
+            ClientRequest::Page(_) => Err(Rejection::UpgradeRequired),
         }
     }
 
-    /// The status of the request with one part of it replaced; 101 if it is accepted.
+    /// The status for the request with one part replaced; 101 if it is accepted.
     fn status(part: &str, replacement: &str) -> u16 {
         assert!(REQUEST.contains(part), "{part}");
         parse(&REQUEST.replacen(part, replacement, 1)).map_or_else(Rejection::status, |_| 101)
@@ -428,8 +428,8 @@ mod tests {
             ("GET / HTTP/1.1\r\n\r\n", Err(400)),
             ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n", Err(400)),
         ] {
-            match (Asked::parse(Cow::Borrowed(request.as_bytes())), expected) {
-                (Ok(Asked::Page(page)), Ok(path)) => assert_eq!(page.path(), path, "{request}"),
+            match (ClientRequest::parse(Cow::Borrowed(request.as_bytes())), expected) {
+                (Ok(ClientRequest::Page(page)), Ok(path)) => assert_eq!(page.path(), path, "{request}"),
                 (asked, expected) => {
                     assert_eq!(asked.err().map(Rejection::status), expected.err(), "{request}");
                 }
