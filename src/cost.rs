@@ -1,7 +1,7 @@
 //! What work costs, and how much of each kind one turn of the event loop may do.
 //!
 //! One account for everything that strangers, clients and producers can make the server do. Work is charged where it
-//! arises, in nanoseconds of CPU time as measured by `benches/core` (`cost/…`) and rounded up; the clock is never asked,
+//! arises, in nanoseconds of CPU time as measured by `benches/core` (`cost/…`) (system calls: by `benches/load`) and rounded up; the clock is never asked,
 //! so a turn's work can be replayed from its input. Each kind of work has a share of the turn, so that a flood of one
 //! kind never takes the time of another.
 
@@ -17,11 +17,11 @@ pub const READ: u64 = 1_500;
 pub const FRAME: u64 = 150;
 /// A message, whatever it says, with its reply.
 pub const MESSAGE: u64 = 500;
-/// A byte of a message, which is checked for UTF-8 and parsed. Hostile JSON costs four times as much, but the rate of
+/// A byte of a message, which is checked for UTF-8 and parsed. Hostile JSON costs six times as much, but the rate of
 /// requests bounds it.
 pub const MESSAGE_BYTE: u64 = 1;
 /// A byte that came of inflating, besides its part in a message: at worst 300 of them came of one that was sent.
-pub const INFLATED_BYTE: u64 = 4;
+pub const INFLATED_BYTE: u64 = 6;
 /// A producer's line, without its fan-out.
 pub const LINE: u64 = 700;
 /// A byte of a line, which is parsed, copied and framed.

@@ -252,7 +252,7 @@ impl<S: Service> Server<S> {
     /// Whether something that producers have written has not been offered to every peer it concerns.
     #[must_use]
     pub const fn has_backlog(&self) -> bool {
-        self.backlog.bytes > 0 || self.producers.has_leftovers()
+        self.backlog.bytes > 0 || self.producers.has_leftovers() || self.peers.owes_deliveries()
     }
 
     /// Frees the slots of peers that are gone, telling `close` of each so that it closes the socket: a turn's share.

@@ -21,15 +21,15 @@ use airlay::websocket::message::Limits;
 /// The object of the topic that all peers share.
 const COMMON: &str = "610217e481f6fc54736209e0";
 
-const NOW: Now = Now { monotonic: Monotonic(1), wall: Wall(1_800_000_000_000) };
+pub(crate) const NOW: Now = Now { monotonic: Monotonic(1), wall: Wall(1_800_000_000_000) };
 
 /// A service and its peers.
 pub(crate) struct Service {
-    server: Server<Hub>,
+    pub(crate) server: Server<Hub>,
     tokens: Vec<String>,
     /// Public keys in PEM: the one that verifies the tokens, and an unused one.
     keys: [String; 2],
-    producer: ProducerId,
+    pub(crate) producer: ProducerId,
     sink: Sink,
     peers: usize,
 }
@@ -93,8 +93,13 @@ impl Service {
     }
 
     /// Runs turns until there is no more work. Returns what was written.
-    fn turn(&mut self) -> Sink {
+    pub(crate) fn turn(&mut self) -> Sink {
         loop {
+            for resumed in self.server.take_resumed().collect::<Vec<_>>() {
+                if self.server.has_leftover(resumed) {
+                    self.server.receive_leftover(resumed, NOW, &mut Budget::unlimited());
+                }
+            }
             self.server.advance(NOW);
             self.server.flush(&mut self.sink, NOW);
             self.server.reap(|_| {});
@@ -118,7 +123,7 @@ fn server(keys: KeySet) -> Server<Hub> {
     let hub_limits = HubLimits {
         subscriptions: 128,
         connections_per_user: 0,
-        requests_per_second: 20,
+        requests_per_second: 0,
         request_burst: 256,
         line: 1 << 20,
         producers_total: 64 << 20,
@@ -128,7 +133,8 @@ fn server(keys: KeySet) -> Server<Hub> {
     let tokens = Tokens::new(keys, rules, 100_000);
     let hub = Hub::new(admission, tokens, Access::Token, hub_limits, true);
     let limits = ProducerLimits { producers: 1, line: 1 << 20, answers: 1 << 20, total: 64 << 20 };
-    let peers = Peers::new(PeerLimits { queue_total: 1 << 40, ..PeerLimits::default() }, Limits::default());
+    let limits_of_peers = PeerLimits { queue_total: 1 << 40, frames_per_second: 0, ..PeerLimits::default() };
+    let peers = Peers::new(limits_of_peers, Limits::default()).with_compression_from(128);
     Server::new(peers, Producers::new(limits), hub, Duration::from_millis(10), 1 << 20, 1 << 40)
 }
 

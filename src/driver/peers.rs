@@ -116,7 +116,7 @@ impl PeerInput {
         let mut budget = shares.peers();
         let listed = self.readable.len();
         for count in 0..listed {
-            if budget.is_spent() || server.peers().has_many_unflushed_replies() {
+            if budget.is_spent() || server.peers().is_overloaded() {
                 return count;
             }
             let Some(peer) = self.readable.pop_front() else { return count };

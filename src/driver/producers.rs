@@ -34,7 +34,7 @@ struct Readiness {
     is_listed: bool,
     /// The stream has ended; only answers may be on their way.
     is_ended: bool,
-    /// Bytes still to be read of those that were there when the server was told to stop.
+    /// Bytes still to be read of those that were there when the server was told to stop, and one for the end behind them.
     owed: u64,
 }
 
@@ -148,7 +148,8 @@ impl ProducerInput {
     /// Notes how much there is to read at this moment.
     fn owe(&mut self, index: usize, transport: &mut impl Transport) {
         if let Some(socket) = self.sockets[index].as_mut().filter(|socket| !socket.is_ended) {
-            socket.owed = transport.unread_of(socket.producer);
+            // And the read behind that, which tells whether the stream had ended: then a last line without its end counts.
+            socket.owed = transport.unread_of(socket.producer).saturating_add(1);
             let producer = socket.producer;
             self.readable(producer);
         }

@@ -11,14 +11,11 @@ use crate::time::Monotonic;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry};
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::time::Duration;
 
 /// Accepting pauses so long when the process or the system is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
-
-/// A connection that has not sent its request by then is closed when another one needs its place.
-const REQUEST_TIME: Duration = Duration::from_millis(100);
 
 /// Bytes that may come after a request; whoever sends more is not waited for.
 const THROWN_AWAY: usize = 64 << 10;
@@ -53,9 +50,12 @@ pub(super) struct MetricsHttp {
 pub(super) struct Scraper {
     generation: Generation,
     stream: TcpStream,
+    address: IpAddr,
     stage: Stage,
     /// When it is given up.
     due: Monotonic,
+    /// There were too many: it gets a 503.
+    is_refused: bool,
 }
 
 #[derive(Debug)]
@@ -156,7 +156,7 @@ impl MetricsHttp {
                 return;
             }
             match self.listener.accept() {
-                Ok((stream, _)) => self.register(stream, registry, now),
+                Ok((stream, address)) => self.register(stream, address.ip(), registry, now),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.may_accept = false,
                 Err(error) if is_exhaustion(&error) => {
                     self.accept_again = Some(now + ACCEPT_PAUSE);
@@ -168,26 +168,50 @@ impl MetricsHttp {
         self.accept_again = Some(now);
     }
 
-    fn register(&mut self, stream: TcpStream, registry: &Registry, now: Monotonic) {
-        if self.scrapers.len() >= self.limits.connections {
-            // A connection that has not sent its request makes room, so that half-open ones keep no scraper out.
-            let since = self.limits.time.saturating_sub(REQUEST_TIME);
-            let is_half_open = |(_, scraper): &(_, &Scraper)| {
-                matches!(scraper.stage, Stage::Reading(_)) && scraper.due <= now + since
-            };
-            let oldest = self.scrapers.iter().filter(is_half_open).min_by_key(|(_, scraper)| scraper.due);
-            if let Some(oldest) = oldest.map(|(id, _)| id) {
-                self.scrapers.remove(oldest);
-            }
+    /// How many connections there are that were not refused.
+    fn served(&self) -> usize {
+        self.scrapers.iter().filter(|(_, scraper)| !scraper.is_refused).count()
+    }
+
+    /// Closes a connection that has not sent its request, of the address that has the most of them, if that is more than
+    /// `address` has: half-open connections of one host keep no other out.
+    fn make_room(&mut self, address: IpAddr) {
+        let half_open = || {
+            let all = self.scrapers.iter();
+            all.filter(|(_, scraper)| !scraper.is_refused && matches!(scraper.stage, Stage::Reading(_)))
+        };
+        let count = |of: IpAddr| half_open().filter(|(_, scraper)| scraper.address == of).count();
+        let crowded = half_open().map(|(_, scraper)| scraper.address).max_by_key(|&of| count(of));
+        let Some(crowded) = crowded.filter(|&crowded| count(crowded) > count(address)) else { return };
+        let of_crowded = half_open().filter(|(_, scraper)| scraper.address == crowded);
+        if let Some(oldest) = of_crowded.min_by_key(|(_, scraper)| scraper.due).map(|(id, _)| id) {
+            self.scrapers.remove(oldest);
         }
-        let stage = match self.scrapers.len() / self.limits.connections {
-            0 => Stage::Reading(RequestReader::new(self.limits.head_bytes)),
-            1 => Stage::Writing { bytes: Answer::Refused(503).encode(false), sent: 0 },
+    }
+
+    fn register(&mut self, stream: TcpStream, address: IpAddr, registry: &Registry, now: Monotonic) {
+        let most = self.limits.connections;
+        if self.served() >= most {
+            self.make_room(address);
+        }
+        let is_refused = self.served() >= most;
+        let stage = match is_refused {
+            false => Stage::Reading(RequestReader::new(self.limits.head_bytes)),
+            true if self.scrapers.len() < 2 * most => {
+                Stage::Writing { bytes: Answer::Refused(503).encode(false), sent: 0 }
+            }
             // Too many even for that.
-            _ => return,
+            true => return,
         };
         let due = now + self.limits.time;
-        let id = self.scrapers.insert(|generation| Scraper { generation, stream, stage, due });
+        let id = self.scrapers.insert(|generation| Scraper {
+            generation,
+            stream,
+            address,
+            stage,
+            due,
+            is_refused,
+        });
         let Some(scraper) = self.scrapers.get_mut(id) else { return };
         let interest = Interest::READABLE | Interest::WRITABLE;
         match registry.register(&mut scraper.stream, Source::Metrics(id).into(), interest) {

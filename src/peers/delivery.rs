@@ -147,7 +147,7 @@ impl Peers {
             return false;
         }
         peer.outgoing.push(frames.clone());
-        // A full socket has been offered what it does not take: it is the peer's limits that count for it.
+        // A full socket has been offered what it takes; the limits of the queue bound the rest.
         if !peer.marks.intersects(Marks::OWED | Marks::BLOCKED) {
             peer.marks.insert(Marks::OWED);
             self.owed += 1;
@@ -216,10 +216,11 @@ impl Peers {
         self.delivery.dirty.iter().any(|lane| !lane.is_empty())
     }
 
-    /// Whether too many peers wait for replies for more requests to be read.
+    /// Whether no more input should be read in this turn: too many peers wait for replies, or the memory budget may be
+    /// exceeded, which [`Peers::advance`] decides.
     #[must_use]
-    pub fn has_many_unflushed_replies(&self) -> bool {
-        self.delivery.dirty[Lane::Reply as usize].len() > UNFLUSHED_REPLIES
+    pub fn is_overloaded(&self) -> bool {
+        self.delivery.dirty[Lane::Reply as usize].len() > UNFLUSHED_REPLIES || self.is_memory_doubtful()
     }
 
     /// Writes what is queued, in each lane to as many peers as its share of the turn allows.

@@ -10,8 +10,8 @@ use crate::support::http::{exchange, upgrade};
 use crate::support::server::field;
 use crate::support::wait::Timed;
 use crate::support::{
-    Client, Deadline, ISSUE, LONG_DEADLINE, Metrics, OBJECT, Producer, Server, Setup, USER, event,
-    good_token, reply, request,
+    Client, Deadline, ISSUE, LONG_DEADLINE, Metrics, OBJECT, Producer, Setup, USER, event, good_token, reply,
+    request,
 };
 
 #[test]

@@ -266,7 +266,7 @@ def test_a_new_key(start, tmp_path):
 def test_publishing_by_hand(server, token, tmp_path):
     with attached(server, token) as client:
         published = run(["bash", "-euo", "pipefail", "-c", program(BACK_END, "bash publish")], tmp_path)
-        assert published.stdout == "Taken, and queued for 1 subscriber.\n" * 2, published.stderr
+        assert published.stdout == "Accepted, queued for 1 subscriber.\n" * 2, published.stderr
         assert [json.loads(client.recv(DEADLINE)) for _ in range(3)] == [
             {"type": "issueUpdate", "id": ISSUE, "data": [{"state": "closed"}]},
             {"type": "notification", "id": "", "data": [{"text": "Hello"}]},

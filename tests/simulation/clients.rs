@@ -1,7 +1,6 @@
-//! The clients: what they send, how they read, and how they misbehave.
+//! The clients: what each of them sends, how it reads, and how it misbehaves.
 
-use std::collections::VecDeque;
-
+use crate::books::Books;
 use crate::faults::{Fault, Faults};
 use crate::frames::{CLOSE, FIN, PING, PONG, TEXT, UPGRADE, close_payload, frame};
 use crate::listener::{Listener, Phase, Request, Said};
@@ -9,70 +8,64 @@ use crate::names::{KINDS, NOTIFICATION, OBJECTS, Subject, USERS, object_id};
 use crate::random::Random;
 use crate::rate::BURST;
 use crate::tokens::{self, token};
-use crate::world::{self, FRAMES, MESSAGE, QUEUE, SOFT_TIME};
+use crate::world::FRAMES;
 use airlay::peers::PeerId;
+use std::collections::VecDeque;
 
 /// One client and its connection.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) number: usize,
-    /// The users of its tokens, mostly the first.
+    /// The users whose tokens it shows: mostly the first.
     pub(crate) users: [usize; 2],
-    pub(crate) peer: PeerId,
+    /// Its peer, once it was accepted.
+    pub(crate) peer: Option<PeerId>,
     pub(crate) listener: Listener,
-    /// Everything it has sent, how much of it has arrived at the server's socket, and how much the server has read.
+    /// All it has sent, and how much of it has come to the server's socket and was read from there.
     pub(crate) out: Vec<u8>,
     pub(crate) arrived: usize,
     pub(crate) given: usize,
-    /// The meaning of its bytes, each with the number of bytes after which the server has it.
+    /// What its bytes mean: each is done when that many of them were read and taken.
     pub(crate) sent: VecDeque<(usize, Sent)>,
-    /// How its stream ends after `out`, and whether that has arrived at the server's socket.
+    /// How its stream ends behind `out`; and whether that has come to the server's socket.
     pub(crate) end: Option<End>,
     pub(crate) end_has_arrived: bool,
-    /// The server has read the end.
-    pub(crate) end_is_given: bool,
-    /// The most bytes that the wire holds, and how many are unread.
+    /// What the wire holds at most, and how much of it is unread.
     pub(crate) capacity: usize,
     pub(crate) unread: usize,
-    /// The number of turns in which it does not read.
+    /// For how many of its moments it does not read.
     pub(crate) stalled: usize,
-    /// Whether it answers pings, and a Close.
+    /// It answers pings, and closes.
     pub(crate) answers_pings: bool,
     pub(crate) answers_closes: bool,
-    /// It sends nothing more.
+    /// It has said its last word.
     pub(crate) is_finished: bool,
-    /// When the server last received bytes of it, by the monotonic clock.
-    pub(crate) heard_of: u64,
-    pub(crate) connected_at: u64,
-    /// When the closing of its connection began, by the monotonic clock.
-    pub(crate) closing_since: Option<u64>,
-    /// The places in `out` between messages; below, since when a message is unfinished, by the monotonic clock.
+    /// What had been read when the process went on after a stop, if something else had come.
+    pub(crate) was_unread: Option<usize>,
+    /// What the oracle knows of the server's side of the connection.
+    pub(crate) books: Books,
+    /// Where in `out` nothing has begun that has not ended.
     boundaries: VecDeque<usize>,
     is_inside_message: bool,
-    /// Where frames without a message end; and a second of the monotonic clock, and how many the server received in it.
+    /// Where frames without a message end.
     other_frames: VecDeque<usize>,
-    frames: (u64, u32),
-    pub(crate) unfinished_since: Option<u64>,
-    /// Since when its wire is blocked, and the least bytes of events queued for it.
-    blocked_since: Option<u64>,
-    pub(crate) owed: usize,
-    /// The server's last ping: when it may have been queued, and when it was received.
-    pinged_at: Option<(u64, u64)>,
     pings: u32,
     pub(crate) random: Random,
 }
 
-/// The meaning of some bytes.
+/// What the last of some bytes means.
 #[derive(Debug)]
 pub(crate) enum Sent {
     Request(Request),
     Ping(Vec<u8>),
+    /// A pong that was not asked for.
+    Pong,
     /// A Close with this code.
     Close(Option<u16>),
-    /// The beginning of a violation that ends with a Close of this code.
-    Sin(u16),
-    /// An upgrade request, with the allowed statuses of its answer.
-    Head(&'static [u16]),
+    /// The begin of something that is answered with a Close of this code.
+    Sin(u16, Fault),
+    /// A request that is answered with 101 if there is room.
+    Head,
 }
 
 /// How a stream ends.
@@ -83,12 +76,12 @@ pub(crate) enum End {
 }
 
 impl Client {
-    pub(crate) fn new(number: usize, peer: PeerId, capacity: usize, now: u64, mut random: Random) -> Self {
+    pub(crate) fn new(number: usize, capacity: usize, mut random: Random) -> Self {
         let users = [number % USERS, random.below(USERS)];
         Self {
             number,
             users,
-            peer,
+            peer: None,
             listener: Listener::new(users),
             out: Vec::new(),
             arrived: 0,
@@ -96,35 +89,28 @@ impl Client {
             sent: VecDeque::new(),
             end: None,
             end_has_arrived: false,
-            end_is_given: false,
             capacity,
             unread: 0,
             stalled: 0,
             answers_pings: true,
             answers_closes: true,
             is_finished: false,
-            heard_of: now,
-            connected_at: now,
-            closing_since: None,
+            was_unread: None,
+            books: Books::default(),
             boundaries: VecDeque::new(),
             is_inside_message: false,
             other_frames: VecDeque::new(),
-            frames: (0, 0),
-            unfinished_since: None,
-            blocked_since: None,
-            owed: 0,
-            pinged_at: None,
             pings: 0,
             random,
         }
     }
 
-    /// Sends an upgrade request, mostly a valid one.
+    /// Asks for the connection to be opened, mostly as it should be.
     pub(crate) fn knock(&mut self, faults: &mut Faults) {
         let without = |line: &str| UPGRADE.replace(line, "");
         if faults.strikes(Fault::BadHead, &mut self.random) {
-            faults.happened(Fault::BadHead);
             self.is_finished = true;
+            self.books.is_bad_head = true;
             let (head, statuses): (String, &'static [u16]) = match self.random.below(7) {
                 0 => (UPGRADE.replace("/ws", "/elsewhere"), &[404]),
                 1 => (without("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"), &[400]),
@@ -137,75 +123,34 @@ impl Client {
             self.listener.statuses = statuses.to_vec();
             self.out.extend_from_slice(head.as_bytes());
         } else if faults.strikes(Fault::SlowHead, &mut self.random) {
-            faults.happened(Fault::SlowHead);
             self.is_finished = true;
-            self.listener.statuses = vec![408];
             let length = self.random.below(UPGRADE.len() - 1);
             self.out.extend_from_slice(&UPGRADE.as_bytes()[..length]);
         } else {
             self.out.extend_from_slice(UPGRADE.as_bytes());
-            self.sent.push_back((self.out.len(), Sent::Head(&[101])));
-            // Some do not wait for the answer.
+            self.sent.push_back((self.out.len(), Sent::Head));
+            self.boundaries.push_back(self.out.len());
+            // Many do not wait for the answer.
             if self.random.chance(300) {
                 self.attach_some();
             }
         }
     }
 
-    /// Whether the server had a reason to drop the connection without a Close. A client whose wire was blocked receives pings
-    /// late.
-    pub(crate) fn was_to_be_dropped(&self, now: u64, was_blocked: bool) -> bool {
-        let pinged = self.pinged_at.filter(|&(_, heard)| self.heard_of <= heard);
-        let since_ping = pinged.map(|(queued, _)| queued);
-        let silent_since = if was_blocked { Some(self.heard_of) } else { since_ping };
-        silent_since.is_some_and(|since| now - since >= world::PONG)
-            || self.closing_since.is_some_and(|since| now - since >= world::CLOSE)
-    }
-
-    /// Notes a message of the server that was received now and queued at `queued` or later.
-    pub(crate) fn note(&mut self, said: Said, queued: u64, now: u64, faults: &mut Faults) {
-        if matches!(said, Said::Close { .. } | Said::Refused) {
-            // A closing that began before the stop has its time from then on.
-            self.closing_since = Some(self.closing_since.map_or(queued, |since| since.min(queued)));
-        }
-        match said {
-            Said::Ping => self.pinged_at = Some((queued, now)),
-            Said::Close { code: 1008, is_slow: true } => {
-                let is_early = self.blocked_since.is_none_or(|since| now < since + SOFT_TIME);
-                faults.happened(match self.listener.subscriptions() {
-                    0 => Fault::QueueFull,
-                    _ if !is_early => Fault::NothingRead,
-                    _ if self.owed < QUEUE / 4 => Fault::BudgetReached,
-                    _ => Fault::QueueFull,
-                });
-            }
-            Said::Close { code: 1008, .. } if self.frames.1 > FRAMES => faults.happened(Fault::FrameFlood),
-            Said::Close { .. } | Said::Refused if !self.answers_closes => {
-                faults.happened(Fault::UnansweredClose);
-            }
-            Said::Lost(_, why) => faults.happened(why),
-            Said::Close { .. } | Said::Refused | Said::Opened => {}
-        }
-    }
-
-    /// Notes since when its wire is blocked, and whether a message takes too long.
-    pub(crate) fn note_lateness(&mut self, is_blocked: bool, now: u64) {
-        self.blocked_since = is_blocked.then(|| self.blocked_since.unwrap_or(now));
-        if self.unfinished_since.is_some_and(|since| now - since >= MESSAGE) {
-            self.unfinished_since = None;
-            self.listener.sins.push(1008);
-        }
-    }
-
-    /// Drops everything after some byte that has not arrived at the server.
+    /// Everything behind some byte that has not come to the server is never sent.
     pub(crate) fn cut(&mut self) {
         let length = self.random.between(self.arrived, self.out.len());
         self.out.truncate(length);
-        // For a violation, `end` is its first byte.
+        // A sin's first byte is its end here.
         self.sent.retain(|(end, _)| *end <= length);
     }
 
-    /// Reads everything that has arrived and reacts. Returns the number of bytes read.
+    /// Whether it has heard something that it will react to.
+    pub(crate) fn has_to_react(&self) -> bool {
+        self.end.is_none() && !self.listener.said.is_empty()
+    }
+
+    /// Reads what has come, and reacts. Returns how much room it has made.
     pub(crate) fn read(&mut self) -> usize {
         if self.stalled > 0 {
             self.stalled -= 1;
@@ -223,7 +168,7 @@ impl Client {
                     }
                     self.is_finished = true;
                 }
-                // It mostly attaches again.
+                // Who has lost a subscription mostly wants it back.
                 Said::Lost(subject, _) if !self.is_finished && self.random.chance(600) => {
                     let variant = *self.random.pick(&tokens::LASTING);
                     let shown = tokens::good(self.users[0], variant);
@@ -235,7 +180,7 @@ impl Client {
         std::mem::take(&mut self.unread)
     }
 
-    /// Does something that clients do.
+    /// Does one of the things that clients do.
     pub(crate) fn act(&mut self, faults: &mut Faults) {
         if self.is_finished || self.end.is_some() || self.listener.phase != Phase::Open {
             return;
@@ -260,28 +205,29 @@ impl Client {
     }
 
     fn misbehave(&mut self, faults: &mut Faults) {
-        if faults.strike(Fault::UnaskedPong, &mut self.random) {
+        if faults.strikes(Fault::UnaskedPong, &mut self.random) {
             self.frame(FIN | PONG, b"unasked");
+            self.sent.push_back((self.out.len(), Sent::Pong));
         }
-        if faults.strike(Fault::BadRequest, &mut self.random) {
+        if faults.strikes(Fault::BadRequest, &mut self.random) {
             self.bad_request();
         }
-        if faults.strike(Fault::PingFlood, &mut self.random) {
-            let pings = *self.random.pick(&[60, 60, 2 * FRAMES]);
+        if faults.strikes(Fault::PingFlood, &mut self.random) {
+            let pings = *self.random.pick(&[60, 60, 4 * FRAMES]);
             (0..pings).for_each(|_| self.ping());
         }
-        if faults.strike(Fault::EmptyFrameFlood, &mut self.random) {
-            // The most empty fragments that are allowed, and then the message.
+        if faults.strikes(Fault::EmptyFrameFlood, &mut self.random) {
+            // Fragments without content, as many as are allowed, then the message.
             self.frame(TEXT, b"");
             (0..62).for_each(|_| self.frame(0, b""));
             self.frame(FIN, b"{}");
-            self.sent.push_back((self.out.len(), Sent::Request(Request::Bad(1))));
+            self.sent.push_back((self.out.len(), Sent::Request(Request::Bad(1, Fault::EmptyFrameFlood))));
         }
-        if faults.strike(Fault::BadTokenFlood, &mut self.random) {
+        if faults.strikes(Fault::BadTokenFlood, &mut self.random) {
             (0..8).for_each(|variant| self.request_with(tokens::bad(self.users[0], 3 + variant % 2)));
         }
-        if faults.strike(Fault::RequestFlood, &mut self.random) {
-            // Above the rate limit no token is checked.
+        if faults.strikes(Fault::RequestFlood, &mut self.random) {
+            // Over the rate no token is looked at.
             let shown = [tokens::good(self.users[0], 0), tokens::bad(self.users[0], 4)];
             for number in 0..320 {
                 let token = shown[usize::from(number > BURST)];
@@ -296,30 +242,29 @@ impl Client {
             (Fault::UnfinishedMessage, 1008),
             (Fault::BadClose, 1002),
         ];
-        // Rarely, since these end the connection.
+        // Rarely: what does this is gone.
         if self.random.chance(150)
             && let Some((fault, code)) =
                 codes.into_iter().find(|(fault, _)| faults.strikes(*fault, &mut self.random))
         {
-            faults.happened(fault);
             self.sin(fault, code);
         }
     }
 
-    /// Sends a violation that ends the connection.
+    /// Sends what ends a connection.
     fn sin(&mut self, fault: Fault, code: u16) {
         self.ping_perhaps();
-        self.sent.push_back((self.out.len() + 1, Sent::Sin(code)));
+        self.sent.push_back((self.out.len() + 1, Sent::Sin(code, fault)));
         self.is_finished = true;
         match fault {
             Fault::InvalidFrame => match self.random.below(8) {
-                // Not masked; reserved bits; an unknown opcode; a fragmented control frame, and one that is too long.
+                // Not masked; reserved bits; no such opcode; a control frame cut, or too long.
                 0 => self.out.extend_from_slice(&[FIN | TEXT, 2, b'{', b'}']),
                 1 => self.frame(FIN | 0x40 | TEXT, b"{}"),
                 2 => self.frame(FIN | 0x3, b""),
                 3 => self.frame(PING, b""),
                 4 => self.frame(FIN | PING, &[0; 126]),
-                // A length that is not minimal, and one with the top bit; a continuation of nothing.
+                // A length in more bytes than it needs; with the top bit; nothing to continue.
                 5 => self.out.extend_from_slice(&[FIN | TEXT, 0x80 | 126, 0, 2, 0, 0, 0, 0, b'{', b'}']),
                 6 => self.out.extend_from_slice(&[FIN | TEXT, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
                 _ => self.frame(FIN, b"x"),
@@ -353,14 +298,14 @@ impl Client {
             6 => (about(r#"{"type":"issueUpdate","id":"x"}"#), 5),
             7 => ("[".repeat(4000), 5),
             _ => {
-                // A binary message is not a request.
+                // A binary message is none of ours.
                 self.frame(FIN | 0x2, b"\0\xff");
-                self.sent.push_back((self.out.len(), Sent::Request(Request::Bad(5))));
+                self.sent.push_back((self.out.len(), Sent::Request(Request::Bad(5, Fault::BadRequest))));
                 return;
             }
         };
         self.frame(FIN | TEXT, text.as_bytes());
-        self.sent.push_back((self.out.len(), Sent::Request(Request::Bad(code))));
+        self.sent.push_back((self.out.len(), Sent::Request(Request::Bad(code, Fault::BadRequest))));
     }
 
     pub(crate) fn attach_some(&mut self) {
@@ -374,7 +319,7 @@ impl Client {
         let shown = match self.random.below(20) {
             0 => tokens::bad(user, self.random.below(5)),
             1..5 => tokens::good(user, self.random.below(7)),
-            // Few different tokens, since a signature check costs as much as the rest of a request.
+            // Each signature check costs as much as all else that a request needs.
             _ => tokens::good(user, tokens::LASTING[user % 2]),
         };
         self.request_with(shown);
@@ -395,7 +340,7 @@ impl Client {
         self.request(Request::Detach { token: shown, subject });
     }
 
-    /// A subject, often one with many subscribers.
+    /// Something to be told about: often what many are told about.
     fn subject(&mut self) -> Subject {
         match self.random.below(10) {
             0..4 => (0, Some(0)),
@@ -412,7 +357,7 @@ impl Client {
         let (shown, action, (kind, object)) = match request {
             Request::Attach { token, subject } => (token, "attach", subject),
             Request::Detach { token, subject } => (token, "detach", subject),
-            Request::Bad(_) => unreachable!("a bad request has no usual form"),
+            Request::Bad(..) => unreachable!("has no usual form"),
         };
         let id = match object {
             Some(object) if self.random.chance(100) => {
@@ -437,7 +382,7 @@ impl Client {
         self.sent.push_back((self.out.len(), Sent::Request(request)));
     }
 
-    /// Sometimes sends a last ping, whose pong, if there is one, must precede the Close.
+    /// The pong to a last ping comes before the Close, if it comes.
     fn ping_perhaps(&mut self) {
         if self.random.chance(300) {
             self.ping();
@@ -446,7 +391,7 @@ impl Client {
 
     fn ping(&mut self) {
         self.pings += 1;
-        // Unique to this client: no other may get the answer.
+        // A secret of this client: its answer must not go to another.
         let payload = format!("ping {} of client {}", self.pings, self.number).into_bytes();
         self.frame(FIN | PING, &payload);
         self.sent.push_back((self.out.len(), Sent::Ping(payload)));
@@ -477,17 +422,13 @@ impl Client {
         }
     }
 
-    /// Notes, after the server has received a piece, since when a message is unfinished, and how many frames without a message
-    /// there were in this second.
+    /// A piece was read at this moment of the time that counts: notes what it may mean for the limits on messages and frames.
     pub(crate) fn note_given(&mut self, now: u64) {
-        let second = now / 1000;
-        if self.frames.0 != second {
-            self.frames = (second, 0);
-        }
+        let mut frames = 0;
         while self.other_frames.pop_front_if(|end| *end <= self.given).is_some() {
-            self.frames.1 += 1;
+            frames += 1;
         }
-        if self.frames.1 > FRAMES {
+        if self.books.note_frames(frames, now) {
             self.listener.sins.push(1008);
         }
         let mut passed = None;
@@ -495,10 +436,10 @@ impl Client {
             passed = Some(boundary);
         }
         if passed.is_some() {
-            self.unfinished_since = None;
+            self.books.unfinished_since = None;
         }
-        if passed != Some(self.given) && self.unfinished_since.is_none() {
-            self.unfinished_since = Some(now);
+        if passed != Some(self.given) && self.books.unfinished_since.is_none() {
+            self.books.unfinished_since = Some(now);
         }
     }
 }

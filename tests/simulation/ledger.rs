@@ -1,28 +1,26 @@
-//! The oracle's books: the server's inputs in their order, and who had which right when.
+//! The oracle's books: what was given to the server, in its order, and who had which right when.
 //!
-//! Each input has its own stamp, so that before and after are never in doubt. The module is written from the contract and
+//! Every input has a stamp of its own, so that before and after are never in doubt. It is written from the contract and
 //! shares no code with the server.
-
-use std::fmt::Write as _;
 
 use crate::faults::Fault;
 use crate::names::{
     DATASET_KINDS, KINDS, NOTIFICATION, OBJECTS, Subject, TOPICS, Topic, USERS, object_id, user_id,
 };
 use crate::tokens::{Flaw, Token, token};
+use std::fmt::Write as _;
 
 /// The order of the inputs.
 pub(crate) type Stamp = u64;
 
-/// The datasets that each user may see, as bits; `None` for a user that does not exist. Without a table, every user exists and
-/// may see everything.
+/// Who exists, and the datasets each may see, as bits; `None`: everybody exists and may see everything.
 pub(crate) type AccessTable = Option<Vec<Option<u32>>>;
 
-/// How long the server caches an answer of the access service, and how long it waits for one, in milliseconds.
+/// How long the access service's answers are kept, and how long they are waited for, in milliseconds.
 pub(crate) const KEEP: u64 = 1000;
-pub(crate) const TIMEOUT: u64 = 1500;
+pub(crate) const TIMEOUT: u64 = 4500;
 
-/// A run of inputs with the same wall clock, key set and access table.
+/// A stretch of inputs in which no right changed by itself: one wall clock, one key set, one access table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Epoch {
     pub(crate) stamp: Stamp,
@@ -33,19 +31,19 @@ pub(crate) struct Epoch {
     pub(crate) turn: u32,
 }
 
-/// An event written by a producer.
+/// An event that a producer has written.
 #[derive(Debug)]
 pub(crate) struct Event {
-    /// When the server read it; `None` before.
+    /// When the server read it; `None` as long as it has not.
     pub(crate) read: Option<Stamp>,
     pub(crate) subject: Subject,
-    /// The users a notification is for; `None`: all.
+    /// Whom a notification is for; `None`: everyone.
     pub(crate) users: Option<Vec<usize>>,
-    /// The message for its subscribers.
+    /// The message its subscribers get.
     pub(crate) message: String,
 }
 
-/// A producer's revocation.
+/// A right that a producer has taken back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Revocation {
     pub(crate) stamp: Stamp,
@@ -53,17 +51,17 @@ pub(crate) struct Revocation {
     pub(crate) subject: Option<Subject>,
 }
 
-/// The right that a subscription rests on.
+/// What an attached client rests on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Right {
     pub(crate) topic: Topic,
     pub(crate) owner: usize,
     pub(crate) key: usize,
-    /// When it ends by the wall clock, including the leeway.
+    /// When it ends by the wall clock, leeway included.
     pub(crate) ends: u64,
 }
 
-/// The inputs, and the rights they grant and end.
+/// See the module.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     stamp: Stamp,
@@ -71,23 +69,23 @@ pub(crate) struct Ledger {
     pub(crate) enforce_expiry: bool,
     /// The most subscriptions of a connection.
     pub(crate) subscriptions: usize,
-    /// When the server began to close all connections.
+    /// When the server began to close everybody.
     pub(crate) closing: Option<Stamp>,
     pub(crate) epochs: Vec<Epoch>,
     pub(crate) tables: Vec<AccessTable>,
     pub(crate) events: Vec<Event>,
     pub(crate) revocations: Vec<Revocation>,
-    /// The numbers of each topic's events, in the order they were read.
+    /// The events of each topic, by their numbers, in the order they were read.
     lists: Vec<Vec<usize>>,
-    /// Tokens whose signature was verified with the keys in force, so that a request does not wait for it.
+    /// Tokens whose signature is known to be good with the keys in force, so that nothing is waited for.
     verified: Vec<bool>,
-    /// When the keys last changed.
+    /// Since when these are the keys.
     keys_since: Stamp,
-    /// The access tables are those of a service, not of a file.
+    /// The access tables are what a service answers, and not a file.
     pub(crate) asks_service: bool,
-    /// When the service was last lost, silent or late.
+    /// When the service was last not there, silent or late.
     pub(crate) trouble: Stamp,
-    /// Whether the server caches verified tokens.
+    /// Whether what is verified is remembered.
     pub(crate) remembers: bool,
 }
 
@@ -112,7 +110,7 @@ impl Ledger {
         }
     }
 
-    /// A stamp for the next input.
+    /// The next input's stamp.
     pub(crate) const fn next(&mut self) -> Stamp {
         self.stamp += 1;
         self.stamp
@@ -124,14 +122,22 @@ impl Ledger {
     }
 
     pub(crate) fn epoch(&self) -> &Epoch {
-        self.epochs.last().expect("there is always an epoch")
+        self.epochs.last().expect("there is always one")
     }
 
-    /// Begins a turn at this time.
+    /// A new turn, with what the wall clock shows.
     pub(crate) fn begin_turn(&mut self, monotonic: u64, wall: u64) {
         let stamp = self.next();
         let former = *self.epoch();
         self.epochs.push(Epoch { stamp, monotonic, wall, turn: former.turn + 1, ..former });
+    }
+
+    /// The wall clock shows something else.
+    pub(crate) fn change_wall(&mut self, wall: u64) {
+        if self.epoch().wall != wall {
+            let stamp = self.next();
+            self.epochs.push(Epoch { stamp, wall, ..*self.epoch() });
+        }
     }
 
     pub(crate) fn change_keys(&mut self, keys: usize) {
@@ -152,12 +158,12 @@ impl Ledger {
         self.revocations.push(Revocation { stamp, user, subject });
     }
 
-    /// A producer writes an event, whose data contains its number, `self.events.len()`.
+    /// A producer has written an event; its data says of itself that it is number `self.events.len()`.
     pub(crate) fn write_event(&mut self, subject: Subject, users: Option<Vec<usize>>, message: String) {
         self.events.push(Event { read: None, subject, users, message });
     }
 
-    /// The server reads an event.
+    /// The server has read an event.
     pub(crate) fn read_event(&mut self, number: usize) {
         self.events[number].read = Some(self.next());
         for topic in self.topics(number) {
@@ -179,7 +185,7 @@ impl Ledger {
         }
     }
 
-    /// The number of a topic's events read before `stamp`.
+    /// How many of a topic's events were read before `stamp`.
     pub(crate) fn count_before(&self, topic: Topic, stamp: Stamp) -> usize {
         self.lists[topic.index()].partition_point(|&event| self.events[event].read < Some(stamp))
     }
@@ -188,26 +194,33 @@ impl Ledger {
         self.lists[topic.index()].len()
     }
 
-    /// The place of an event among those of a topic; `None` if it has another topic or was not read.
+    /// The place of an event among those of a topic, if it is one of them.
     pub(crate) fn place(&self, topic: Topic, event: usize) -> Option<usize> {
         let read = self.events[event].read?;
         self.lists[topic.index()].binary_search_by_key(&Some(read), |&event| self.events[event].read).ok()
     }
 
-    /// The bytes of a topic's messages from this place on.
-    pub(crate) fn bytes_from(&self, topic: Topic, place: usize) -> usize {
-        let list = &self.lists[topic.index()];
-        list.iter().skip(place).map(|&event| self.events[event].message.len() + 2).sum()
+    /// When the event at this place of a topic was read, if there is one.
+    pub(crate) fn event_at(&self, topic: Topic, place: usize) -> Option<Stamp> {
+        self.events[*self.lists[topic.index()].get(place)?].read
     }
 
-    /// The reply to a request given at `stamp` shows that the token's signature is good.
+    /// Bytes of the messages of a topic from this place on.
+    pub(crate) fn bytes_from(&self, topic: Topic, place: usize) -> usize {
+        let list = &self.lists[topic.index()];
+        let length = |&event: &usize| self.events[event].message.len();
+        // With the frame's head (RFC 6455 §5.2).
+        list.iter().skip(place).map(length).map(|length| length + if length < 126 { 2 } else { 4 }).sum()
+    }
+
+    /// A request given at `stamp` has shown that the token's signature is good.
     pub(crate) fn note_verified(&mut self, token: usize, stamp: Stamp) {
         if stamp > self.keys_since {
             self.verified[token] = self.remembers;
         }
     }
 
-    /// Whether a request with this token is decided now, without a signature check or the access service.
+    /// Whether what comes of this token now needs no signature check.
     pub(crate) fn is_decided_at_once(&self, number: usize) -> bool {
         let shown = token(number);
         self.verified[number] && !self.asks_service
@@ -219,8 +232,8 @@ impl Ledger {
         wall < token.expires + self.leeway && wall + self.leeway >= token.not_before
     }
 
-    /// The possible codes of 0, 2, 3, 4 and 8, as bits, for the reply now to a request given at `stamp`, in epoch number
-    /// `first`.
+    /// What may be said of a request given at `stamp`, in epoch number `first`, and answered by now: the codes 0, 2, 3, 4
+    /// and 8 that are possible, as bits.
     pub(crate) fn codes(
         &self,
         stamp: Stamp,
@@ -243,9 +256,9 @@ impl Ledger {
         codes
     }
 
-    /// The codes that cached, revoked or missing answers of the access service allow.
+    /// What the access service may have answered before, and why it may not have answered at all.
     fn answers(&self, stamp: Stamp, first: usize, user: usize, is_attach: bool, subject: Subject) -> u16 {
-        // For a notification the question is whether the user exists, which a revocation of one event does not change.
+        // Of a notification only the user's existence is asked, which taking one back does not take back.
         let about = |revocation: &&Revocation| {
             let is_asked = |other| is_attach && other == subject && subject.0 != NOTIFICATION;
             revocation.user == user && revocation.subject.is_none_or(is_asked)
@@ -253,7 +266,7 @@ impl Ledger {
         let (before, after): (Vec<&Revocation>, Vec<&Revocation>) =
             self.revocations.iter().filter(about).partition(|revocation| revocation.stamp < stamp);
         let given = self.epochs[first].monotonic;
-        // An answer is cached for a while, unless a revocation ends it.
+        // An answer counts for a while, unless the right was taken back meanwhile.
         let oldest = self.epochs.partition_point(|epoch| epoch.monotonic + KEEP < given).saturating_sub(1);
         let revoked = before.last().map_or(0, |last| last.stamp);
         let first = self.epochs.partition_point(|epoch| epoch.stamp <= revoked).saturating_sub(1).max(oldest);
@@ -268,7 +281,7 @@ impl Ledger {
         codes | u16::from(is_late || self.trouble >= stamp) << 8
     }
 
-    /// The access table's code: 0, 3 or 4.
+    /// What the access table says: 0, 3 or 4.
     pub(crate) fn access(&self, epoch: &Epoch, user: usize, is_attach: bool, (kind, object): Subject) -> u8 {
         match (&self.tables[epoch.access], object) {
             (None, _) => 0,
@@ -289,12 +302,12 @@ impl Ledger {
         [2, 3, 4].into_iter().any(|code| self.end_in(epoch, right, code).is_some())
     }
 
-    /// The cause that ends a right in this epoch with this code, if there is one.
+    /// What has ended a right in this epoch, if something has that is told with this code.
     pub(crate) fn end_in(&self, epoch: &Epoch, right: &Right, code: u8) -> Option<Fault> {
         match code {
             2 if epoch.wall >= right.ends => Some(Fault::TokenExpiry),
             2 => (epoch.keys >> right.key & 1 == 0).then_some(Fault::KeyChange),
-            // A service is asked only at an attach; its rights end by revocations.
+            // A service is asked when a client attaches; what it takes back, it takes back by revocations.
             _ if self.asks_service => None,
             code => {
                 let ends = self.access(epoch, right.owner, true, right.topic.subject()) == code;
@@ -309,7 +322,7 @@ impl Ledger {
 }
 
 impl Revocation {
-    /// The code with which it ends a right; `None` if it does not.
+    /// The code with which it ends a right; `None` if it does not concern it.
     pub(crate) fn ends(&self, right: &Right) -> Option<u8> {
         match self.subject {
             _ if self.user != right.owner => None,
@@ -319,7 +332,7 @@ impl Revocation {
     }
 }
 
-/// The access file of a table.
+/// An access file that says what the table says.
 pub(crate) fn access_file(table: &[Option<u32>]) -> String {
     let mut file = String::from("{\"users\":{");
     for (user, datasets) in table.iter().enumerate() {
@@ -334,7 +347,7 @@ pub(crate) fn access_file(table: &[Option<u32>]) -> String {
     file + "}}"
 }
 
-/// The message for subscribers of an event with this data.
+/// The message that subscribers get of an event with this data.
 pub(crate) fn message((kind, object): Subject, data: &str) -> String {
     format!(r#"{{"type":"{}","id":"{}","data":{data}}}"#, KINDS[kind], object_id(object))
 }

@@ -1,31 +1,37 @@
-//! One episode: a whole server, its sockets played, its clients and producers, and the oracle that looks at everything.
+//! One episode: the driver, its sockets played, its clients and producers, and the oracle that watches all of it.
 //!
-//! [`World::turn`] does what a turn of the event loop does, in its order; only the system calls are played.
+//! [`World::turn`] does what the event loop does: waits for as long as the driver says, reports readiness, and lets it do a
+//! turn. What came of it is read from the tape (`following.rs`); what the wait means is judged in `waiting.rs`.
 
+mod following;
+mod life;
 mod service;
 mod setup;
-mod sockets;
+mod waiting;
 
-pub(crate) use setup::{CLOSE, FRAMES, MESSAGE, PONG, QUEUE, SOFT_TIME};
+pub(crate) use setup::{
+    CLOSE, FRAMES, HANDSHAKE, MESSAGE, PING, PONG, QUEUE, QUEUE_SOFT, QUEUE_UNAUTHENTICATED, SOFT_TIME,
+};
 
-use crate::clients::{Client, End};
+use crate::clients::Client;
 use crate::faults::{Fault, Faults};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Stamp};
 use crate::listener::{Phase, Verdict};
-use crate::names::{Topic, USERS};
-use crate::producers::{LINE, Producer};
+use crate::names::USERS;
+use crate::net::{Net, Ready};
+use crate::producers::Producer;
 use crate::random::Random;
+use crate::tape::Tape;
 use crate::tokens::{self, KEY_SETS, START};
-use crate::wires::{Wire, Wires};
-use airlay::hub::Hub;
+use crate::witness::Witness;
+use airlay::driver::Driver;
 use airlay::peers::PeerId;
-use airlay::server::Server;
 use airlay::time::{Monotonic, Now, Wall};
 use service::AccessService;
-use setup::{PEERS_OVER, Setup};
-use std::collections::VecDeque;
+use setup::{Setup, Sizes};
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher as _};
-use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 /// What an episode is like.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +39,8 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) clients: usize,
     pub(crate) producers: usize,
-    pub(crate) turns: u32,
+    /// How often clients and producers do something of their own.
+    pub(crate) moments: u32,
     /// Faults that are to happen more often than usual.
     pub(crate) focus: &'static [Fault],
     pub(crate) trace: bool,
@@ -54,12 +61,13 @@ pub(crate) struct Outcome {
     pub(crate) races: usize,
     /// Secrets heard by those whom they are for.
     pub(crate) secrets: usize,
-    /// Reads that did not empty a socket.
+    /// Turns that left something to read, and real waits.
     pub(crate) unfinished_reads: usize,
+    pub(crate) waits: usize,
     pub(crate) turns: usize,
 }
 
-/// How far stopping has come, as in the event loop.
+/// How far stopping has come, by what was done to the listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Serving,
@@ -67,35 +75,54 @@ enum Stage {
     Closing,
 }
 
-/// One episode: the server, its simulated sockets, clients and producers, and the oracle.
+/// See the module.
 pub(crate) struct World {
     plan: Plan,
+    sizes: Sizes,
     random: Random,
     faults: Faults,
-    server: Server<Hub>,
-    wires: Wires,
+    driver: Driver<Witness>,
+    net: Net,
+    tape: Tape,
     /// In the order they came; those that are gone are taken out.
     clients: Vec<Client>,
-    connected: usize,
-    /// The most peers the server takes.
+    /// The most peers whose connections may be open, and how many are.
     peers_allowed: usize,
+    open: usize,
     producers: Vec<Producer>,
-    producers_connected: usize,
     ledger: Ledger,
+    /// What the clocks show, and the time that counts, as the driver said at the begin of the turn.
+    real: Now,
     now: Now,
+    /// When the turn began by the clock.
+    began_at: u64,
+    /// What the wall clock has shown in this turn, and how often it was set.
+    walls: Vec<u64>,
+    wall_steps: u32,
     turn: u32,
-    /// The readiness list of the event loop: those to read from, and by slot whether they are in it and whether only an
-    /// empty read will do.
-    readable: VecDeque<PeerId>,
-    marks: Vec<(bool, bool)>,
-    answerable: Vec<usize>,
-    buffer: Vec<u8>,
-    /// Peers that are gone, for events that come too late.
+    /// When clients and producers do something next.
+    next_moment: u64,
+    moments: u32,
+    /// The process was stopped, and the driver has not said since that it has nothing to do.
+    is_catching_up: bool,
+    /// The time that did not count, at most.
+    excused: u64,
+    /// Since when descriptors have been short, and when that was last noticed.
+    exhausted_until: u64,
+    exhausted_at: u64,
+    /// The client of each peer that there ever was.
+    numbers: BTreeMap<PeerId, usize>,
+    /// Bytes of producers' lines that the service was given, how many of them have been offered to everyone, and where each
+    /// event was that may not have been.
+    taken: usize,
+    offered: usize,
+    positions: Vec<(Stamp, usize)>,
+    most_events: usize,
+    /// Peers that are gone, for calls that come too late.
     ghosts: Vec<PeerId>,
     service: AccessService,
     stage: Stage,
-    /// Since when something waits to be written because a turn's share was used up.
-    unflushed_since: Option<u64>,
+    stopped_at: u64,
     /// Whether faults still happen.
     is_rough: bool,
     /// Every connection was dropped at a second signal.
@@ -118,23 +145,23 @@ macro_rules! trace {
 use trace;
 
 impl Plan {
-    /// What the seed makes of it: seven of eight episodes have 200 peers or more.
+    /// What the seed makes of it: half of the episodes have 200 peers or more.
     pub(crate) const fn of(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let clients = match random.below(8) {
-            0 => random.between(8, 48),
-            1 => random.between(290, 330),
+            0..4 => random.between(8, 48),
+            4 => random.between(290, 330),
             _ => random.between(200, 230),
         };
         let producers = random.between(10, 14);
-        let turns = if clients < 200 { 60 } else { 20 };
-        Self { seed, clients, producers, turns, focus: &[], trace: false }
+        let moments = if clients < 200 { 60 } else { 20 };
+        Self { seed, clients, producers, moments, focus: &[], trace: false }
     }
 
     /// A smaller one, in which these faults are frequent.
     pub(crate) const fn of_row(seed: u64, focus: &'static [Fault]) -> Self {
         let mut random = Random::new(seed);
-        Self { clients: random.between(30, 60), producers: 10, turns: 60, focus, ..Self::of(seed) }
+        Self { clients: random.between(30, 60), producers: 10, moments: 60, focus, ..Self::of(seed) }
     }
 }
 
@@ -148,6 +175,7 @@ impl Outcome {
         self.races += other.races;
         self.secrets += other.secrets;
         self.unfinished_reads += other.unfinished_reads;
+        self.waits += other.waits;
         self.turns += other.turns;
     }
 }
@@ -157,31 +185,49 @@ impl World {
         // The plan has drawn from the seed already.
         let mut random = Random::new(plan.seed ^ u64::from(u32::MAX));
         let faults = Faults::new(&mut random, plan.focus);
-        let Setup { server, ledger, peers_allowed } = Setup::new(plan, &mut random);
-        let buffer = vec![0; *random.pick(&[512, 4096, 65536])];
-        let monotonic = Monotonic(random.next() >> 30);
+        let tape = Tape::default();
+        let Setup { server, ledger, peers_allowed, sizes } = Setup::new(plan, &tape, &mut random);
+        let mut net = Net::new(tape.clone(), random.fork());
+        let rate = |fault, rate, random: &mut Random| if faults.strikes(fault, random) { rate } else { 0 };
+        net.lost = rate(Fault::Interrupted, 100, &mut random);
+        net.unwatchable = rate(Fault::Unwatchable, 3, &mut random);
+        net.hurry = *random.pick(&[0, 0, 100]);
+        let monotonic = Monotonic(1_000_000 + (random.next() >> 30));
+        let now = Now { monotonic, wall: Wall(START) };
         Self {
             plan,
+            sizes,
             random,
             faults,
-            server,
-            wires: Wires::default(),
+            driver: Driver::new(server, Duration::from_millis(sizes.drain)),
+            net,
+            tape,
             clients: Vec::new(),
-            connected: 0,
             peers_allowed,
+            open: 0,
             producers: Vec::new(),
-            producers_connected: 0,
             ledger,
-            now: Now { monotonic, wall: Wall(START) },
+            real: now,
+            now,
+            began_at: monotonic.0,
+            walls: Vec::new(),
+            wall_steps: 0,
             turn: 0,
-            readable: VecDeque::new(),
-            marks: Vec::new(),
-            answerable: Vec::new(),
-            buffer,
+            next_moment: monotonic.0,
+            moments: 0,
+            is_catching_up: false,
+            excused: 0,
+            exhausted_until: 0,
+            exhausted_at: 0,
+            numbers: BTreeMap::new(),
+            taken: 0,
+            offered: 0,
+            positions: Vec::new(),
+            most_events: *random_events(plan.seed),
             ghosts: Vec::new(),
             service: AccessService::default(),
             stage: Stage::Serving,
-            unflushed_since: None,
+            stopped_at: 0,
             is_rough: true,
             is_aborted: false,
             wall_offset: 0,
@@ -196,36 +242,146 @@ impl World {
     /// # Errors
     /// What the oracle complains of.
     pub(crate) fn run(mut self) -> Result<Outcome, String> {
-        let stops = self.random.chance(250) || self.plan.focus.contains(&Fault::Drain);
-        for turn in 0..self.plan.turns {
-            // A third of all at first, the others by and by.
-            let share = if turn == 0 { self.plan.clients / 3 } else { self.plan.clients / 12 };
-            for _ in 0..share {
-                if self.clients.len() < self.plan.clients {
-                    self.connect()?;
-                }
-            }
-            while self.producers.len() < self.plan.producers {
-                self.connect_producer();
-            }
-            self.turn().map_err(|error| format!("turn {}: {error}", self.turn))?;
-        }
-        if stops {
-            self.stop();
-        } else {
-            self.calm();
-        }
-        self.settle().map_err(|error| format!("turn {}, at the end: {error}", self.turn))?;
+        self.play().map_err(|error| format!("turn {}: {error}", self.turn))?;
         self.outcome.faults = self.faults.counts.to_vec();
         self.outcome.hash = self.hasher.finish();
         self.outcome.turns = self.turn as usize;
         Ok(self.outcome)
     }
 
-    /// Ends the faults and all new activity.
+    fn play(&mut self) -> Verdict {
+        let stops = self.random.chance(250) || self.plan.focus.contains(&Fault::Drain);
+        while self.moments < self.plan.moments {
+            self.turn()?;
+        }
+        self.calm();
+        if stops {
+            self.stop()?;
+        }
+        // Long enough for what was begun to be late.
+        let end = self.real.monotonic.0 + *self.random.pick(&[500, 500, 9000]);
+        let abort = self.random.chance(200).then(|| self.turn + self.random.between(1, 6) as u32);
+        for _ in 0..100_000 {
+            if self.stage != Stage::Serving && Some(self.turn) == abort {
+                self.abort()?;
+            }
+            let has_waited = self.turn()?;
+            if self.driver.is_over() {
+                return self.check_end();
+            }
+            if self.stage == Stage::Serving && has_waited && self.real.monotonic.0 >= end && self.is_at_rest()
+            {
+                return self.check_end();
+            }
+        }
+        Err(format!("it does not come to rest, stage {:?}", self.stage))
+    }
+
+    /// Nothing is under way: all that was sent is read and answered.
+    fn is_at_rest(&mut self) -> bool {
+        // Those beyond the limit wait.
+        let mut producers = self.producers.iter().filter(|producer| producer.id.is_some());
+        let producers_rest = producers.all(|producer| producer.given == producer.out.len());
+        let net = &mut self.net;
+        producers_rest
+            && self.clients.iter().all(|client| {
+                let is_refused = net.clients.wire(client.number).is_some_and(|wire| wire.is_refused);
+                let is_done = client.given == client.out.len() && client.unread == 0 && !is_refused;
+                is_done && !client.listener.is_waiting() || client.listener.phase != Phase::Open
+            })
+    }
+
+    fn check_end(&mut self) -> Verdict {
+        if self.stage == Stage::Serving {
+            return Ok(());
+        }
+        match self.clients.iter().find(|client| client.peer.is_some()) {
+            Some(client) => Err(format!("it is over, and client {} has its socket", client.number)),
+            None => Ok(()),
+        }
+    }
+
+    /// A turn of the event loop. Returns whether it began with a wait that was one.
+    fn turn(&mut self) -> Result<bool, String> {
+        let has_waited = self.wait()?;
+        self.turn += 1;
+        let most = self.most_events;
+        let ready = self.net.poll(most);
+        self.begin(ready.len() < most)?;
+        for event in ready {
+            self.dispatch(event);
+        }
+        if self.is_rough {
+            self.housekeeping()?;
+        }
+        let now = self.now;
+        self.driver.read(&mut self.net, now);
+        self.driver.advance(now);
+        self.follow()?;
+        self.consult()?;
+        let random = self.random.next();
+        self.driver.write(&mut self.net, || random, now);
+        self.follow()?;
+        self.driver.server().peers().check_invariants();
+        self.end_turn()?;
+        Ok(has_waited)
+    }
+
+    /// Begins a turn, and holds the time that is to count against what it may be.
+    fn begin(&mut self, is_all_reported: bool) -> Verdict {
+        let former = self.now.monotonic.0;
+        self.began_at = self.real.monotonic.0;
+        self.now = self.driver.begin(self.real, is_all_reported);
+        let (real, now) = (self.real.monotonic.0, self.now.monotonic.0);
+        trace!(self, "turn at {real}");
+        if now < former || now > real || self.now.wall != self.real.wall {
+            return Err(format!("at {:?} after {former} the time {:?} counts", self.real, self.now));
+        }
+        if real - now > self.excused {
+            return Err(format!("at {real} the time {now} counts, and only {} were lost", self.excused));
+        }
+        if self.is_catching_up
+            && now > former
+            && let Some(number) = self.unread_from_stop()
+        {
+            return Err(format!(
+                "time counts again, and what client {number} sent during the stop is not read"
+            ));
+        }
+        self.net.wall = self.now.wall.0;
+        self.walls = vec![self.now.wall.0];
+        self.ledger.begin_turn(now, self.now.wall.0);
+        Ok(())
+    }
+
+    fn dispatch(&mut self, event: Ready) {
+        match event {
+            Ready::PeerListener => self.driver.peers_wait(),
+            Ready::ProducerListener => self.driver.producers_wait(),
+            Ready::Peer(peer, edges) => {
+                if edges.readable || edges.end {
+                    self.driver.peer_readable(peer, edges.end);
+                }
+                if edges.writable {
+                    self.driver.peer_writable(peer);
+                }
+            }
+            Ready::Producer(producer, edges) => {
+                if edges.readable || edges.end {
+                    self.driver.producer_readable(producer);
+                }
+                if edges.writable {
+                    self.driver.producer_writable(producer);
+                }
+            }
+        }
+    }
+
+    /// No more faults, and nobody wants anything new.
     fn calm(&mut self) {
         self.is_rough = false;
         self.faults.end();
+        self.net.is_exhausted = false;
         for client in &mut self.clients {
             client.stalled = 0;
         }
@@ -234,252 +390,50 @@ impl World {
         }
     }
 
-    /// The first signal, as the event loop takes it.
-    fn stop(&mut self) {
+    /// The first signal.
+    fn stop(&mut self) -> Verdict {
         trace!(self, "the server is told to stop");
         self.faults.happened(Fault::Drain);
-        self.calm();
         self.stage = Stage::Draining;
-        for at in 0..self.producers.len() {
-            self.producers[at].arrived = self.producers[at].out.len();
-            self.producers[at].owes = self.producers[at].out.len();
-            self.producers[at].is_readable = true;
+        self.stopped_at = self.now.monotonic.0;
+        for producer in &mut self.producers {
+            // Those beyond the limit are not waited for.
+            producer.owes = if producer.id.is_some() { producer.arrived } else { 0 };
+            producer.owes_end = producer.id.is_some() && producer.end_has_arrived;
+            // What the system says there is to read can be read.
+            if let Some(wire) = self.net.producers.wire(producer.number) {
+                wire.rates.empty_read = 0;
+            }
         }
+        let now = self.now;
+        self.driver.stop(&mut self.net, now);
+        self.follow()
     }
 
-    /// The second signal, as the event loop takes it.
-    fn abort(&mut self) {
+    /// The second signal.
+    fn abort(&mut self) -> Verdict {
         trace!(self, "the server is told to stop at once");
         self.faults.happened(Fault::SecondStop);
         self.is_aborted = true;
         self.stage = Stage::Closing;
-        for peer in self.server.peers.ids().collect::<Vec<_>>() {
-            self.server.disconnect(peer);
-        }
-    }
-
-    /// Turns until nothing moves any more; then everything that is due must have come.
-    fn settle(&mut self) -> Verdict {
-        let abort = self.random.chance(200).then(|| self.random.between(1, 6));
-        for turn in 0..2000 {
-            if self.stage != Stage::Serving && Some(turn) == abort {
-                self.abort();
-            }
-            self.turn()?;
-            if self.stage == Stage::Closing {
-                if self.server.peers.is_empty() {
-                    return Ok(());
-                }
-                continue;
-            }
-            let clients_rest = self.clients.iter().all(|client| {
-                let has_heard = client.unread == 0 && !self.wires.of(client.peer).is_blocked;
-                client.given == client.out.len() && has_heard && !client.listener.is_waiting()
-                    || client.listener.phase != Phase::Open
-            });
-            let producers_rest = self.producers.iter().all(|producer| producer.given == producer.out.len());
-            if clients_rest && producers_rest && !self.server.has_work() && self.stage == Stage::Serving {
-                return self.check_end();
-            }
-        }
-        let waiting = self.clients.iter().filter(|client| client.listener.is_waiting()).count();
-        Err(format!("it does not come to rest: {waiting} clients wait, stage {:?}", self.stage))
-    }
-
-    fn check_end(&mut self) -> Verdict {
-        for client in &mut self.clients {
-            let about = |error| format!("client {}: {error}", client.number);
-            client.listener.check_nothing_is_missing(&self.ledger).map_err(about)?;
-        }
-        Ok(())
-    }
-
-    /// A client connects, if the server takes it.
-    fn connect(&mut self) -> Verdict {
-        let address = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1));
-        let number = self.connected;
-        self.connected += 1;
-        let Some(peer) = self.server.peers.connect(address, self.now.monotonic) else {
-            if self.clients.len() < self.peers_allowed + PEERS_OVER {
-                return Err("a peer was turned away though there was room".into());
-            }
-            return Ok(());
-        };
-        let is_slow = self.faults.strikes(Fault::BlockedWriter, &mut self.random);
-        let capacity = if is_slow { self.random.between(600, 6000) } else { 1 << 20 };
-        let mut wire = Wire::new(number, capacity, self.random.fork());
-        if self.faults.strikes(Fault::ShortWrite, &mut self.random) {
-            wire.short = 500;
-        }
-        if self.faults.strikes(Fault::SpuriousBlock, &mut self.random) {
-            wire.spurious = 100;
-        }
-        self.wires.put(peer, wire);
-        if self.marks.len() <= peer.index() {
-            self.marks.resize(peer.index() + 1, (false, false));
-        }
-        self.marks[peer.index()] = (false, false);
-        let mut client = Client::new(number, peer, capacity, self.now.monotonic.0, self.random.fork());
-        if self.faults.strike(Fault::UnansweredPing, &mut self.random) {
-            client.answers_pings = false;
-        }
-        client.knock(&mut self.faults);
-        trace!(self, "client {number} connects as {peer:?}");
-        self.ghosts(peer)?;
-        self.clients.push(client);
-        Ok(())
-    }
-
-    /// Events for peers that had this slot before come too late, and must not touch the new one.
-    fn ghosts(&mut self, peer: PeerId) -> Verdict {
-        let Some(at) = self.ghosts.iter().rposition(|ghost| ghost.index() == peer.index()) else {
-            return Ok(());
-        };
-        self.faults.happened(Fault::SlotReuse);
-        let ghost = self.ghosts.swap_remove(at);
-        if ghost.generation() == peer.generation() {
-            return Err(format!("{peer:?} is called like one before it"));
-        }
-        if self.faults.strike(Fault::StaleEvent, &mut self.random) {
-            trace!(self, "an event for {ghost:?} comes too late");
-            self.server.peers.writable(ghost);
-            self.server.receive(ghost, &mut b"GET / HTTP/1.1\r\n\r\n".to_vec(), self.now);
-            self.server.disconnect(ghost);
-        }
-        Ok(())
-    }
-
-    fn connect_producer(&mut self) {
-        let number = self.producers_connected;
-        self.producers_connected += 1;
-        let id = self.server.producers.connect();
-        let mut answers = Wire::new(number, 1 << 20, self.random.fork());
-        if self.faults.strikes(Fault::ShortWrite, &mut self.random) {
-            answers.short = 500;
-        }
-        trace!(self, "producer {number} connects");
-        self.producers.push(Producer::new(number, id, answers, self.random.fork()));
-    }
-
-    /// A turn of the event loop, and what happens around it.
-    fn turn(&mut self) -> Verdict {
-        self.turn += 1;
-        self.tick();
-        self.act();
-        self.arrive();
-        self.housekeeping()?;
-        self.read_producers()?;
-        self.read_peers()?;
-        for client in &mut self.clients {
-            client.note_lateness(self.wires.of(client.peer).is_blocked, self.now.monotonic.0);
-        }
-        self.server.advance(self.now);
-        self.consult()?;
-        self.server.flush(&mut self.wires, self.now);
-        self.drain();
-        self.listen()?;
-        self.write_answers()?;
-        self.reap()?;
-        self.check()
-    }
-
-    fn tick(&mut self) {
-        let mut step = self.random.between(1, 60) as u64;
-        if !self.is_rough || self.turn.is_multiple_of(8) {
-            // Nothing happens until something is due.
-            let due = self.server.next_deadline(self.now).filter(|_| !self.server.has_work());
-            step = due.map_or(step, |due| due.0.saturating_sub(self.now.monotonic.0).clamp(1, 500));
-        }
-        if self.faults.strike(Fault::MonotonicJump, &mut self.random) {
-            step = self.random.between(500, 20_000) as u64;
-        }
-        if self.wall_offset < 3 * HOUR && self.faults.strike(Fault::WallForward, &mut self.random) {
-            self.wall_offset += HOUR;
-        }
-        if self.wall_offset > -3 * HOUR && self.faults.strike(Fault::WallBack, &mut self.random) {
-            self.wall_offset -= HOUR;
-        }
-        self.now.monotonic.0 += step;
-        self.elapsed += step;
-        self.now.wall = Wall((START + self.elapsed).saturating_add_signed(self.wall_offset));
-        self.ledger.begin_turn(self.now.monotonic.0, self.now.wall.0);
-    }
-
-    /// Clients and producers do something.
-    fn act(&mut self) {
-        for client in &mut self.clients {
-            let wire = self.wires.of(client.peer);
-            let is_slow = client.capacity < 1 << 20;
-            if self.is_rough && is_slow && client.stalled == 0 && client.random.chance(100) {
-                client.stalled = client.random.between(1, 60);
-            }
-            wire.room += client.read();
-            if wire.is_shut && client.answers_closes && client.end.is_none() {
-                client.end = Some(End::EndOfStream);
-            }
-            if !self.is_rough {
-                continue;
-            }
-            if client.random.chance(80) {
-                client.act(&mut self.faults);
-            }
-            if client.end.is_some() {
-                continue;
-            }
-            if self.faults.strike(Fault::EndOfStream, &mut client.random) {
-                client.cut();
-                client.end = Some(End::EndOfStream);
-            } else if self.faults.strike(Fault::Reset, &mut client.random) {
-                client.end = Some(End::Reset);
-            } else if self.faults.strike(Fault::WriteError, &mut client.random) {
-                wire.is_broken = true;
-            }
-        }
-        if !self.is_rough {
-            return;
-        }
-        for producer in &mut self.producers {
-            if producer.random.chance(350) {
-                producer.act(&mut self.ledger, &mut self.faults);
-            }
-            if producer.stalled == 0 && self.faults.strikes(Fault::UnreadAnswers, &mut producer.random) {
-                producer.stalled = producer.random.between(5, 30);
-                producer.answers.room = producer.random.below(200);
-            }
-        }
-        if self.faults.strikes(Fault::CloseInFanOut, &mut self.random) {
-            self.break_in_fan_out();
-        }
-    }
-
-    /// Some of those whom an event goes to are gone when it is written.
-    fn break_in_fan_out(&mut self) {
-        let subject = (0, Some(0));
-        let at = self.random.below(self.producers.len());
-        if self.producers[at].end.is_some() {
-            return;
-        }
-        self.producers[at].event(subject, &mut self.ledger);
-        let topic = Topic::of(0, subject);
-        let hears: Vec<PeerId> = self
-            .clients
-            .iter()
-            .filter(|client| client.listener.topics().any(|other| other == topic))
-            .map(|client| client.peer)
-            .collect();
-        for peer in hears.into_iter().take(3) {
-            self.wires.of(peer).is_broken = true;
-            self.faults.happened(Fault::CloseInFanOut);
-        }
+        let now = self.now;
+        self.driver.stop(&mut self.net, now);
+        self.follow()
     }
 
     /// The operator changes keys and access.
     fn housekeeping(&mut self) -> Verdict {
+        // With short turns there are many of them.
+        let is_time = self.random.below(10_000) < self.sizes.turn.max(200) as usize;
+        if !is_time {
+            return Ok(());
+        }
+        self.follow()?;
         if self.faults.strikes(Fault::KeyChange, &mut self.random) {
             let set = *self.random.pick(&KEY_SETS);
             trace!(self, "keys become {set:#b}");
             self.ledger.change_keys(set);
-            self.server.service.replace_keys(&mut self.server.peers, tokens::key_set(set), self.now);
+            self.hub(|hub, peers, now| hub.replace_keys(peers, tokens::key_set(set), now));
         }
         if let Some(former) = self.ledger.tables[self.ledger.epoch().access].clone()
             && self.faults.strikes(Fault::AccessChange, &mut self.random)
@@ -496,63 +450,16 @@ impl World {
             self.ledger.change_access(table);
             // A service just answers otherwise from now on.
             if !self.ledger.asks_service {
-                self.server.service.replace_access(&mut self.server.peers, access, self.now);
+                self.hub(|hub, peers, now| hub.replace_access(peers, access, now));
             }
         }
-        self.server.peers.settle(&mut self.server.service);
-        Ok(())
+        self.follow()
     }
+}
 
-    /// What holds after every turn.
-    fn check(&mut self) -> Verdict {
-        let Server { peers, producers, .. } = &self.server;
-        if peers.len() != self.clients.len() || producers.len() != self.producers.len() {
-            return Err(format!(
-                "{} peers for {} clients, {} producers for {}",
-                peers.len(),
-                self.clients.len(),
-                producers.len(),
-                self.producers.len()
-            ));
-        }
-        self.outcome.clients = self.outcome.clients.max(self.clients.len());
-        let open = self.clients.iter().filter(|client| peers.is_open(client.peer)).count();
-        if peers.open() != open || open > self.peers_allowed {
-            return Err(format!(
-                "{open} of {} allowed are open, counted are {}",
-                self.peers_allowed,
-                peers.open()
-            ));
-        }
-        let due = self.server.next_deadline(self.now).map(|due| due.0);
-        if !self.server.has_work() && due.is_some_and(|due| due <= self.now.monotonic.0) {
-            return Err(format!("{due:?} is due and was not done at {}", self.now.monotonic.0));
-        }
-        let is_flushed = !peers.has_unflushed();
-        let now = self.now.monotonic.0;
-        self.unflushed_since = (!is_flushed).then(|| self.unflushed_since.unwrap_or(now));
-        for client in &mut self.clients {
-            let wire = self.wires.of(client.peer);
-            if !peers.is_open(client.peer) {
-                continue;
-            }
-            if wire.is_blocked && !wire.owes_event && is_flushed {
-                return Err(format!("client {}: there is room again, and nothing is written", client.number));
-            }
-            if wire.is_blocked {
-                let owed = client.listener.owed(&self.ledger);
-                client.owed = owed;
-                if owed > QUEUE + LINE {
-                    let number = client.number;
-                    return Err(format!("client {number}: {owed} bytes are queued, and it is not closed"));
-                }
-            } else if is_flushed {
-                let verdict = client.listener.check_nothing_is_missing(&self.ledger);
-                verdict.map_err(|error| format!("client {}: {error}", client.number))?;
-            }
-        }
-        Ok(())
-    }
+/// How many events one poll reports at most.
+fn random_events(seed: u64) -> &'static usize {
+    Random::new(seed).pick(&[1024, 1024, 64, 8])
 }
 
 /// An hour in milliseconds.

@@ -5,6 +5,9 @@ use crate::faults::Fault;
 use crate::ledger::TIMEOUT;
 use crate::listener::Verdict;
 use crate::names::{KINDS, NOTIFICATION, Subject, USERS, object_of, user_id};
+use airlay::hub::Hub;
+use airlay::peers::Peers;
+use airlay::time::Now;
 use serde_json::Value;
 
 /// The service's end of the connection.
@@ -32,21 +35,20 @@ impl World {
             self.ledger.trouble = self.ledger.stamp();
         }
         let is_lost = self.faults.strikes(Fault::ServiceLost, &mut self.random);
-        match self.server.service.access_attempt() {
+        match self.driver.server().service().hub.access_attempt() {
             Some(attempt) if self.now.monotonic < attempt => {}
             None | Some(_) if is_lost => self.lose_service(),
             Some(_) => {
                 trace!(self, "the access service is there");
                 self.service.is_connected = true;
-                self.server.service.access_connected();
+                self.hub(|hub, _, _| hub.access_connected());
             }
             None => {
                 self.answer()?;
                 self.ask()?;
             }
         }
-        self.server.peers.settle(&mut self.server.service);
-        Ok(())
+        self.follow()
     }
 
     /// Before a revocation, the service has mostly ceased to grant the right.
@@ -63,18 +65,29 @@ impl World {
         self.ledger.change_access(Some(table));
     }
 
+    /// When the service answers next.
+    pub(super) fn next_answer(&self) -> Option<u64> {
+        self.service.asked.iter().map(|(at, _)| *at).min()
+    }
+
+    /// Lets the hub act, as the event loop does for what comes neither from a peer nor from a producer.
+    pub(super) fn hub<R>(&mut self, act: impl FnOnce(&mut Hub, &mut Peers, Now) -> R) -> R {
+        let now = self.now;
+        self.driver.server_mut().act(now, |service, peers| act(&mut service.hub, peers, now))
+    }
+
     fn lose_service(&mut self) {
         trace!(self, "the access service is gone");
         self.faults.happened(Fault::ServiceLost);
         self.service = AccessService::default();
         self.ledger.trouble = self.ledger.stamp();
         let random = self.random.next();
-        self.server.service.access_disconnected(&mut self.server.peers, self.now, random);
+        self.hub(|hub, peers, now| hub.access_disconnected(peers, now, random));
     }
 
     /// The service answers what is due, in an order of its own.
     fn answer(&mut self) -> Verdict {
-        let now = self.now.monotonic.0;
+        let now = self.real.monotonic.0;
         let (mut due, later): (Vec<_>, Vec<_>) = self.service.asked.drain(..).partition(|(at, _)| *at <= now);
         self.service.asked = later;
         while !due.is_empty() {
@@ -84,13 +97,15 @@ impl World {
                 let garbage: [&[u8]; 4] = [b"nonsense", b"{\"code\":0}", b"\xff", unasked.as_bytes()];
                 let line = *self.random.pick(&garbage);
                 // That it is no answer is all there is to say of it.
-                let _ = self.server.service.access_line(&mut self.server.peers, line, self.now);
+                self.hub(|hub, peers, now| drop(hub.access_line(peers, line, now)));
             }
             let Question { reference, user, subject } = question;
             let code = self.ledger.access(self.ledger.epoch(), user, true, subject);
             trace!(self, "the access service answers {code} to {question:?}");
             let line = format!("{{\"ref\":{reference},\"code\":{code}}}");
-            let taken = self.server.service.access_line(&mut self.server.peers, line.as_bytes(), self.now);
+            let taken = self.hub(|hub, peers, now| {
+                hub.access_line(peers, line.as_bytes(), now).map_err(|error| error.to_string())
+            });
             taken.map_err(|error| format!("{line} is not taken for an answer: {error}"))?;
         }
         Ok(())
@@ -98,12 +113,12 @@ impl World {
 
     /// The service takes the questions that are waiting.
     fn ask(&mut self) -> Verdict {
-        while let Some(question) = self.server.service.next_access_question() {
+        while let Some(question) = self.hub(|hub, _, _| hub.next_access_question()) {
             let mut line = Vec::new();
             question.encode(&mut line);
             let question =
                 read(&line).ok_or_else(|| format!("no question: {}", String::from_utf8_lossy(&line)))?;
-            let mut at = self.now.monotonic.0 + 1;
+            let mut at = self.real.monotonic.0 + 1;
             if self.faults.strike(Fault::ServiceSilent, &mut self.random) {
                 continue;
             }

@@ -7,7 +7,9 @@ use crate::names::{DATASET_KINDS, KINDS, OBJECTS, USERS};
 use crate::producers::{ANSWERS, LINE};
 use crate::random::Random;
 use crate::rate::{BURST, PER_SECOND};
+use crate::tape::Tape;
 use crate::tokens::{self, ISSUER, KEY_SETS, OF_USER, START};
+use crate::witness::Witness;
 use airlay::access::{Access, AccessFile, AccessService, ServiceSettings};
 use airlay::api::EventType;
 use airlay::forwarded::TrustedProxies;
@@ -21,9 +23,9 @@ use airlay::websocket::message::Limits;
 use std::time::Duration;
 
 /// Times in milliseconds.
-pub(super) const HANDSHAKE: u64 = 3000;
+pub(crate) const HANDSHAKE: u64 = 3000;
 pub(crate) const MESSAGE: u64 = 3000;
-const PING: u64 = 4000;
+pub(crate) const PING: u64 = 4000;
 pub(crate) const PONG: u64 = 2000;
 pub(crate) const CLOSE: u64 = 2000;
 pub(crate) const SOFT_TIME: u64 = 3000;
@@ -32,21 +34,58 @@ pub(crate) const FRAMES: u32 = 150;
 /// Sizes in bytes.
 const MESSAGE_BYTES: usize = 4096;
 pub(crate) const QUEUE: usize = 6 << 10;
-const QUEUE_SOFT: usize = 3 << 10;
-const QUEUE_UNAUTHENTICATED: usize = 1 << 10;
-const QUEUE_TOTAL: usize = 24 << 10;
+pub(crate) const QUEUE_SOFT: usize = 3 << 10;
+pub(crate) const QUEUE_UNAUTHENTICATED: usize = 1 << 10;
 const SUBSCRIPTIONS: usize = 8;
 
 /// The server, and the oracle's books at the start.
 pub(super) struct Setup {
-    pub(super) server: Server<Hub>,
+    pub(super) server: Server<Witness>,
     pub(super) ledger: Ledger,
     /// The most connections that may be open.
     pub(super) peers_allowed: usize,
+    pub(super) sizes: Sizes,
+}
+
+/// What differs from episode to episode.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    /// What a turn may take, in microseconds.
+    pub(super) turn: u64,
+    /// What may be held for all peers, in bytes.
+    pub(super) queue_total: usize,
+    /// Producers that may be connected, and what may be held for them, in bytes.
+    pub(super) producers: usize,
+    pub(super) producers_total: usize,
+    /// Over how many milliseconds the closings are spread at a stop.
+    pub(super) drain: u64,
+}
+
+impl Sizes {
+    fn new(plan: Plan, random: &mut Random) -> Self {
+        Self {
+            turn: *random.pick(&[20, 50, 200, 1000, 10_000, 10_000]),
+            queue_total: *random.pick(&[24 << 10, 256 << 10, 1 << 20, 4 << 20]),
+            producers: if random.chance(300) { plan.producers - 3 } else { 100 },
+            producers_total: *random.pick(&[8 << 10, 64 << 10, 1 << 20]),
+            drain: random.below(3000) as u64,
+        }
+    }
+
+    /// The bound on bytes that were read from producers and not offered to all subscribers, and on the bytes of one of them.
+    pub(super) const fn backlog() -> (usize, usize) {
+        (QUEUE / 2, QUEUE / 4)
+    }
+
+    /// Whether what is held for all peers is likely to become too much.
+    pub(super) const fn is_tight(&self) -> bool {
+        self.queue_total < 1 << 20
+    }
 }
 
 impl Setup {
-    pub(super) fn new(plan: Plan, random: &mut Random) -> Self {
+    pub(super) fn new(plan: Plan, tape: &Tape, random: &mut Random) -> Self {
+        let sizes = Sizes::new(plan, random);
         let asks_service = plan.focus.contains(&Fault::ServiceSilent) || random.chance(200);
         let uses_file = plan.focus.contains(&Fault::AccessChange) || random.chance(600);
         let table: AccessTable = (asks_service || uses_file).then(|| {
@@ -83,18 +122,27 @@ impl Setup {
             requests_per_second: PER_SECOND,
             request_burst: BURST,
             line: LINE,
+            producers_total: sizes.producers_total,
         };
         let access = if asks_service { service() } else { access(&table) };
         let tokens = Tokens::new(tokens::key_set(keys), rules, cache);
         let hub = Hub::new(admission, tokens, access, hub_limits, ledger.enforce_expiry);
         let messages = Limits { message_bytes: MESSAGE_BYTES, ..Limits::default() };
-        let peers = Peers::new(peer_limits(peers_allowed + PEERS_OVER), messages);
-        let producers = Producers::new(ProducerLimits { line: LINE, answers: ANSWERS });
-        Self { server: Server::new(peers, producers, hub, QUEUE), ledger, peers_allowed }
+        let peers = Peers::new(peer_limits(peers_allowed + PEERS_OVER, sizes.queue_total), messages);
+        let producers = Producers::new(ProducerLimits {
+            producers: sizes.producers,
+            line: LINE,
+            answers: ANSWERS,
+            total: sizes.producers_total,
+        });
+        let witness = Witness { hub, tape: tape.clone() };
+        let turn = Duration::from_micros(sizes.turn);
+        let server = Server::new(peers, producers, witness, turn, QUEUE, sizes.queue_total);
+        Self { server, ledger, peers_allowed, sizes }
     }
 }
 
-fn peer_limits(peers: usize) -> PeerLimits {
+fn peer_limits(peers: usize, queue_total: usize) -> PeerLimits {
     let milliseconds = Duration::from_millis;
     PeerLimits {
         peers,
@@ -108,7 +156,7 @@ fn peer_limits(peers: usize) -> PeerLimits {
         queue_soft: QUEUE_SOFT,
         queue_soft_time: milliseconds(SOFT_TIME),
         queue_unauthenticated: QUEUE_UNAUTHENTICATED,
-        queue_total: QUEUE_TOTAL,
+        queue_total,
     }
 }
 
