@@ -3,10 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use super::QuestionId;
 use crate::api::{Code, Subject, UserId};
 use crate::time::Monotonic;
-
-use super::QuestionId;
 
 /// What a question asks: may this user attach to this subject? `None` asks only whether the user exists.
 pub(super) type About = (UserId, Option<Subject>);

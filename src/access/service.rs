@@ -7,12 +7,29 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::api::{AccessAnswer, Code, LineError, Question, Subject, UserId};
-use crate::time::Monotonic;
-
 use super::Decision;
 use super::answers::{About, Answers, Revocations};
 use super::turns::Turns;
+use crate::api::{AccessAnswer, Code, LineError, Question, Subject, UserId};
+use crate::time::Monotonic;
+
+/// One user may have this fraction of all unanswered questions, so that room is left for others.
+const USERS_SHARE: usize = 8;
+
+/// The least share of one user: a burst of requests of one connection.
+const LEAST_SHARE: usize = 512;
+
+/// Most answers kept.
+const MAX_ANSWERS: usize = 100_000;
+
+/// Most revocations kept.
+const MAX_REVOCATIONS: usize = 100_000;
+
+/// The pause before reconnecting after the first failure.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause before reconnecting.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Identifies a question to the service; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -224,24 +241,6 @@ impl AccessService {
         usize::try_from(id.0.checked_sub(self.first.0)?).ok()
     }
 }
-
-/// One user may have this fraction of all unanswered questions, so that room is left for others.
-const USERS_SHARE: usize = 8;
-
-/// The least share of one user: a burst of requests of one connection.
-const LEAST_SHARE: usize = 512;
-
-/// Most answers kept.
-const MAX_ANSWERS: usize = 100_000;
-
-/// Most revocations kept.
-const MAX_REVOCATIONS: usize = 100_000;
-
-/// The pause before reconnecting after the first failure.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-
-/// The longest pause before reconnecting.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests;

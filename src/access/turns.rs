@@ -5,9 +5,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::api::UserId;
-
 use super::QuestionId;
+use crate::api::UserId;
 
 /// Most questions of one user that are sent and unanswered at once.
 const MOST_SENT: usize = 16;

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use super::TokenError;
+use super::jws::{Part, read_members};
 use crate::api::UserId;
 use crate::json::value::Value;
 use crate::time::Wall;
 
-use super::TokenError;
-use super::jws::{Part, read_members};
+/// 10000-01-01T00:00:00Z in seconds since 1970.
+const YEAR_10000: f64 = 253_402_300_800.0;
 
 /// The claims that are needed after the payload's text is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +135,3 @@ fn numeric_date(member: &'static str, value: Value<'_>) -> Result<Wall, TokenErr
 fn milliseconds(seconds: f64) -> Wall {
     Wall((seconds * 1000.0) as u64)
 }
-
-/// 10000-01-01T00:00:00Z in seconds since 1970.
-const YEAR_10000: f64 = 253_402_300_800.0;

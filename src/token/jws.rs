@@ -6,11 +6,10 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::TokenError;
 use crate::json::object::{self, Member};
 use crate::json::problem::What;
 use crate::json::value::Value;
-
-use super::TokenError;
 
 /// A part of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,12 +9,11 @@ use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPubli
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::json::object::{self, Member};
-use crate::json::value::Value;
-
 use super::jws::Kid;
 use super::rsa::{PemError, RsaNumbers};
 use super::sha256;
+use crate::json::object::{self, Member};
+use crate::json::value::Value;
 
 /// The keys in use, of both origins: a key from a PEM file may have signed any token, one from a JWK set only tokens with
 /// its `kid` or none.

@@ -21,7 +21,6 @@ use aws_lc_rs::digest::{self, SHA256};
 
 use crate::api::UserId;
 use crate::time::Wall;
-
 use cache::Cache;
 use claims::Payload;
 use jws::{Compact, Header};

@@ -11,6 +11,9 @@ use x509_cert::spki::{self, SubjectPublicKeyInfoOwned};
 
 use super::KeyError;
 
+/// RFC 8017 §A.1.
+const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+
 /// The two numbers of an RSA public key, big-endian and without leading zeros.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RsaNumbers {
@@ -93,9 +96,6 @@ fn only_block(text: &str) -> Result<Pem, PemError> {
         _ => Err(PemError::Several),
     }
 }
-
-/// RFC 8017 §A.1.
-const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 
 #[cfg(test)]
 mod tests {

@@ -11,6 +11,22 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 use super::close::Violation;
 use super::frame::{FrameHeader, FrameRules, Frames, MAX_HEADER, OpCode, Parsing, encoded_length};
 
+/// The compression level, 1 to 9. JSON events become up to a tenth longer than with zlib's default of 6, but large ones,
+/// which block the event loop, take a third to two thirds of the time.
+const LEVEL: u32 = 2;
+
+/// The end of the empty stored block that ends a flush; a message's payload omits it (§7.2.2).
+const FLUSH_END: &[u8] = &[0x00, 0x00, 0xff, 0xff];
+
+/// An empty final block. After a whole message it ends zlib's stream; after a truncated one it does not.
+const FINAL_BLOCK: &[u8] = &[0x03, 0x00];
+
+/// The largest window, in bytes.
+const WINDOW: usize = 32 * 1024;
+
+/// Most final blocks in one message. Compressors write at most one, and each costs a copy of the window.
+const MAX_FINAL_BLOCKS: u32 = 64;
+
 /// The base-2 logarithm of the size of the compression window: 9 to 15 (RFC 7692 §7.1.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WindowBits(NonZeroU8);
@@ -232,22 +248,6 @@ fn encode(opcode: OpCode, compressed: &[u8], out: &mut Vec<u8>) {
     header.encode(out);
     out.extend_from_slice(compressed);
 }
-
-/// The compression level, 1 to 9. JSON events become up to a tenth longer than with zlib's default of 6, but large ones,
-/// which block the event loop, take a third to two thirds of the time.
-const LEVEL: u32 = 2;
-
-/// The end of the empty stored block that ends a flush; a message's payload omits it (§7.2.2).
-const FLUSH_END: &[u8] = &[0x00, 0x00, 0xff, 0xff];
-
-/// An empty final block. After a whole message it ends zlib's stream; after a truncated one it does not.
-const FINAL_BLOCK: &[u8] = &[0x03, 0x00];
-
-/// The largest window, in bytes.
-const WINDOW: usize = 32 * 1024;
-
-/// Most final blocks in one message. Compressors write at most one, and each costs a copy of the window.
-const MAX_FINAL_BLOCKS: u32 = 64;
 
 #[cfg(test)]
 mod tests {

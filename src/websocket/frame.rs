@@ -10,6 +10,18 @@ pub const MAX_CONTROL_PAYLOAD: usize = 125;
 /// The longest header: two bytes, a length of eight, a masking key of four.
 pub const MAX_HEADER: usize = 14;
 
+/// Memory of shared bytes besides the bytes themselves: reference counts and the vector's fields.
+const FRAMES_OVERHEAD: usize = 2 * size_of::<usize>() + size_of::<Vec<u8>>();
+
+// The bits of a header's first two bytes, and the codes of the extended lengths (§5.2).
+const FIN: u8 = 0x80;
+const RSV1: u8 = 0x40;
+const RSV2: u8 = 0x20;
+const RSV3: u8 = 0x10;
+const MASKED: u8 = 0x80;
+const LENGTH_IN_16_BITS: u8 = 126;
+const LENGTH_IN_64_BITS: u8 = 127;
+
 /// What a frame is (§5.2, §11.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -135,9 +147,6 @@ impl Frames {
         Rc::get_mut(&mut self.0)
     }
 }
-
-/// Memory of shared bytes besides the bytes themselves: reference counts and the vector's fields.
-const FRAMES_OVERHEAD: usize = 2 * size_of::<usize>() + size_of::<Vec<u8>>();
 
 /// Appends one whole frame (FIN set) to `out`. `mask` is `None` for a server and a fresh random key for a client (§5.3).
 pub fn encode(opcode: OpCode, payload: &[u8], mask: Option<[u8; 4]>, out: &mut Vec<u8>) {
@@ -299,14 +308,6 @@ pub fn advance_mask(mut mask: [u8; 4], taken: usize) -> [u8; 4] {
     mask.rotate_left(taken % 4);
     mask
 }
-
-const FIN: u8 = 0x80;
-const RSV1: u8 = 0x40;
-const RSV2: u8 = 0x20;
-const RSV3: u8 = 0x10;
-const MASKED: u8 = 0x80;
-const LENGTH_IN_16_BITS: u8 = 126;
-const LENGTH_IN_64_BITS: u8 = 127;
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,16 @@ use std::io::{self, ErrorKind, IoSlice, Write};
 
 use super::frame::{self, Frames};
 
+/// Memory of a queued chunk besides its bytes: its place in the queue, reference counts and the vector's fields.
+pub const CHUNK_OVERHEAD: usize = 16;
+
+/// Bytes up to which a chunk is appended to: enough for a turn's replies to one peer, and cheap to copy when the chunk
+/// grows.
+const JOINED_BYTES: usize = 16 * 1024;
+
+/// Chunks per `write_vectored`; their slices live on the stack.
+const CHUNKS_PER_WRITE: usize = 32;
+
 /// The bytes waiting to be written to one peer: two words, no heap of its own when empty or holding one shared chunk.
 ///
 /// A chunk is one or more whole frames, or an HTTP head. Only the first chunk of a connection's life is a head: the
@@ -341,16 +351,6 @@ fn frame_end(chunk: &[u8], sent: usize) -> usize {
     }
     end
 }
-
-/// Memory of a queued chunk besides its bytes: its place in the queue, reference counts and the vector's fields.
-pub const CHUNK_OVERHEAD: usize = 16;
-
-/// Bytes up to which a chunk is appended to: enough for a turn's replies to one peer, and cheap to copy when the chunk
-/// grows.
-const JOINED_BYTES: usize = 16 * 1024;
-
-/// Chunks per `write_vectored`; their slices live on the stack.
-const CHUNKS_PER_WRITE: usize = 32;
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,13 @@
 use super::fields::{Lexer, Malformed};
 use crate::websocket::deflate::WindowBits;
 
+const PARAMETERS: [&str; 4] = [
+    "server_no_context_takeover",
+    "client_no_context_takeover",
+    "server_max_window_bits",
+    "client_max_window_bits",
+];
+
 /// An acceptable offer of permessage-deflate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Offer {
@@ -89,13 +96,6 @@ const fn window_bits(value: &[u8]) -> Option<u8> {
         _ => None,
     }
 }
-
-const PARAMETERS: [&str; 4] = [
-    "server_no_context_takeover",
-    "client_no_context_takeover",
-    "server_max_window_bits",
-    "client_max_window_bits",
-];
 
 #[cfg(test)]
 mod tests {

@@ -21,14 +21,6 @@ pub use rejection::Rejection;
 pub(super) use upgrade::ClientRequest;
 pub use upgrade::{PageRequest, Upgrade};
 
-/// The `Sec-WebSocket-Accept` for this `Sec-WebSocket-Key` (§4.2.2).
-fn accept_value(key: &[u8; KEY_LENGTH]) -> [u8; ACCEPT_LENGTH] {
-    let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
-    let mut value = [0; ACCEPT_LENGTH];
-    STANDARD.encode_slice(digest, &mut value).expect("20 bytes are 28 digits");
-    value
-}
-
 /// The length of a key: 16 bytes in base64.
 const KEY_LENGTH: usize = 24;
 
@@ -40,6 +32,14 @@ const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// Most headers in a head.
 const MAX_HEADERS: usize = 100;
+
+/// The `Sec-WebSocket-Accept` for this `Sec-WebSocket-Key` (§4.2.2).
+fn accept_value(key: &[u8; KEY_LENGTH]) -> [u8; ACCEPT_LENGTH] {
+    let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
+    let mut value = [0; ACCEPT_LENGTH];
+    STANDARD.encode_slice(digest, &mut value).expect("20 bytes are 28 digits");
+    value
+}
 
 #[cfg(test)]
 mod tests {
