@@ -1,7 +1,7 @@
 //! The access service's socket: connecting, writing questions, reading answers.
 //!
 //! What the lines mean, what becomes of a question without an answer and when to connect again is said by
-//! [`access::Service`](crate::access::Service). Nothing here waits: a service that does not read is owed one buffer of
+//! [`AccessService`](crate::access::AccessService). Nothing here waits: a service that does not read is owed one buffer of
 //! questions and no more, and one that writes without end gets a share of each turn.
 
 use super::random::random;

@@ -1,8 +1,8 @@
-//! The tokens that have been verified, so that a crowd that comes back costs no signature checks.
+//! The cache of verified tokens, so that a crowd of reconnecting clients costs no signature checks.
 //!
-//! A token goes by the SHA-256 digest of its whole text, signature included: nothing shorter tells it apart from a
-//! token that was made to be taken for it. What is remembered does not depend on the time, so whoever asks has to
-//! look at the token's times again. All of it was verified with one key set; it must be cleared when that changes.
+//! The key is the SHA-256 digest of the whole token, signature included; anything shorter could collide with a forged
+//! token. An entry does not depend on the time, so the caller checks `exp` and `nbf` again. All entries were verified
+//! with one key set; the caller clears the cache when that changes.
 
 use hashbrown::HashTable;
 
@@ -11,22 +11,24 @@ use super::{Claims, Digest, KeyId};
 use crate::api::UserId;
 use crate::time::Wall;
 
-/// A bounded map from digests to what the tokens say. When it is full, a token that was not asked for in a while makes
-/// room (the clock algorithm).
+/// A bounded map from digests to the tokens' contents. When it is full, the clock algorithm evicts an entry that was not
+/// used recently.
+///
+/// Invariants: `index` holds the position of each entry once; `entries` is no longer than `capacity`; `hand` is less
+/// than its length, or 0.
 #[derive(Debug)]
 pub(super) struct Cache {
     /// Positions in `entries`, by digest.
     index: HashTable<u32>,
     entries: Vec<Entry>,
-    /// The keys that the entries' tokens were verified with: few.
+    /// The few keys that the entries' tokens were verified with.
     keys: Vec<KeyId>,
-    /// The most entries there may be.
     capacity: usize,
-    /// The entry to look at next when room is needed; below `entries.len()` or 0.
+    /// The next candidate for eviction.
     hand: usize,
 }
 
-/// There may be as many of these as there are connections.
+/// One cached token; kept small because there may be one for each connection.
 #[derive(Debug)]
 struct Entry {
     digest: Digest,
@@ -35,11 +37,11 @@ struct Entry {
     not_before: Moment,
     /// The position in `keys`.
     key: u16,
-    /// Whether it was asked for since the hand passed.
+    /// Whether it was found since the hand last passed.
     used: bool,
 }
 
-/// A moment of a good token, which is before the year 10000: in milliseconds, 48 bits.
+/// A wall-clock moment in 48 bits of milliseconds: enough up to the year 9999.
 #[derive(Clone, Copy, Debug)]
 struct Moment([u16; 3]);
 
@@ -49,7 +51,7 @@ impl Cache {
         Self { index: HashTable::new(), entries: Vec::new(), keys: Vec::new(), capacity, hand: 0 }
     }
 
-    /// What is known of the token with this digest.
+    /// The contents of the token with this digest, if it is cached.
     pub(super) fn get(&mut self, digest: &Digest) -> Option<(Claims, Payload)> {
         let position = *self.index.find(hash(digest), |&at| self.entries[at as usize].digest == *digest)?;
         let entry = &mut self.entries[position as usize];
@@ -59,7 +61,7 @@ impl Cache {
         Some((Claims { user, expires, key }, Payload { user, expires, not_before }))
     }
 
-    /// Remembers a token that has just been verified.
+    /// Adds a token that has just been verified.
     pub(super) fn insert(&mut self, digest: Digest, claims: Claims, payload: Payload) {
         if self.capacity == 0 || self.get(&digest).is_some() {
             return;
@@ -86,17 +88,17 @@ impl Cache {
         self.index.insert_unique(hash(&digest), position, |&at| hash(&entries[at as usize].digest));
     }
 
-    /// How many tokens are remembered.
+    /// The number of entries.
     pub(super) const fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Forgets everything and gives the memory back.
+    /// Removes all entries and frees their memory.
     pub(super) fn clear(&mut self) {
         *self = Self::new(self.capacity);
     }
 
-    /// The key's position among those known here, of which there may be 65,536.
+    /// The key's position in `keys`, added if new; `None` if there are 65,536 already.
     fn position_of(&mut self, key: KeyId) -> Option<u16> {
         let known = self.keys.iter().position(|&known| known == key);
         let position = u16::try_from(known.unwrap_or(self.keys.len())).ok()?;
@@ -106,7 +108,7 @@ impl Cache {
         Some(position)
     }
 
-    /// Makes room for one more entry, doubling like a `Vec`, but never beyond the capacity.
+    /// Makes room for one more entry: doubles like a `Vec`, but not beyond `capacity`.
     fn grow(&mut self) {
         let len = self.entries.len();
         if len == self.entries.capacity() {
@@ -114,7 +116,7 @@ impl Cache {
         }
     }
 
-    /// Takes an entry out of the index whose place can be reused.
+    /// Evicts an entry from the index and returns its position for reuse.
     fn make_room(&mut self) -> usize {
         loop {
             let position = self.hand;
@@ -132,7 +134,7 @@ impl Cache {
 }
 
 impl Moment {
-    /// `None` if it is out of range.
+    /// `None` if the moment does not fit into 48 bits.
     fn new(Wall(moment): Wall) -> Option<Self> {
         let [a, b, c, 0] = [0, 16, 32, 48].map(|shift| (moment >> shift) & 0xffff) else { return None };
         let narrow = |part| u16::try_from(part).ok();
@@ -146,7 +148,7 @@ impl From<Moment> for Wall {
     }
 }
 
-/// A digest needs no further hashing.
+/// The hash of a digest: a part of it.
 fn hash(digest: &Digest) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = *digest;
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
@@ -157,7 +159,7 @@ mod tests {
     use super::*;
     use crate::api::ObjectId;
 
-    /// The digest and the contents of a token of its own for each number.
+    /// A distinct token for each number: its digest and contents.
     fn token(number: u32) -> (Digest, Claims, Payload) {
         let user = UserId(ObjectId::from_bytes([7; 12]));
         let (expires, not_before) = (Wall(u64::from(number)), Wall(0));

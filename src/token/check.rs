@@ -1,15 +1,15 @@
-//! What a token has to satisfy, one by one: for telling a person why his token is not accepted.
+//! The checks a token has to pass, for explaining why one is rejected.
 
 use std::fmt;
 
 use super::{Claims, TokenError};
 
-/// One thing a token has to satisfy. Its text is a plain statement about the token, true once it is passed.
+/// One check. Its text is a statement about the token that is true if the check passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
-    /// Its length, and that it is three parts.
+    /// It is short enough and has three parts.
     Form,
-    /// The header can be read.
+    /// The header is a JSON object.
     Header,
     /// `alg` is RS256.
     Algorithm,
@@ -17,28 +17,28 @@ pub enum Check {
     Extensions,
     /// There is a key that may have signed it.
     Key,
-    /// The payload can be read.
+    /// The payload is a JSON object.
     Payload,
     /// `exp` and `nbf` are times.
     Times,
-    /// `iss`.
+    /// `iss` is an accepted issuer.
     Issuer,
-    /// `aud`.
+    /// `aud` is or contains the audience.
     Audience,
-    /// `data.id`.
+    /// `data.id` is an id.
     User,
-    /// Neither expired nor from the future.
+    /// `exp` is not over, and `nbf` has come.
     Validity,
-    /// The signature.
+    /// The signature is good.
     Signature,
 }
 
 /// Why a token is accepted or not, step by step.
 #[derive(Clone, Debug)]
 pub struct Explanation {
-    /// What the token satisfies, in the order of the checks, up to the first it does not.
+    /// The checks passed, in their order, up to the first that failed.
     pub passed: Vec<Check>,
-    /// What comes of it.
+    /// The final outcome.
     pub outcome: Result<Claims, TokenError>,
 }
 

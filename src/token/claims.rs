@@ -1,25 +1,27 @@
-//! The inside of a token: its payload's members (RFC 7519 §4) and whether they hold at a moment.
+//! A token's payload: its claims (RFC 7519 §4), and whether they hold at a moment.
 
 use std::time::Duration;
 
+use super::TokenError;
+use super::jws::{Part, read_members};
 use crate::api::UserId;
 use crate::json::value::Value;
 use crate::time::Wall;
 
-use super::TokenError;
-use super::jws::{Part, read_members};
+/// 10000-01-01T00:00:00Z in seconds since 1970.
+const YEAR_10000: f64 = 253_402_300_800.0;
 
-/// What a payload says that outlives its text.
+/// The claims that are needed after the payload's text is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Payload {
     pub(super) user: UserId,
     /// `exp`.
     pub(super) expires: Wall,
-    /// `nbf`; absent, it is the beginning of time.
+    /// `nbf`; 0 if absent.
     pub(super) not_before: Wall,
 }
 
-/// A payload's members that count, each as its JSON text.
+/// The members of a payload that are checked, each as JSON text.
 pub(super) struct Members<'j> {
     expires: Option<Value<'j>>,
     not_before: Option<Value<'j>>,
@@ -29,7 +31,11 @@ pub(super) struct Members<'j> {
 }
 
 impl Payload {
-    /// Whether the token counts at the moment `wall`, clocks being up to `leeway` apart.
+    /// Checks `exp` and `nbf` at `wall`; the issuer's clock may be off by `leeway`.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Expired`] or [`TokenError::NotYetValid`].
     pub(super) fn check_validity(&self, wall: Wall, leeway: Duration) -> Result<(), TokenError> {
         if wall >= self.expires + leeway {
             Err(TokenError::Expired)
@@ -49,7 +55,7 @@ impl<'j> Members<'j> {
         Ok(Self { expires, not_before, issuer, audience, data })
     }
 
-    /// `exp` and `nbf`.
+    /// Reads `exp` and `nbf`.
     pub(super) fn times(&self) -> Result<(Wall, Wall), TokenError> {
         let expires = self.expires.ok_or(TokenError::Missing("exp"))?;
         let expires = numeric_date("exp", expires)?;
@@ -57,7 +63,7 @@ impl<'j> Members<'j> {
         Ok((expires, not_before.unwrap_or_default()))
     }
 
-    /// `iss` is a string if it is there, and one of `issuers` if there are any.
+    /// Checks that `iss`, if present, is a string, and that it is one of `issuers`, if there are any.
     pub(super) fn check_issuer(&self, issuers: &[String]) -> Result<(), TokenError> {
         let issuer = match self.issuer {
             None if issuers.is_empty() => return Ok(()),
@@ -66,24 +72,24 @@ impl<'j> Members<'j> {
                 issuer.string().ok_or(TokenError::WrongType { member: "iss", wanted: "a string" })?
             }
         };
-        if issuers.is_empty() || issuers.iter().any(|believed| *believed == issuer) {
+        if issuers.is_empty() || issuers.iter().any(|accepted| *accepted == issuer) {
             Ok(())
         } else {
             Err(TokenError::WrongIssuer)
         }
     }
 
-    /// `aud`, a string or an array of strings, is or contains `audience` (RFC 7519 §4.1.3).
+    /// Checks that `aud`, a string or an array of strings, is or contains `audience` (RFC 7519 §4.1.3).
     pub(super) fn check_audience(&self, audience: Option<&str>) -> Result<(), TokenError> {
         let Some(wanted) = audience else { return Ok(()) };
         let audience = self.audience.ok_or(TokenError::Missing("aud"))?;
         let (mut is_wanted, mut all_text) = (false, true);
-        let mut look_at = |value: Value<'_>| match value.string() {
+        let mut check = |value: Value<'_>| match value.string() {
             Some(text) => is_wanted |= text == wanted,
             None => all_text = false,
         };
-        if !audience.for_each_element(&mut look_at) {
-            look_at(audience);
+        if !audience.for_each_element(&mut check) {
+            check(audience);
         }
         match (all_text, is_wanted) {
             (false, _) => {
@@ -94,7 +100,7 @@ impl<'j> Members<'j> {
         }
     }
 
-    /// `data.id`.
+    /// Reads `data.id`.
     pub(super) fn user(&self) -> Result<UserId, TokenError> {
         let data = self.data.ok_or(TokenError::Missing("data"))?;
         if !data.text().starts_with('{') {
@@ -108,27 +114,24 @@ impl<'j> Members<'j> {
     }
 }
 
-/// The moment a `NumericDate` names (RFC 7519 §2): seconds since 1970, with a fraction or without.
+/// Reads a `NumericDate` (RFC 7519 §2): seconds since 1970, with or without a fraction.
 fn numeric_date(member: &'static str, value: Value<'_>) -> Result<Wall, TokenError> {
     if !value.text().starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
         return Err(TokenError::WrongType { member, wanted: "a number" });
     }
-    // The JSON is well formed, so what cannot be read is a number too large for any year.
+    // The JSON is well formed, so a number that does not parse is too large.
     match value.text().parse::<f64>() {
         Ok(seconds) if seconds < YEAR_10000 => Ok(milliseconds(seconds)),
         _ => Err(TokenError::BeyondYear9999(member)),
     }
 }
 
-/// Whole milliseconds of `seconds`, which are less than [`YEAR_10000`]; times before 1970 are taken for 1970.
+/// Whole milliseconds of `seconds`, which are less than [`YEAR_10000`]; times before 1970 become 1970.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "`as` saturates, the fraction goes"
+    reason = "`as` saturates and drops the fraction"
 )]
 fn milliseconds(seconds: f64) -> Wall {
     Wall((seconds * 1000.0) as u64)
 }
-
-/// 10000-01-01T00:00:00Z in seconds since 1970.
-const YEAR_10000: f64 = 253_402_300_800.0;

@@ -1,4 +1,4 @@
-//! The outside of a token: the compact serialization (RFC 7515 §7.1) and the header (§4).
+//! A token's compact serialization (RFC 7515 §7.1) and its header (§4).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,11 +6,10 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::TokenError;
 use crate::json::object::{self, Member};
 use crate::json::problem::What;
 use crate::json::value::Value;
-
-use super::TokenError;
 
 /// A part of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,32 +24,35 @@ pub enum Part {
 
 /// A token's parts, still encoded.
 pub(super) struct Compact<'t> {
-    /// The first two parts with the dot between them: what the signature is of (RFC 7515 §5.1).
+    /// The first two parts and the dot between them: the text that is signed (RFC 7515 §5.1).
     pub(super) signed: &'t str,
     pub(super) header: &'t str,
     pub(super) payload: &'t str,
     pub(super) signature: &'t str,
 }
 
-/// The header's members that count. All that names or brings a key from outside (`jku`, `jwk`, `x5u`, `x5c`) is unknown
-/// here, and so ignored.
+/// The members of a header that are checked. Those that name or contain a key (`jku`, `jwk`, `x5u`, `x5c`) are ignored.
 pub(super) struct Header<'j> {
     algorithm: Option<Value<'j>>,
     has_critical: bool,
     pub(super) kid: Kid<'j>,
 }
 
-/// Which key the header names.
+/// The header's `kid`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Kid<'j> {
     Absent,
     Named(Cow<'j, str>),
-    /// It is no string, so it is no key's.
+    /// Not a string, so it matches no key.
     NotText,
 }
 
 impl<'t> Compact<'t> {
-    /// Splits a token of at most `limit` bytes at its dots.
+    /// Splits a token at its dots.
+    ///
+    /// # Errors
+    ///
+    /// It is longer than `limit` bytes, or has not exactly two dots.
     pub(super) fn split(token: &'t str, limit: usize) -> Result<Self, TokenError> {
         if token.len() > limit {
             return Err(TokenError::TooLong { limit });
@@ -68,17 +70,17 @@ impl<'t> Compact<'t> {
     }
 }
 
-/// The bytes that `text`, a part of a token, stands for.
+/// Decodes a part of a token.
 pub(super) fn decode(part: Part, text: &str) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError::NotBase64url(part))
 }
 
-/// The JSON text that `text`, a part of a token, stands for.
+/// Decodes a part of a token that is JSON text.
 pub(super) fn decode_json(part: Part, text: &str) -> Result<String, TokenError> {
     String::from_utf8(decode(part, text)?).map_err(|_| TokenError::NotAnObject(part))
 }
 
-/// The members of these names in the object that `json`, a decoded part, is. Members of other names are ignored.
+/// Reads the members with these names from `json`, a decoded part. Other members are ignored.
 pub(super) fn read_members<'j, const N: usize>(
     part: Part,
     json: &'j str,
@@ -113,7 +115,7 @@ impl<'j> Header<'j> {
         Ok(Self { algorithm, has_critical: critical.is_some(), kid })
     }
 
-    /// RS256 is the only algorithm there is.
+    /// Checks that the algorithm is RS256.
     pub(super) fn check_algorithm(&self) -> Result<(), TokenError> {
         match self.algorithm.and_then(Value::string) {
             Some(algorithm) if algorithm == "RS256" => Ok(()),
@@ -121,7 +123,7 @@ impl<'j> Header<'j> {
         }
     }
 
-    /// No extension is understood, so none may be demanded, whatever `crit` holds.
+    /// Checks that there is no `crit`: no extension is supported.
     pub(super) const fn check_extensions(&self) -> Result<(), TokenError> {
         if self.has_critical { Err(TokenError::Critical) } else { Ok(()) }
     }

@@ -1,5 +1,5 @@
-//! The public keys that tokens are verified with, from PEM files and JWK sets. Keys come from the configuration only;
-//! a token's `kid` does no more than choose among them.
+//! The public keys that verify tokens, from PEM files and JWK sets. Keys come from the configuration only; a token's
+//! `kid` merely chooses among them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,28 +9,27 @@ use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPubli
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::json::object::{self, Member};
-use crate::json::value::Value;
-
 use super::jws::Kid;
 use super::rsa::{PemError, RsaNumbers};
 use super::sha256;
+use crate::json::object::{self, Member};
+use crate::json::value::Value;
 
-/// The keys in use. Keys of both kinds may be mixed: one from a PEM file may have signed any token, one from a JWK set
-/// those that have its `kid` or none.
+/// The keys in use, of both origins: a key from a PEM file may have signed any token, one from a JWK set only tokens with
+/// its `kid` or none.
 #[derive(Debug, Default)]
 pub struct KeySet {
     keys: Vec<Key>,
 }
 
-/// Names a key across key sets: the same key from another file, or from PEM in another encoding, has the same id; the
-/// same key under another `kid` has not.
+/// Identifies a key across key sets. The same key has the same id whatever its file and PEM encoding, but not under
+/// another `kid`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId([u8; 8]);
 
 #[cfg(test)]
 impl KeyId {
-    /// The id of no real key, for tests that need some.
+    /// An id that no real key has, for tests.
     pub(crate) const fn of_no_key(number: u8) -> Self {
         Self([number; 8])
     }
@@ -42,13 +41,13 @@ pub enum KeyError {
     /// The file is not one PEM block.
     #[error("{0}")]
     Pem(#[from] PemError),
-    /// The file is not text at all (DER, perhaps).
-    #[error("it is not text; a PEM file or a JWK set is wanted")]
+    /// The file is not text; it may be DER.
+    #[error("it is not text; expected a PEM file or a JWK set")]
     NotText,
-    /// The file holds a private key, which has no business on this machine.
+    /// The file holds a private key, which should not be on this machine.
     #[error("it holds a private key; only the public key may be given to the server")]
     Private,
-    /// The PEM block is something else.
+    /// The PEM block is neither a public key nor a certificate.
     #[error("it holds neither an RSA public key (PKCS#1 or SPKI) nor an X.509 certificate with one")]
     NotRsa,
     /// The JWK set is not a JSON object with an array `keys`.
@@ -57,29 +56,29 @@ pub enum KeyError {
     /// The JWK set has no key for RS256 signatures.
     #[error("none of its keys is an RSA key for RS256 signatures")]
     NoneUsable,
-    /// A key of the set is not as it should be.
+    /// A key of the set is unusable.
     #[error("its key number {number}: {error}")]
     InSet {
-        /// Its place in the set, from 1.
+        /// Its position in the set, from 1.
         number: usize,
         /// What is wrong with it.
         error: Box<Self>,
     },
-    /// A member of a JWK is absent, twice there or of the wrong type.
-    #[error("\"{0}\" is missing or not as it should be")]
+    /// A member of a JWK is missing, occurs twice or has a wrong value.
+    #[error("\"{0}\" is missing or wrong")]
     Member(&'static str),
-    /// The modulus is too short to be safe, or longer than can be used.
-    #[error("an RSA key of {bits} bits; from 2048 to 8192 are allowed")]
+    /// The modulus is too short to be safe, or too long to be used.
+    #[error("an RSA key of {bits} bits; 2048 to 8192 are allowed")]
     Size {
-        /// The length of the modulus.
+        /// The length of the modulus, in bits.
         bits: usize,
     },
-    /// Modulus and exponent are no RSA key.
-    #[error("its numbers are no RSA key")]
+    /// Modulus and exponent do not form an RSA key.
+    #[error("its numbers do not form an RSA key")]
     Numbers,
 }
 
-/// A key.
+/// An RSA public key.
 #[derive(Debug)]
 pub(super) struct Key {
     id: KeyId,
@@ -88,39 +87,39 @@ pub(super) struct Key {
     public: ParsedPublicKey,
 }
 
-/// Where a key comes from, and so which tokens it may have signed.
+/// Where a key comes from; it decides which tokens the key may have signed.
 #[derive(Debug, PartialEq, Eq)]
 enum Origin {
     Pem,
-    /// With its `kid`, if it has one.
+    /// The `kid`, if the key has one.
     Jwks(Option<String>),
 }
 
 impl KeySet {
-    /// No keys: no token is good.
+    /// An empty set: no token is good.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds the key in a PEM file's contents: PKCS#1 (`RSA PUBLIC KEY`), SPKI (`PUBLIC KEY`) or an X.509 certificate
-    /// (`CERTIFICATE`; its dates are not looked at).
+    /// Adds the key from the contents of a PEM file: PKCS#1 (`RSA PUBLIC KEY`), SPKI (`PUBLIC KEY`) or an X.509
+    /// certificate (`CERTIFICATE`; its dates are ignored).
     ///
     /// # Errors
     ///
-    /// There is not just one PEM block, or not an RSA public key of 2048 to 8192 bits in it.
+    /// The file is not exactly one PEM block, or the block has no RSA public key of 2048 to 8192 bits.
     pub fn add_pem(&mut self, file: &[u8]) -> Result<(), KeyError> {
         let text = str::from_utf8(file).map_err(|_| KeyError::NotText)?;
         self.add(Key::new(Origin::Pem, &RsaNumbers::from_pem(text)?)?);
         Ok(())
     }
 
-    /// Adds the keys in a JWK set's contents (RFC 7517 §5) that are for RS256 signatures; those that are for something
-    /// else are passed over.
+    /// Adds the keys for RS256 signatures from the contents of a JWK set (RFC 7517 §5). Keys for other purposes are
+    /// skipped.
     ///
     /// # Errors
     ///
-    /// It is no JWK set, none of its keys is usable, or one that should be is not: nothing is added then.
+    /// It is not a JWK set, a key for RS256 is malformed, or there is none. Nothing is added then.
     pub fn add_jwks(&mut self, file: &[u8]) -> Result<(), KeyError> {
         let text = str::from_utf8(file).map_err(|_| KeyError::NotText)?;
         let ([Member::Once(keys)], Ok(())) = object::read(text, ["keys"]) else {
@@ -143,13 +142,13 @@ impl KeySet {
         Ok(())
     }
 
-    /// How many different keys there are.
+    /// The number of different keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Whether there are none.
+    /// Whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
@@ -179,7 +178,7 @@ impl KeySet {
     }
 }
 
-/// The key that a member of `keys` is; `None` if it is for something else than RS256 signatures.
+/// Reads an element of `keys`; `None` if the key is not for RS256 signatures.
 fn read_jwk(jwk: Value<'_>) -> Result<Option<Key>, KeyError> {
     let (members, outcome) = object::read(jwk.text(), ["kty", "use", "alg", "kid", "n", "e", "d"]);
     outcome.map_err(|_| KeyError::NotJwks)?;
@@ -198,7 +197,7 @@ fn read_jwk(jwk: Value<'_>) -> Result<Option<Key>, KeyError> {
     Key::new(origin, &RsaNumbers { modulus, exponent }).map(Some)
 }
 
-/// A string member of a JWK.
+/// Reads a string member of a JWK.
 fn text<'a>(name: &'static str, member: Member<'a>) -> Result<Option<Cow<'a, str>>, KeyError> {
     match member {
         Member::Absent => Ok(None),
@@ -207,7 +206,7 @@ fn text<'a>(name: &'static str, member: Member<'a>) -> Result<Option<Cow<'a, str
     }
 }
 
-/// A `Base64urlUInt` member of a JWK (RFC 7518 §2), which has no leading zeros.
+/// Reads a `Base64urlUInt` member of a JWK (RFC 7518 §2), which has no leading zeros.
 fn number(name: &'static str, member: Member<'_>) -> Result<Vec<u8>, KeyError> {
     let text = text(name, member)?;
     let digits = text.and_then(|text| URL_SAFE_NO_PAD.decode(&*text).ok());
@@ -221,7 +220,7 @@ impl Key {
         if !(2048..=8192).contains(&bits) {
             return Err(KeyError::Size { bits });
         }
-        // With the exponent 1 anybody could sign; a long one costs whoever verifies (33 bits are what aws-lc takes).
+        // With the exponent 1 anyone could sign; a long one makes verification slow (aws-lc accepts up to 33 bits).
         let exponent_value =
             exponent.iter().fold(0_u64, |value, &byte| value.saturating_mul(256) | u64::from(byte));
         let is_odd = |number: &[u8]| number.last().is_some_and(|last| last % 2 == 1);
@@ -246,8 +245,8 @@ impl Key {
     /// Whether `signature` is this key's RSASSA-PKCS1-v1_5 signature of the message with this SHA-256 digest (RFC 8017
     /// §8.2.2).
     pub(super) fn verify(&self, message: &Digest, signature: &[u8]) -> bool {
-        // This is jsonwebtoken's provider, asked directly: `jsonwebtoken::crypto::verify` does the same but parses the key
-        // at every call, which costs 11 % more time with RSA-4096 (70 µs against 63) and 15 % more with RSA-2048.
+        // `jsonwebtoken::crypto::verify` calls the same provider but parses the key each time, which takes 11 % longer with
+        // RSA-4096 (70 µs instead of 63) and 15 % longer with RSA-2048.
         self.public.verify_digest_sig(message, signature).is_ok()
     }
 }

@@ -1,12 +1,10 @@
-//! Whose a request is: JSON Web Tokens (RFC 7519), signed with RS256 (RFC 7518 §3.3) and nothing else.
+//! Authentication: JSON Web Tokens (RFC 7519) signed with RS256 (RFC 7518 §3.3) and nothing else.
 //!
-//! [`Tokens`] holds all that an answer depends on: the keys, what a token must say, and what has been verified
-//! before. A signature check is the costliest thing the server does, so it is asked for by itself: [`Tokens::lookup`]
-//! refuses whatever can be refused without one and answers from the cache; only what is left has to be handed to
-//! [`Tokens::verify`], as many a turn as the caller can afford.
+//! [`Tokens`] owns the keys, the rules a token has to satisfy, and the cache of verified tokens. A signature check is
+//! the most expensive operation of the server, so it is a step of its own: [`Tokens::lookup`] decides what it can
+//! without one, and the caller hands the rest to [`Tokens::verify`], as many in a turn as its budget allows.
 //!
-//! Nothing here knows files, requests or who may see what. No error, and nothing that is logged, holds any part of a
-//! token.
+//! Does not know files, requests or the access policy. Neither errors nor log lines contain any part of a token.
 
 mod cache;
 mod check;
@@ -23,7 +21,6 @@ use aws_lc_rs::digest::{self, SHA256};
 
 use crate::api::UserId;
 use crate::time::Wall;
-
 use cache::Cache;
 use claims::Payload;
 use jws::{Compact, Header};
@@ -35,24 +32,23 @@ pub use keys::{KeyError, KeyId, KeySet};
 pub use rsa::PemError;
 pub use signing::{SigningKey, SigningKeyError};
 
-/// What a token must be besides well signed.
+/// What a token has to satisfy besides its signature.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// The issuers believed, one of which `iss` must be; empty: any, even none.
+    /// The issuers accepted in `iss`; empty: any or none.
     pub issuers: Vec<String>,
-    /// What `aud` must be or contain (RFC 7519 §4.1.3); `None`: `aud` is not looked at.
+    /// What `aud` has to be or contain (RFC 7519 §4.1.3); `None`: `aud` is ignored.
     pub audience: Option<String>,
-    /// How far the clock of whoever makes the tokens may be off: `exp` counts as so much later, `nbf` as so much
-    /// earlier.
+    /// How far the issuer's clock may be off: added to `exp`, subtracted from `nbf`.
     pub leeway: Duration,
-    /// The most bytes a token may have.
+    /// The longest token accepted, in bytes.
     pub token_bytes: usize,
 }
 
 /// What a good token says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claims {
-    /// `data.id`: whose it is.
+    /// `data.id`.
     pub user: UserId,
     /// `exp`, without leeway: see [`Tokens::ends_at`].
     pub expires: Wall,
@@ -60,24 +56,24 @@ pub struct Claims {
     pub key: KeyId,
 }
 
-/// What can be said of a token without a signature check.
+/// The outcome of [`Tokens::lookup`].
 #[derive(Debug)]
 pub enum Lookup {
-    /// All there is to say.
+    /// The final outcome.
     Known(Result<Claims, TokenError>),
-    /// Only that its signature has to be checked.
+    /// The signature has to be checked.
     Unverified(Box<Unverified>),
 }
 
-/// A token that is good if its signature is: all of it that still matters. If it has waited for its turn it is first to be
-/// handed to [`Tokens::settle`], then to [`Tokens::verify`].
+/// A token that has passed every check except its signature's. If it had to wait, call [`Tokens::settle`] before
+/// [`Tokens::verify`].
 #[derive(Debug)]
 pub struct Unverified {
     digest: Digest,
-    /// SHA-256 of what was signed.
+    /// SHA-256 of the signed part.
     signed: digest::Digest,
     signature: Vec<u8>,
-    /// The keys that may have made the signature; never empty.
+    /// The keys that may have made the signature. Invariant: not empty.
     candidates: Vec<KeyId>,
     payload: Payload,
 }
@@ -85,7 +81,9 @@ pub struct Unverified {
 /// SHA-256 of a whole token.
 type Digest = [u8; 32];
 
-/// Keys, rules, and the tokens that have been verified with them.
+/// Keys, rules, and the tokens verified with them.
+///
+/// Invariant: every token in `cache` was verified with `keys`.
 #[derive(Debug)]
 pub struct Tokens {
     keys: KeySet,
@@ -94,30 +92,29 @@ pub struct Tokens {
     counters: TokenCounters,
 }
 
-/// What has been found out about tokens since the start, in numbers that only grow.
+/// Counters of token checks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TokenCounters {
-    /// Looked up and found in the cache.
+    /// Found in the cache.
     pub cached: u64,
-    /// Looked up and refused without a signature check: malformed, expired, of another issuer …
+    /// Refused without a signature check: malformed, expired, of another issuer …
     pub refused: u64,
-    /// Signatures checked and found good.
+    /// Signatures found good.
     pub verified: u64,
-    /// Signatures checked and found bad.
+    /// Signatures found bad.
     pub bad_signatures: u64,
 }
 
 impl Tokens {
-    /// Remembers up to `cache_entries` verified tokens, in about 75 bytes each; none if it is 0.
+    /// Caches up to `cache_entries` verified tokens, at about 75 bytes each; 0 turns the cache off.
     #[must_use]
     pub fn new(keys: KeySet, rules: Rules, cache_entries: usize) -> Self {
         Self { keys, rules, cache: Cache::new(cache_entries), counters: TokenCounters::default() }
     }
 
-    /// What can be said of `token` at the moment `wall` without checking a signature. What comes of a token in the end
-    /// is the same whether it is remembered or not.
+    /// Checks `token` at `wall`, except its signature. The cache never changes the final outcome.
     pub fn lookup(&mut self, token: &str, wall: Wall) -> Lookup {
-        // Nothing more is spent on what is too long or has the wrong form, not even a digest.
+        // Not even a digest is spent on a token that is too long or malformed.
         let compact = match Compact::split(token, self.rules.token_bytes) {
             Ok(compact) => compact,
             Err(error) => {
@@ -139,8 +136,8 @@ impl Tokens {
         }
     }
 
-    /// What has been found out about a token since it was looked up, without checking its signature: its time is over, or
-    /// it has been verified for another request. `None` if there is nothing new.
+    /// The outcome for a token that has expired, or was verified for another request, since its lookup; `None` if its
+    /// signature still has to be checked.
     pub fn settle(&mut self, unverified: &Unverified, wall: Wall) -> Option<Result<Claims, TokenError>> {
         if let Err(error) = unverified.payload.check_validity(wall, self.rules.leeway) {
             self.counters.refused += 1;
@@ -151,12 +148,11 @@ impl Tokens {
         Some(Ok(claims))
     }
 
-    /// Checks the signature (about 60 µs with RSA-4096, for each key that may have made it) and remembers the token
-    /// if it is good.
+    /// Checks the signature, which takes about 60 µs with RSA-4096 for each candidate key, and caches a good token.
     ///
     /// # Errors
     ///
-    /// [`TokenError::BadSignature`], or [`TokenError::UnknownKey`] if the keys were replaced since.
+    /// [`TokenError::BadSignature`], or [`TokenError::UnknownKey`] if the keys were replaced since the lookup.
     pub fn verify(&mut self, unverified: &Unverified) -> Result<Claims, TokenError> {
         let checked = self.check_signature(unverified);
         match checked {
@@ -168,32 +164,32 @@ impl Tokens {
         Ok(claims)
     }
 
-    /// What has been found out since the start.
+    /// The counters since the start.
     #[must_use]
     pub const fn counters(&self) -> TokenCounters {
         self.counters
     }
 
-    /// How many verified tokens are remembered.
+    /// The number of cached tokens.
     #[must_use]
     pub const fn cached(&self) -> usize {
         self.cache.len()
     }
 
-    /// The moment from which the claims count no more: `exp` and the leeway.
+    /// When the claims expire: `exp` plus the leeway.
     #[must_use]
     pub fn ends_at(&self, claims: &Claims) -> Wall {
         claims.expires + self.rules.leeway
     }
 
-    /// The keys, for another use.
+    /// The keys, to be reused.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn into_keys(self) -> KeySet {
         self.keys
     }
 
-    /// Takes other keys into use and forgets every verified token, unless they are the same keys. Returns whether a
-    /// key is gone, so that there may be subscriptions whose key is not known any more.
+    /// Replaces the keys and, unless they are the same, clears the cache. Returns whether a key was removed: then
+    /// subscriptions may rest on a key that is no longer known.
     pub fn replace_keys(&mut self, keys: KeySet) -> bool {
         let key_is_gone = !self.keys.ids().all(|id| keys.knows(id));
         let key_is_new = !keys.ids().all(|id| self.keys.knows(id));
@@ -204,14 +200,13 @@ impl Tokens {
         key_is_gone
     }
 
-    /// Whether the key is in use: a subscription whose token it verified goes on as long as it is.
+    /// Whether the key is in use. A subscription ends with the key that verified its token.
     #[must_use]
     pub fn knows_key(&self, key: KeyId) -> bool {
         self.keys.knows(key)
     }
 
-    /// Why `token` is accepted or not at the moment `wall`, step by step. It checks the signature and leaves the cache
-    /// alone.
+    /// Explains, step by step, why `token` is accepted or not at `wall`. Checks the signature and does not use the cache.
     #[must_use]
     pub fn explain(&self, token: &str, wall: Wall) -> Explanation {
         let mut passed = Vec::new();
@@ -225,7 +220,7 @@ impl Tokens {
         Explanation { passed, outcome }
     }
 
-    /// Everything but form and signature, cheapest first; tells `passed` what the token satisfies.
+    /// Runs every check except form and signature, cheapest first, and calls `passed` for each that succeeds.
     fn examine(
         &self,
         compact: &Compact<'_>,
@@ -280,13 +275,13 @@ impl Tokens {
 }
 
 impl Unverified {
-    /// The most signatures [`Tokens::verify`] may have to check, at least 1: what to charge to a budget.
+    /// The most signature checks [`Tokens::verify`] can need: at least 1.
     #[must_use]
     pub fn cost(&self) -> usize {
         self.candidates.len()
     }
 
-    /// One that no key has signed.
+    /// A token that no key has signed.
     #[cfg(test)]
     pub(crate) fn example() -> Self {
         let payload = Payload {

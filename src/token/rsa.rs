@@ -1,6 +1,6 @@
-//! RSA public keys out of PEM files (RFC 7468): PKCS#1 (RFC 8017 §A.1.1), `SubjectPublicKeyInfo` and X.509 certificates
-//! (RFC 5280 §4.1). A certificate is only an envelope here: its dates, names and signature are not looked at, since
-//! whoever configured it vouches for it.
+//! RSA public keys from PEM files (RFC 7468): PKCS#1 (RFC 8017 §A.1.1), `SubjectPublicKeyInfo` and X.509 certificates
+//! (RFC 5280 §4.1). A certificate is only a container here: its dates, names and signature are ignored, because the
+//! operator who configured it vouches for the key.
 
 use pem::Pem;
 use x509_cert::certificate::{CertificateInner, Raw};
@@ -11,6 +11,9 @@ use x509_cert::spki::{self, SubjectPublicKeyInfoOwned};
 
 use super::KeyError;
 
+/// RFC 8017 §A.1.
+const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+
 /// The two numbers of an RSA public key, big-endian and without leading zeros.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RsaNumbers {
@@ -18,25 +21,29 @@ pub(super) struct RsaNumbers {
     pub(super) exponent: Vec<u8>,
 }
 
-/// Why a text is not one PEM block.
+/// Why a text is not exactly one PEM block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PemError {
-    /// There is none.
+    /// It has no block.
     #[error("it has no -----BEGIN line")]
     None,
-    /// There are several.
+    /// It has several blocks.
     #[error("it has more than one -----BEGIN line; each key needs a file of its own")]
     Several,
-    /// The block does not end as it begins.
+    /// The labels of the block's first and last line differ, or the last line is missing.
     #[error("the -----END line is missing or is not that of the -----BEGIN line")]
     NoEnd,
-    /// Between them is something else than base64.
-    #[error("what stands between -----BEGIN and -----END is not base64")]
+    /// The block's contents are not base64.
+    #[error("the contents between -----BEGIN and -----END are not base64")]
     NotBase64,
 }
 
 impl RsaNumbers {
-    /// Out of the one block in a PEM file's contents; explanatory text before and after it is ignored.
+    /// Reads the one block of a PEM file; explanatory text around it is ignored.
+    ///
+    /// # Errors
+    ///
+    /// There is not exactly one block, or it holds no RSA public key.
     pub(super) fn from_pem(file: &str) -> Result<Self, KeyError> {
         let block = only_block(file)?;
         let numbers = match block.tag() {
@@ -49,7 +56,7 @@ impl RsaNumbers {
         numbers.map_err(|_| KeyError::NotRsa)
     }
 
-    /// Out of an `RSAPublicKey`.
+    /// Reads an `RSAPublicKey`.
     fn from_pkcs1(der: &[u8]) -> spki::Result<Self> {
         let mut key = SliceReader::new(der)?;
         let [modulus, exponent] = key.sequence(|numbers| {
@@ -63,14 +70,14 @@ impl RsaNumbers {
         Self::from_key_info(&SubjectPublicKeyInfoOwned::from_der(der)?)
     }
 
-    /// Out of a `Certificate`, also one with a serial number or dates that RFC 5280 does not allow.
+    /// Reads a `Certificate`, even one with a serial number or dates that RFC 5280 does not allow.
     fn from_certificate(der: &[u8]) -> spki::Result<Self> {
         let certificate = CertificateInner::<Raw>::from_der(der)?;
         Self::from_key_info(certificate.tbs_certificate().subject_public_key_info())
     }
 
-    /// Out of a `SubjectPublicKeyInfo` whose algorithm is `rsaEncryption`; a key for another scheme only (RSASSA-PSS)
-    /// is none for RS256.
+    /// Reads a `SubjectPublicKeyInfo` whose algorithm is `rsaEncryption`. A key restricted to another scheme (RSASSA-PSS)
+    /// cannot be used for RS256.
     fn from_key_info(info: &SubjectPublicKeyInfoOwned) -> spki::Result<Self> {
         info.algorithm.assert_algorithm_oid(RSA_ENCRYPTION)?;
         let key = info.subject_public_key.as_bytes().ok_or(spki::Error::KeyMalformed)?;
@@ -90,9 +97,6 @@ fn only_block(text: &str) -> Result<Pem, PemError> {
     }
 }
 
-/// RFC 8017 §A.1.
-const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,7 +108,7 @@ mod tests {
     const SEQUENCE: u8 = 0x30;
     const EXPLICIT_0: u8 = 0xa0;
 
-    /// An element with this tag around these contents, of less than 128 bytes in all.
+    /// A DER element with this tag and these contents, of less than 128 bytes in all.
     fn element(tag: u8, contents: &[&[u8]]) -> Vec<u8> {
         let contents = contents.concat();
         [&[tag, u8::try_from(contents.len()).unwrap()], &*contents].concat()
@@ -163,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rsa_key_is_refused() {
+    fn other_contents_are_refused() {
         let ec = [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
         assert!(RsaNumbers::from_spki(&spki(&ec, &[&[0], &*pkcs1()].concat())).is_err());
         assert!(

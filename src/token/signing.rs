@@ -1,4 +1,4 @@
-//! The other side of verification: tokens made by the command line and by tests. The server never signs.
+//! Signing of tokens, for the command line and tests. The server never signs.
 
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
@@ -11,29 +11,29 @@ use pem::{EncodeConfig, LineEnding, Pem};
 /// An RSA private key.
 pub struct SigningKey(EncodingKey);
 
-/// Why a file's key cannot sign.
+/// The error for a key that cannot sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it holds no unencrypted RSA private key (PKCS#1 or PKCS#8, in PEM) of 2048 to 8192 bits")]
 pub struct SigningKeyError;
 
 impl SigningKey {
-    /// The private key in a PEM file's contents: PKCS#1 (`RSA PRIVATE KEY`) or PKCS#8 (`PRIVATE KEY`).
+    /// Reads the private key from the contents of a PEM file: PKCS#1 (`RSA PRIVATE KEY`) or PKCS#8 (`PRIVATE KEY`).
     ///
     /// # Errors
     ///
-    /// There is no such key in it.
+    /// The file has no such key.
     pub fn from_pem(file: &[u8]) -> Result<Self, SigningKeyError> {
         let key = EncodingKey::from_rsa_pem(file).map_err(|_| SigningKeyError)?;
-        // Whether the key can sign shows when it does.
+        // Only signing shows whether the key can sign.
         crypto::sign(b"", &key, Algorithm::RS256).map_err(|_| SigningKeyError)?;
         Ok(Self(key))
     }
 
-    /// A fresh key of 2048 bits, and its public half as a PEM file's contents.
+    /// Generates a key of 2048 bits. Also returns the public key as the contents of a PEM file.
     ///
     /// # Errors
     ///
-    /// The system has no random numbers.
+    /// The system has no random numbers to offer.
     pub fn generate() -> Result<(Self, String), SigningKeyError> {
         let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| SigningKeyError)?;
         let private: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| SigningKeyError)?;
@@ -41,22 +41,22 @@ impl SigningKey {
         Ok((key, in_pem("RSA PUBLIC KEY", pair.public_key().as_ref())))
     }
 
-    /// A token with this payload, a JSON object, and the plain RS256 header.
+    /// Makes a token with this payload, a JSON object, and the plain RS256 header.
     #[must_use]
     pub fn sign(&self, payload: &str) -> String {
         self.sign_with_header(r#"{"alg":"RS256","typ":"JWT"}"#, payload)
     }
 
-    /// A token with this header and payload, whatever they are, and an RS256 signature of both.
+    /// Makes a token with any header and payload and their RS256 signature.
     #[must_use]
     pub fn sign_with_header(&self, header: &str, payload: &str) -> String {
         let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
         let signature = crypto::sign(signed.as_bytes(), &self.0, Algorithm::RS256);
-        format!("{signed}.{}", signature.expect("a key that has signed signs any message"))
+        format!("{signed}.{}", signature.expect("a key that has signed can sign any message"))
     }
 }
 
-/// The PEM block with this label around `der`.
+/// Encodes `der` as a PEM block with this label.
 fn in_pem(label: &str, der: &[u8]) -> String {
     pem::encode_config(&Pem::new(label, der), EncodeConfig::new().set_line_ending(LineEnding::LF))
 }

@@ -131,9 +131,9 @@ fn the_token_of_the_contract_is_accepted() {
 }
 
 #[test]
-fn what_does_not_count_is_not_looked_at() {
+fn irrelevant_members_are_ignored() {
     for (header, payload) in [
-        // Members we do not know, whatever they hold, even twice.
+        // Unknown members of any value, even twice.
         (
             HEADER.replace('}', r#","x":1,"x":[{"alg":"none"}]}"#),
             altered("{\"iat\"", "{\"\":null,\"x\":1,\"x\":2,\"iat\""),
@@ -141,10 +141,10 @@ fn what_does_not_count_is_not_looked_at() {
         // `iat` of any kind, no `jti`, no `typ`.
         (r#"{"alg":"RS256"}"#.to_owned(), altered("1711709116", "\"x\"")),
         (r#"{"alg":"RS256","typ":7}"#.to_owned(), altered("1711709116", "99999999999999")),
-        // `kid` has no meaning beside PEM files.
+        // `kid` has no meaning for keys from PEM files.
         (r#"{"alg":"RS256","kid":"../../dev/null"}"#.to_owned(), PAYLOAD.to_owned()),
         (r#"{"alg":"RS256","kid":[1]}"#.to_owned(), PAYLOAD.to_owned()),
-        // `aud` is nobody's business unless it is configured.
+        // `aud` is ignored unless an audience is configured.
         (HEADER.to_owned(), altered("{\"iat\"", "{\"aud\":[1],\"iat\"")),
         // A fraction, an exponent, escapes, upper case and white space.
         (HEADER.to_owned(), altered("1711716316", "1711716316.75")),
@@ -156,7 +156,7 @@ fn what_does_not_count_is_not_looked_at() {
         // The last second of the year 9999, and times long ago.
         (HEADER.to_owned(), altered("1711716316", "253402300799.999")),
         (HEADER.to_owned(), altered("{\"iat\"", "{\"nbf\":-1e300,\"iat\"")),
-        // Keys brought along are not looked at, and do no harm.
+        // Keys in the header are ignored.
         (
             HEADER.replace('}', r#","jwk":{"kty":"RSA"},"jku":"https://example.com/","x5u":""}"#),
             PAYLOAD.to_owned(),
@@ -210,7 +210,7 @@ static FORGED: LazyLock<Vec<(&str, String, TokenError)>> = LazyLock::new(|| {
         ("alg twice", sign(r#"{"alg":"none","alg":"RS256"}"#, PAYLOAD), Twice("alg")),
         ("alg twice, once escaped", sign(r#"{"alg":"RS256","\u0061lg":"RS256"}"#, PAYLOAD), Twice("alg")),
         ("alg under another name", sign(r#"{"ALG":"RS256"}"#, PAYLOAD), WrongAlgorithm),
-        // RFC 7515 §4.1: the header brings a key, names one or demands something.
+        // RFC 7515 §4.1: the header contains a key, names one or demands an extension.
         (
             "its own key as jwk",
             foreign.sign_with_header(r#"{"alg":"RS256","jwk":{"kty":"RSA","n":"AQAB","e":"AQAB"}}"#, PAYLOAD),
@@ -449,7 +449,7 @@ fn s31_forged_tokens() {
     let names: BTreeSet<_> = FORGED.iter().map(|(name, ..)| name).collect();
     assert_eq!(names.len(), FORGED.len(), "each is there once");
     for (name, token, error) in FORGED.iter() {
-        // Twice, so that nothing is learnt from the first refusal.
+        // Twice: a refusal must not be cached as anything else.
         for _ in 0..2 {
             assert_eq!(outcome(&mut tokens, token, NOW), Err(*error), "{name}");
         }
@@ -511,7 +511,7 @@ fn s32_kid_only_chooses_among_the_configured_keys() {
         let outcome = outcome(&mut tokens, &key.sign_with_header(header, PAYLOAD), NOW);
         assert_eq!(outcome.err(), error, "{header}");
     }
-    // Keys from PEM files beside the set take part whatever the `kid`.
+    // Keys from PEM files are candidates whatever the `kid`.
     let mut keys = jwks_keys();
     keys.add_pem(OTHER_PUBLIC).unwrap();
     tokens.replace_keys(keys);
@@ -520,7 +520,7 @@ fn s32_kid_only_chooses_among_the_configured_keys() {
 }
 
 proptest! {
-    /// `exp` and `nbf` hold if they are numbers that say so, and never otherwise.
+    /// `exp` and `nbf` are valid only if they are numbers in range.
     #[test]
     fn s33_times_of_every_type(
         exp in prop_oneof![number(), not_a_number(), Just(None)],
@@ -571,7 +571,7 @@ fn s33_leeway_goes_both_ways() {
     let token = sign(HEADER, &altered("{\"iat\"", "{\"nbf\":1711709300,\"iat\""));
     let first = Wall(1_711_709_300_000 - LEEWAY);
     let end = Wall(EXPIRES.0 + LEEWAY);
-    // The first round without, the second with the cache.
+    // First without the cache, then with it.
     for _ in 0..2 {
         assert_eq!(outcome(&mut tokens, &token, Wall(first.0 - 1)), Err(TokenError::NotYetValid));
         assert_eq!(outcome(&mut tokens, &token, end), Err(TokenError::Expired));
@@ -582,7 +582,7 @@ fn s33_leeway_goes_both_ways() {
 }
 
 #[test]
-fn audience_is_looked_at_when_it_is_configured() {
+fn the_audience_is_checked_if_one_is_configured() {
     let rules = Rules { audience: Some("events".to_owned()), ..rules() };
     let mut tokens = Tokens::new(pem_keys(&[PUBLIC]), rules, 0);
     let not_text = TokenError::WrongType { member: "aud", wanted: "a string or an array of strings" };
@@ -645,11 +645,11 @@ fn s36_cached_tokens_do_not_outlive_their_key() {
     // The same keys in another order: nothing changes.
     assert!(!tokens.replace_keys(pem_keys(&[SECOND_PUBLIC, PUBLIC])));
     assert!(matches!(tokens.lookup(&token, NOW), Lookup::Known(Ok(again)) if again == claims));
-    // A key more: the token is checked again.
+    // One more key: the token is checked again.
     assert!(!tokens.replace_keys(pem_keys(&[SECOND_PUBLIC, PUBLIC, OTHER_PUBLIC])));
     assert!(matches!(tokens.lookup(&token, NOW), Lookup::Unverified(_)));
     assert_eq!(outcome(&mut tokens, &token, NOW), Ok(claims));
-    // Its key is gone.
+    // Its key was removed.
     assert!(tokens.replace_keys(pem_keys(&[PUBLIC, OTHER_PUBLIC])));
     assert!(!tokens.knows_key(claims.key));
     assert_eq!(outcome(&mut tokens, &token, NOW), Err(TokenError::BadSignature));
@@ -659,7 +659,7 @@ fn s36_cached_tokens_do_not_outlive_their_key() {
 }
 
 #[test]
-fn what_has_waited_is_looked_at_again() {
+fn a_token_that_has_waited_is_checked_again() {
     let mut tokens = tokens(pem_keys(&[PUBLIC]));
     let token = sign(HEADER, PAYLOAD);
     let Lookup::Unverified(unverified) = tokens.lookup(&token, NOW) else { panic!("nothing is known yet") };
@@ -718,8 +718,8 @@ static SOME_TOKENS: LazyLock<Vec<String>> = LazyLock::new(|| {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Whatever is presented in whatever order, while clocks step and keys change: what is remembered, and how much of
-    /// it, makes no difference.
+    /// The cache and its size make no difference, whatever tokens are presented in whatever order while clocks step and
+    /// keys change.
     #[test]
     fn s36_cache_equals_no_cache(steps in steps()) {
         let keys = |which: &[bool]| {
