@@ -135,7 +135,10 @@ impl Connection {
             budget.charge(cost::READ);
             match self.stream.read(&mut buffer[..READ_BYTES]) {
                 Ok(0) => {
-                    return Err(io::Error::new(ErrorKind::UnexpectedEof, "the service closed the connection"));
+                    return Err(io::Error::new(
+                        ErrorKind::UnexpectedEof,
+                        "the service closed the connection",
+                    ));
                 }
                 Ok(count) => {
                     let mut input = &buffer[..count];

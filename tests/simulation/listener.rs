@@ -56,6 +56,8 @@ pub(crate) struct Listener {
     over_rate_in_all: u32,
     is_trusted: bool,
     rate: Rate,
+    /// The same without what arrived while the server caught up.
+    least_rate: Rate,
     /// The statuses that the request may be answered with.
     pub(crate) statuses: Vec<u16>,
     /// What the server has said that the client has to react to.
@@ -114,6 +116,8 @@ pub(crate) struct Asked {
     request: Request,
     /// The code that was certain when it was given.
     certain: Option<u8>,
+    /// Whether it is over the rate, if all that came during a stop counts.
+    may_be_over: bool,
     /// It was answered before anything else was given to the server.
     at_once: bool,
 }
@@ -180,6 +184,7 @@ impl Listener {
             over_rate_in_all: 0,
             is_trusted: false,
             rate: Rate::default(),
+            least_rate: Rate::default(),
             statuses: Vec::new(),
             said: Vec::new(),
             users,
@@ -189,12 +194,25 @@ impl Listener {
     }
 
     /// The server is given the last byte of a request, at this moment of the monotonic clock.
-    pub(crate) fn ask(&mut self, ledger: &mut Ledger, request: Request, monotonic: u64) {
+    /// Requests that arrive while the server catches up after a stop need not count against the rate.
+    pub(crate) fn ask(
+        &mut self,
+        ledger: &mut Ledger,
+        request: Request,
+        monotonic: u64,
+        is_catching_up: bool,
+    ) {
         let stamp = ledger.next();
         let mut certain = None;
+        let is_within = self.rate.admit(monotonic);
+        let may_be_within = is_catching_up || self.least_rate.admit(monotonic);
+        if !is_within && may_be_within {
+            // Whether it was counted is not known: at the most, no other fits.
+            self.rate.fill();
+        }
         let mut at_once = self.asked.iter().all(|asked| asked.at_once);
         match request {
-            _ if !self.rate.admit(monotonic) => certain = Some(7),
+            _ if !may_be_within => certain = Some(7),
             Request::Bad(code, _) => certain = Some(code),
             Request::Attach { token, .. } | Request::Detach { token, .. } => {
                 at_once &= ledger.is_decided_at_once(token);
@@ -204,7 +222,7 @@ impl Listener {
         if self.asked.len() >= MOST_WAITING {
             self.sins.push(1008);
         }
-        self.asked.push_back(Asked { stamp, epoch, request, certain, at_once });
+        self.asked.push_back(Asked { stamp, epoch, request, certain, may_be_over: !is_within, at_once });
     }
 
     /// A ping was read. `behind` counts the refused writes if the last write was refused.
@@ -415,6 +433,11 @@ impl Listener {
 
     /// The codes that are right for a request, as bits.
     fn allowed(&self, asked: &Asked, ledger: &Ledger) -> u16 {
+        self.allowed_within(asked, ledger) | u16::from(asked.may_be_over) << 7
+    }
+
+    /// Those that are right if it is within the rate.
+    fn allowed_within(&self, asked: &Asked, ledger: &Ledger) -> u16 {
         if let Some(code) = asked.certain {
             return 1 << code;
         }

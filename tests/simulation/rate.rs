@@ -12,6 +12,11 @@ pub(crate) const PER_SECOND: u32 = 20;
 pub(crate) const BURST: u32 = 32;
 
 impl Rate {
+    /// Fills the bucket to the brim.
+    pub(crate) const fn fill(&mut self) {
+        self.level = 1_000_000 / PER_SECOND as u64 * BURST as u64;
+    }
+
     /// Whether one more request at this time of the monotonic clock is within the limit.
     pub(crate) fn admit(&mut self, monotonic: u64) -> bool {
         let interval = 1_000_000 / u64::from(PER_SECOND);

@@ -262,7 +262,7 @@ impl World {
                 if self.plan.trace {
                     println!("client {number}: {request:?} is taken");
                 }
-                client.listener.ask(ledger, request, now);
+                client.listener.ask(ledger, request, now, self.is_catching_up);
                 Ok(())
             }
             _ => Err(format!(
