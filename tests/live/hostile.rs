@@ -109,7 +109,7 @@ fn s40_no_input_forges_a_line_of_the_log() {
         let mut consultation = service.accept();
         consultation.write(format!("{}\n", HOSTILE.replace('\n', " ")));
         consultation.write(format!("{{\"ref\":\"{}\"}}\n", HOSTILE.escape_default()));
-        process.stderr().wait_for("report", 0, |line| line.contains("is no answer"));
+        process.stderr().wait_for("report", 0, |line| line.contains("is not an answer"));
         setup.write_file(&name("key.pem"), HOSTILE);
         process.signal(Signal::HUP);
         process.stderr().wait_for("report", 0, |line| line.contains("keys not taken"));
