@@ -1,6 +1,7 @@
 //! What one client may cost, without cost to the others. (`src/peers/tests.rs` tests each limit on a fake clock.)
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read as _, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Instant;
 
 use socket2::SockRef;
@@ -336,6 +337,30 @@ fn connections_per_address_are_limited() {
     let third = exchange(server.address(), &upgrade("/ws", ""));
     assert_eq!(third.status, 503);
     assert!(third.head.contains("\r\nRetry-After: "), "{}", third.head);
+}
+
+#[test]
+fn a_client_of_ipv4_on_a_socket_of_both_families_has_its_ipv4_address() {
+    let server = Setup::new()
+        .set("webSocketEvents.address", "::")
+        .set("webSocketEvents.trustedProxies", "127.0.0.1")
+        .set("limits.connectionsPerAddress", 1)
+        .start();
+    let address: SocketAddr = (Ipv4Addr::LOCALHOST, server.address().port()).into();
+    // The proxy is trusted, so it is not the proxy's address that counts.
+    let clients: Vec<TcpStream> = (1..4)
+        .map(|number| {
+            let mut stream = TcpStream::connect(address).expect("the server accepts");
+            let head = upgrade("/ws", &format!("X-Forwarded-For: 192.0.2.{number}\r\n"));
+            stream.write_all(head.as_bytes()).expect("a socket holds a head");
+            let mut answer = [0; 12];
+            let mut stream = Timed::new(stream);
+            stream.read_exact(&mut answer).expect("an answer");
+            assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 101", "client {number}");
+            stream.into_inner()
+        })
+        .collect();
+    drop(clients);
 }
 
 #[test]
