@@ -1,7 +1,7 @@
 //! What one client may cost, without cost to the others. (`src/peers/tests.rs` tests each limit on a fake clock.)
 
-use std::io::{ErrorKind, Read as _, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::io::{ErrorKind, Write};
+use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use socket2::SockRef;
@@ -340,27 +340,17 @@ fn connections_per_address_are_limited() {
 }
 
 #[test]
-fn a_client_of_ipv4_on_a_socket_of_both_families_has_its_ipv4_address() {
+fn a_client_of_ipv4_has_its_ipv4_address_on_a_socket_of_both_families() {
     let server = Setup::new()
         .set("webSocketEvents.address", "::")
-        .set("webSocketEvents.trustedProxies", "127.0.0.1")
-        .set("limits.connectionsPerAddress", 1)
+        .set("limits.pingSeconds", 2)
+        .set("limits.pongSeconds", 1)
         .start();
-    let address: SocketAddr = (Ipv4Addr::LOCALHOST, server.address().port()).into();
-    // The proxy is trusted, so it is not the proxy's address that counts.
-    let clients: Vec<TcpStream> = (1..4)
-        .map(|number| {
-            let mut stream = TcpStream::connect(address).expect("the server accepts");
-            let head = upgrade("/ws", &format!("X-Forwarded-For: 192.0.2.{number}\r\n"));
-            stream.write_all(head.as_bytes()).expect("a socket holds a head");
-            let mut answer = [0; 12];
-            let mut stream = Timed::new(stream);
-            stream.read_exact(&mut answer).expect("an answer");
-            assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 101", "client {number}");
-            stream.into_inner()
-        })
-        .collect();
-    drop(clients);
+    let silent = Client::connect_to((Ipv4Addr::LOCALHOST, server.address().port()).into(), "/ws");
+    let is_it = |line: &str| line.contains("no pong, connection dropped");
+    let line = server.process().stderr().wait_for("line that says no pong", 0, is_it);
+    assert_eq!(field(&line, "peer").as_deref(), Some("127.0.0.1"), "{line}");
+    drop(silent);
 }
 
 #[test]
