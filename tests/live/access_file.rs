@@ -1,11 +1,15 @@
 //! `[access] mode = file`: who exists, who may see which dataset, and what a changed file revokes.
 
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::path::Path;
+
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Client, DATASET, ISSUE, OTHER_DATASET, OTHER_USER, Producer, Server, Setup, UNKNOWN_USER, USER, ended,
-    event, good_token, reply, request,
+    Client, DATASET, Deadline, ISSUE, LONG_DEADLINE, OTHER_DATASET, OTHER_USER, Producer, Server, Setup,
+    UNKNOWN_USER, USER, ended, event, good_token, reply, request,
 };
 
 /// An access file: one user with one dataset, one with all.
@@ -105,7 +109,7 @@ fn a_file_written_in_place_revokes_at_once() {
     let server = start(&usual());
     let mut client = attached_to_all(&server);
     let smaller = json!({"users": {USER: {"datasets": [OTHER_DATASET]}}}).to_string();
-    std::fs::write(server.setup().path("access.json"), smaller).expect("the file can be written");
+    fs::write(server.setup().path("access.json"), smaller).expect("the file can be written");
     expect_revocations(&server, &mut client);
 }
 
@@ -165,9 +169,65 @@ fn a_missing_new_file_is_reported_and_the_old_one_stays_in_force() {
     let server = start(&usual());
     let mut client = attached_to_all(&server);
     let lines = server.process().stderr().count();
-    std::fs::remove_file(server.setup().path("access.json")).expect("the file exists");
+    fs::remove_file(server.setup().path("access.json")).expect("the file exists");
     server.process().signal(Signal::HUP);
     server.process().stderr().wait_for("report", lines, |line| line.contains("access.json"));
     client.expect_nothing();
     assert_eq!(Producer::connect(&server).publish(&event("datasetUpdate", DATASET, "1")), 1);
+}
+
+#[test]
+fn a_file_written_twice_within_a_second_is_read_twice() {
+    let second = |path: &Path| fs::metadata(path).expect("the file exists").mtime();
+    let text = usual().to_string().replace(DATASET, OTHER_DATASET);
+    let deadline = Deadline::within(LONG_DEADLINE, "two writes within a second");
+    loop {
+        deadline.check("a second between them");
+        let server = start(&usual());
+        let path = server.setup().path("access.json");
+        let mut client = Client::connect(&server);
+        client.attach(&good_token(USER), "datasetUpdate", DATASET);
+        let before = second(&path);
+        // The same file and the same length: only the fraction of the second differs.
+        fs::write(&path, &text).expect("the temporary folder can be written");
+        if second(&path) == before {
+            client.expect(&ended(4, "datasetUpdate", DATASET));
+            return;
+        }
+    }
+}
+
+#[test]
+fn another_file_of_the_same_length_and_time_is_read() {
+    let server = start(&usual());
+    let setup = server.setup();
+    let texts = [DATASET, OTHER_DATASET].map(|dataset| usual().to_string().replace(DATASET, dataset));
+    // The clock of the file system is coarse, so that two files made at once often have the same times.
+    let times = |name: &str| {
+        let metadata = fs::metadata(setup.path(name)).expect("the file exists");
+        [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()]
+    };
+    let deadline = Deadline::new("two files with the same times");
+    while {
+        for (name, text) in ["first", "other"].iter().zip(&texts) {
+            let _ = fs::remove_file(setup.path(name));
+            fs::write(setup.path(name), text).expect("the temporary folder can be written");
+        }
+        times("first") != times("other")
+    } {
+        deadline.check("none");
+    }
+    let take = |name: &str, mark: usize| {
+        symlink(setup.path(name), setup.path("link")).expect("a link can be made");
+        fs::rename(setup.path("link"), setup.path("access.json")).expect("a link can be renamed");
+        let is_read = |line: &str| line.contains("access file read again");
+        let _ = server.process().stderr().wait_for("line that says that the file was read", mark, is_read);
+        server.process().stderr().count()
+    };
+    let mut client = Client::connect(&server);
+    let attach = request("attach", &good_token(USER), "datasetUpdate", DATASET);
+    let mark = take("first", 0);
+    assert_eq!(client.ask(&attach), reply(0));
+    take("other", mark);
+    client.expect(&ended(4, "datasetUpdate", DATASET));
 }

@@ -1,6 +1,7 @@
 //! What one client may cost, without cost to the others. (`src/peers/tests.rs` tests each limit on a fake clock.)
 
 use std::io::{ErrorKind, Write};
+use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use socket2::SockRef;
@@ -336,6 +337,20 @@ fn connections_per_address_are_limited() {
     let third = exchange(server.address(), &upgrade("/ws", ""));
     assert_eq!(third.status, 503);
     assert!(third.head.contains("\r\nRetry-After: "), "{}", third.head);
+}
+
+#[test]
+fn a_client_of_ipv4_has_its_ipv4_address_on_a_socket_of_both_families() {
+    let server = Setup::new()
+        .set("webSocketEvents.address", "::")
+        .set("limits.pingSeconds", 2)
+        .set("limits.pongSeconds", 1)
+        .start();
+    let silent = Client::connect_to((Ipv4Addr::LOCALHOST, server.address().port()).into(), "/ws");
+    let is_it = |line: &str| line.contains("no pong, connection dropped");
+    let line = server.process().stderr().wait_for("line that says no pong", 0, is_it);
+    assert_eq!(field(&line, "peer").as_deref(), Some("127.0.0.1"), "{line}");
+    drop(silent);
 }
 
 #[test]

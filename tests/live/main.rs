@@ -30,3 +30,4 @@ mod support;
 mod token_end;
 mod tokens;
 mod upgrade;
+mod wakeups;

@@ -65,8 +65,9 @@ fn s27_producers_not_accepted_yet_are_read_too() {
     client.attach(&good_token(USER), "issueUpdate", ISSUE);
     // Connections, lines and the signal wait for the stopped server.
     server.process().signal(Signal::STOP);
+    // More producers than one turn accepts.
     let mut lines: Vec<String> =
-        (0..20).map(|number| event("issueUpdate", ISSUE, &number.to_string())).collect();
+        (0..200).map(|number| event("issueUpdate", ISSUE, &number.to_string())).collect();
     let producers: Vec<Producer> = lines
         .iter()
         .map(|line| {

@@ -164,3 +164,21 @@ fn after_a_revocation_a_user_may_attach_again_if_allowed() {
     assert_eq!(producer.publish(&event("issueUpdate", ISSUE, "1")), 1);
     client.expect(&event("issueUpdate", ISSUE, "1"));
 }
+
+#[test]
+fn a_revocation_is_answered_with_the_number_of_subscriptions_it_ends() {
+    let server = Server::start();
+    let token = good_token(USER);
+    let mut clients = [Client::connect(&server), Client::connect(&server)];
+    for client in &mut clients {
+        client.attach(&token, "datasetUpdate", DATASET);
+        client.attach(&token, "issueUpdate", ISSUE);
+    }
+    let mut producer = Producer::connect(&server);
+    let event = format!(r#","event":{{"type":"datasetUpdate","id":"{DATASET}"}}"#);
+    for (event, count) in [(event.as_str(), 2), (event.as_str(), 0), ("", 2), ("", 0)] {
+        producer.line(&format!(r#"{{"control":"revoke","user":"{USER}"{event},"ack":1}}"#));
+        let answer = format!(r#"{{"ack":1,"status":200,"message":"Ok","code":0,"subscribers":{count}}}"#);
+        assert_eq!(producer.answer(), answer, "{event}");
+    }
+}
