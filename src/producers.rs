@@ -219,9 +219,15 @@ impl Producers {
         self.slots.get(id).map_or(0, |producer| producer.backlog)
     }
 
-    /// Everything that was read has been offered to whom it concerns: all may be read again.
-    pub fn clear_backlog(&mut self) {
-        self.slots.values_mut().for_each(|producer| producer.backlog = 0);
+    /// Every line that was taken has been offered to whom it concerns: only input that was kept remains in the backlog.
+    /// Returns how many bytes that is.
+    pub fn clear_backlog(&mut self) -> usize {
+        let mut bytes = 0;
+        for producer in self.slots.values_mut() {
+            producer.backlog = producer.leftover.len() - producer.taken;
+            bytes += producer.backlog;
+        }
+        bytes
     }
 
     /// The counters since the start.

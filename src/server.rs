@@ -239,10 +239,10 @@ impl<S: Service> Server<S> {
         let shares = self.shares;
         self.act(now, |_, peers| peers.flush(sockets, shares, now.monotonic));
         if !self.peers.owes_deliveries() {
-            // Also after lines that had been kept, of which no bytes are counted any longer.
             self.backlog.fanned_out = self.peers.fanned_out();
-            if std::mem::take(&mut self.backlog.bytes) > 0 {
-                self.producers.clear_backlog();
+            if self.backlog.bytes > 0 {
+                // What was kept has not been offered.
+                self.backlog.bytes = self.producers.clear_backlog();
             }
         }
     }
@@ -250,7 +250,7 @@ impl<S: Service> Server<S> {
     /// Whether something that producers have written has not been offered to every peer it concerns.
     #[must_use]
     pub const fn has_backlog(&self) -> bool {
-        self.backlog.bytes > 0 || self.producers.has_leftovers() || self.peers.owes_deliveries()
+        self.backlog.bytes > 0 || self.peers.owes_deliveries()
     }
 
     /// Frees the slots of peers that are gone, telling `close` of each so that it closes the socket: a turn's share.
