@@ -170,7 +170,8 @@ fn invalid_answers_are_skipped_and_reported() {
         consultation.expect_and_answer(OTHER_USER, "datasetUpdate", DATASET, 3);
         stranger.expect(&reply(3));
     }
-    let report = server.process().stderr().wait_for("report", lines, |line| line.contains("is not an answer"));
+    let report =
+        server.process().stderr().wait_for("report", lines, |line| line.contains("is not an answer"));
     assert!(report.contains("level=warn") && report.contains("not a JSON object"), "{report}");
 }
 

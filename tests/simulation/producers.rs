@@ -30,6 +30,8 @@ pub(crate) struct Producer {
     pub(crate) out: Vec<u8>,
     pub(crate) arrived: usize,
     pub(crate) given: usize,
+    /// How much was read before the last read.
+    pub(crate) read_from: usize,
     /// What its socket holds at most.
     pub(crate) capacity: usize,
     /// When the bytes up to some place had come, by the wall clock.
@@ -40,6 +42,8 @@ pub(crate) struct Producer {
     /// How much of it must be read before the server closes connections.
     pub(crate) owes: usize,
     pub(crate) owes_end: bool,
+    /// It had connected when the server was told to stop, and had not been accepted.
+    pub(crate) waits_at_stop: bool,
     pub(crate) end: Option<End>,
     pub(crate) end_has_arrived: bool,
     /// How the server has seen its stream end.
@@ -106,12 +110,14 @@ impl Producer {
             out,
             arrived: 0,
             given: 0,
+            read_from: 0,
             capacity,
             arrivals: VecDeque::new(),
             lines: VecDeque::new(),
             line: tag + 1,
             owes: 0,
             owes_end: false,
+            waits_at_stop: false,
             end: None,
             end_has_arrived: false,
             ended: None,

@@ -88,8 +88,9 @@ impl World {
             }
             Entry::ProducerRead(number, count) => {
                 let given = self.producer(number).map_or(0, |producer| {
+                    producer.read_from = producer.given;
                     producer.given += count;
-                    producer.given - count
+                    producer.read_from
                 });
                 self.check_taken(number, given)?;
             }
@@ -317,7 +318,9 @@ impl World {
 
     fn take_line(&mut self, at: usize, written: Written, refusal: Option<Refusal>) -> Verdict {
         let Written { begin, end, number: line_number, line } = written;
-        self.taken += end - begin;
+        // Of a line that came in several reads the last part is what counts.
+        let Producer { given, read_from, .. } = self.producers[at];
+        self.taken += end.min(given).saturating_sub(begin.max(read_from));
         trace!(self, "producer {} has {line:?} read", self.producers[at].number);
         if refusal == Some(Refusal::NoRoom) {
             self.producers[at].expect(Answer::Refused(line_number, Fault::NoRoomForLine));
@@ -536,6 +539,13 @@ impl World {
                     producer.number, producer.owes, producer.given
                 ));
             }
+        }
+        let connected = self.producers.iter().filter(|producer| producer.id.is_some()).count();
+        if let Some(producer) = self.producers.iter().find(|producer| producer.waits_at_stop)
+            && producer.id.is_none()
+            && connected < self.sizes.producers
+        {
+            return Err(format!("the closings begin, and producer {} was not accepted", producer.number));
         }
         if let Some(error) = self.unwritten().map(|(number, stamp)| {
             format!("the closings begin, and client {number} was not offered what was read at {stamp}")

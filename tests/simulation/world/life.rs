@@ -105,7 +105,7 @@ impl World {
         self.clients.push(client);
     }
 
-    fn connect_producer(&mut self) {
+    pub(super) fn connect_producer(&mut self) {
         let number = self.net.producers.wires.len();
         let mut wire = Wire::new(number, true, 1 << 16, self.tape.clone(), self.random.fork());
         wire.rates = self.rates();
@@ -193,7 +193,7 @@ impl World {
     }
 
     /// What was sent comes to the server's sockets: all of it, or a piece.
-    fn arrive(&mut self) {
+    pub(super) fn arrive(&mut self) {
         let now = self.real.wall.0;
         for client in &mut self.clients {
             let Some(wire) = self.net.clients.wire(client.number) else { continue };

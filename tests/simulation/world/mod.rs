@@ -125,6 +125,8 @@ pub(crate) struct World {
     stopped_at: u64,
     /// Whether faults still happen.
     is_rough: bool,
+    /// A signal has come.
+    is_told_to_stop: bool,
     /// Every connection was dropped at a second signal.
     is_aborted: bool,
     /// How far the wall clock was stepped, and the time that passed.
@@ -229,6 +231,7 @@ impl World {
             stage: Stage::Serving,
             stopped_at: 0,
             is_rough: true,
+            is_told_to_stop: false,
             is_aborted: false,
             wall_offset: 0,
             elapsed: 0,
@@ -255,21 +258,23 @@ impl World {
             self.turn()?;
         }
         self.calm();
-        if stops {
-            self.stop()?;
-        }
+        self.is_told_to_stop = stops;
         // Long enough for what was begun to be late.
         let end = self.real.monotonic.0 + *self.random.pick(&[500, 500, 9000]);
         let abort = self.random.chance(200).then(|| self.turn as usize + self.random.between(1, 6));
         for _ in 0..100_000 {
             if self.stage != Stage::Serving && Some(self.turn as usize) == abort {
-                self.abort()?;
+                self.is_told_to_stop = true;
             }
             let has_waited = self.turn()?;
             if self.driver.is_over() {
                 return self.check_end();
             }
-            if self.stage == Stage::Serving && has_waited && self.real.monotonic.0 >= end && self.is_at_rest()
+            if self.stage == Stage::Serving
+                && !stops
+                && has_waited
+                && self.real.monotonic.0 >= end
+                && self.is_at_rest()
             {
                 return self.check_end();
             }
@@ -310,6 +315,13 @@ impl World {
         self.begin(ready.len() < most)?;
         for event in ready {
             self.dispatch(event);
+        }
+        // The poll reports signals too: the others' readiness was reported before, or will be.
+        if std::mem::take(&mut self.is_told_to_stop) {
+            match self.stage {
+                Stage::Serving => self.stop()?,
+                Stage::Draining | Stage::Closing => self.abort()?,
+            }
         }
         if self.is_rough {
             self.housekeeping()?;
@@ -396,7 +408,16 @@ impl World {
         self.faults.happened(Fault::Drain);
         self.stage = Stage::Draining;
         self.stopped_at = self.now.monotonic.0;
+        // One more connects and writes, and the poll has not reported it.
+        if self.random.chance(500) && self.producers.len() < 16 {
+            self.connect_producer();
+            if let Some(producer) = self.producers.last_mut() {
+                producer.event((0, Some(0)), &mut self.ledger);
+            }
+            self.arrive();
+        }
         for producer in &mut self.producers {
+            producer.waits_at_stop = producer.id.is_none();
             // Those beyond the limit are not waited for.
             producer.owes = if producer.id.is_some() { producer.arrived } else { 0 };
             producer.owes_end = producer.id.is_some() && producer.end_has_arrived;

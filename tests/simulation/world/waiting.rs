@@ -266,8 +266,8 @@ impl World {
     /// Only so much of producers is taken and not offered to every subscriber.
     fn check_backlog(&mut self) -> Verdict {
         let (all, one) = Sizes::backlog();
-        // Beyond the bound there may be the last read, and one of each producer that was read before.
-        let bound = all.max(one) + self.net.longest_read * (1 + self.producers.len());
+        // The last read may exceed it.
+        let bound = all.max(one) + self.net.longest_read;
         if self.taken - self.offered > all {
             self.faults.happened(Fault::ProducerWaits);
             let oldest = self.unwritten();
