@@ -26,6 +26,8 @@ pub const INFLATED_BYTE: u64 = 6;
 pub const LINE: u64 = 700;
 /// A byte of a line, which is parsed, copied and framed.
 pub const LINE_BYTE: u64 = 1;
+/// A topic or a user that a line makes the service look at.
+pub const EXAMINED: u64 = 20;
 /// A batch queued for one subscriber.
 pub const DELIVERY: u64 = 60;
 /// An answer of the access service taken, with what it decides.
@@ -99,10 +101,10 @@ impl Shares {
         Self { turn: turn.as_secs() * 1_000_000_000 + turn.subsec_nanos() as u64 }
     }
 
-    /// For accepting clients.
+    /// For accepting clients: no more than [`closing`](Self::closing) suffices for.
     #[must_use]
     pub const fn accepting(self) -> Budget {
-        self.percent(15)
+        self.percent(12)
     }
 
     /// The most of [`accepting`](Self::accepting) that producers take.
@@ -190,6 +192,12 @@ mod tests {
         ];
         assert!(all.iter().map(|budget| budget.left).sum::<u64>() <= 10_000_000);
         assert!(all.iter().all(|budget| budget.left > 0));
+    }
+
+    #[test]
+    fn s55_as_many_connections_can_be_closed_as_are_accepted() {
+        let shares = Shares::of(Duration::from_millis(10));
+        assert!(shares.accepting().left / ACCEPT <= shares.closing().left / CLOSE);
     }
 
     #[test]

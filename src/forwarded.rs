@@ -1,37 +1,36 @@
-//! The client's address behind proxies, from `X-Forwarded-For` and `Forwarded` (RFC 7239).
-//!
-//! Owns the list of trusted proxies; only their headers are believed. Does not know requests or connections.
+//! The client's address behind proxies, from `X-Forwarded-For` and `Forwarded` (RFC 7239). Only headers from trusted
+//! proxies are believed.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The proxies whose headers are believed.
+/// The proxies whose forwarding headers are believed.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies {
     networks: Vec<Network>,
 }
 
-/// The addresses with a common prefix.
+/// The addresses whose first `prefix` bits are those of `first`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Network {
     first: IpAddr,
-    /// The length of the prefix, in bits.
+    /// Length of the common prefix, in bits.
     prefix: u8,
 }
 
-/// Why a text is not a network.
+/// Why a text is not an address or a network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyError {
-    /// It is neither an address nor a network.
+    /// Neither an address nor a network.
     #[error("{0:?} is neither an IP address nor a network like 10.0.0.0/8")]
     Syntax(String),
-    /// The address has bits beyond the prefix.
+    /// The address has bits set after the prefix.
     #[error("{text:?} is not the first address of its network; {first}/{prefix} is")]
     HostBits {
-        /// The text given.
+        /// The text as configured.
         text: String,
         /// The network's first address.
         first: IpAddr,
-        /// The length of its prefix, in bits.
+        /// The length of the prefix, in bits.
         prefix: u8,
     },
 }
@@ -41,18 +40,17 @@ impl TrustedProxies {
     ///
     /// # Errors
     ///
-    /// One of them is neither.
+    /// [`ProxyError`] for the first text that is neither.
     pub fn parse<'a>(proxies: impl IntoIterator<Item = &'a str>) -> Result<Self, ProxyError> {
         let networks = proxies.into_iter().map(Network::parse).collect::<Result<_, _>>()?;
         Ok(Self { networks })
     }
 
-    /// The client's address behind a connection from `peer`, whose request had these header values, in the request's
-    /// order.
+    /// The address of the client behind a connection from `peer`; the header values are in the order of the request.
     ///
-    /// The chain is read from its end, which the nearest proxy wrote; the first address that is not a trusted proxy is
-    /// the client's. An unreadable element ends the chain. If the two headers name different clients, one of them was
-    /// not written by the proxy, and neither is believed.
+    /// The chain is read from its end, which the nearest proxy wrote: the first address that is not a trusted proxy is
+    /// the client's. A malformed element ends the chain. If the two headers name different clients, the proxy did not
+    /// write one of them, so neither is believed.
     #[must_use]
     pub fn client<'h>(
         &self,
@@ -79,13 +77,13 @@ impl TrustedProxies {
         }
     }
 
-    /// Whether the proxy at this address is trusted.
+    /// Whether `address` belongs to a trusted proxy.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         self.networks.iter().any(|network| network.contains(address))
     }
 
-    /// The client's address by one header; `None` if there is no such header.
+    /// The client that one header's chain leads to; `None` if the header is absent.
     fn walk<'h>(
         &self,
         peer: IpAddr,
@@ -93,7 +91,7 @@ impl TrustedProxies {
         parse: impl Fn(&str) -> Option<IpAddr>,
     ) -> Option<IpAddr> {
         let mut client = None;
-        // A quoted string with a comma is split into two unreadable elements, which end the chain.
+        // A comma inside a quoted string splits it into two malformed elements, which end the chain.
         for hop in values.rev().flat_map(|value| value.rsplit(|&byte| byte == b',')) {
             let Some(address) = str::from_utf8(hop).ok().and_then(|hop| parse(hop.trim_matches([' ', '\t'])))
             else {
@@ -131,7 +129,7 @@ impl Network {
         if first != address {
             return Err(ProxyError::HostBits { text: text.to_owned(), first, prefix });
         }
-        // An IPv4 network may be written as IPv4-mapped IPv6 addresses; addresses are compared as IPv4.
+        // An IPv4 network may be written in its IPv6-mapped form; addresses are compared as IPv4.
         match first.to_canonical() {
             canonical if canonical != first && prefix >= 96 => {
                 Ok(Self { first: canonical, prefix: prefix - 96 })
@@ -145,7 +143,7 @@ impl Network {
     }
 }
 
-/// The address with all bits after the first `prefix` cleared.
+/// `address` with all bits after the first `prefix` cleared.
 fn first_address(address: IpAddr, prefix: u8) -> IpAddr {
     match address {
         IpAddr::V4(address) => {
@@ -160,7 +158,7 @@ fn first_address(address: IpAddr, prefix: u8) -> IpAddr {
 }
 
 /// The address in an element of `Forwarded` (RFC 7239 §4): `for=192.0.2.60;proto=http`, `for="[2001:db8::1]:4711"`.
-/// The element must be well formed as a whole.
+/// `None` unless the whole element is well-formed.
 fn parse_forwarded(element: &str) -> Option<IpAddr> {
     let mut address = None;
     let mut rest = element;
@@ -180,8 +178,8 @@ fn parse_forwarded(element: &str) -> Option<IpAddr> {
     }
 }
 
-/// The value at the start of `text`, a token or a quoted string, and the text after it. Quoted pairs are not decoded:
-/// no address needs one.
+/// Splits off the value, a token or a quoted string, that `text` starts with. Quoted pairs are not decoded: no address
+/// needs them.
 fn parse_value(text: &str) -> Option<(&str, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let (value, after) = text.split_at(text.find(';').unwrap_or(text.len()));
@@ -241,7 +239,7 @@ mod tests {
         TrustedProxies::parse(["10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "::1"]).unwrap()
     }
 
-    /// The client behind `peer`, the values of both headers given one by one.
+    /// The client behind `peer`, given the values of both headers.
     fn client(peer: &str, x_forwarded_for: &[&str], forwarded: &[&str]) -> String {
         let [x_forwarded_for, forwarded] =
             [x_forwarded_for, forwarded].map(|values| values.iter().map(|value| value.as_bytes()));
@@ -251,19 +249,19 @@ mod tests {
     #[test]
     fn s07_x_forwarded_for_is_believed_from_trusted_proxies_only() {
         for (peer, values, expected) in [
-            // Not a trusted proxy.
+            // An untrusted peer's headers are ignored.
             ("203.0.113.9", &["1.2.3.4"][..], "203.0.113.9"),
             ("192.0.2.2", &["1.2.3.4"], "192.0.2.2"),
             ("2001:db9::1", &["1.2.3.4"], "2001:db9::1"),
             ("11.0.0.1", &["10.0.0.1"], "11.0.0.1"),
-            // A trusted proxy.
+            // One trusted proxy.
             ("10.255.255.255", &["1.2.3.4"], "1.2.3.4"),
             ("192.0.2.1", &["1.2.3.4"], "1.2.3.4"),
             ("2001:db8:ffff::1", &["2001:db9::7"], "2001:db9::7"),
             ("::ffff:10.0.0.1", &["1.2.3.4"], "1.2.3.4"),
             ("10.0.0.1", &["::ffff:1.2.3.4"], "1.2.3.4"),
             ("10.0.0.1", &[], "10.0.0.1"),
-            // What the client itself wrote precedes what the proxy appended.
+            // What the client wrote itself is to the left of what the proxy appended.
             ("10.0.0.1", &["6.6.6.6, 1.2.3.4"], "1.2.3.4"),
             ("10.0.0.1", &["6.6.6.6", "1.2.3.4"], "1.2.3.4"),
             ("10.0.0.1", &["10.0.0.7,1.2.3.4"], "1.2.3.4"),
@@ -273,7 +271,7 @@ mod tests {
             ("10.0.0.1", &["6.6.6.6, 1.2.3.4, 10.0.0.2,\t192.0.2.1"], "1.2.3.4"),
             ("10.0.0.1", &["6.6.6.6", "1.2.3.4, 10.0.0.2", "::1"], "1.2.3.4"),
             ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
-            // An unreadable element ends the chain.
+            // A malformed element ends the chain.
             ("10.0.0.1", &["1.2.3.4, unknown"], "10.0.0.1"),
             ("10.0.0.1", &["1.2.3.4, unknown, 10.0.0.2"], "10.0.0.2"),
             ("10.0.0.1", &["1.2.3.4,"], "10.0.0.1"),
@@ -284,7 +282,7 @@ mod tests {
             ("10.0.0.1", &["01.2.3.4"], "10.0.0.1"),
             ("10.0.0.1", &["1.2.3.4 5.6.7.8"], "10.0.0.1"),
             ("10.0.0.1", &["for=1.2.3.4"], "10.0.0.1"),
-            // Some proxies write the port.
+            // Some proxies include the port.
             ("10.0.0.1", &["1.2.3.4:5678"], "1.2.3.4"),
             ("10.0.0.1", &["[2001:db9::7]:5678"], "2001:db9::7"),
             ("10.0.0.1", &["[2001:db9::7]"], "2001:db9::7"),
@@ -310,9 +308,9 @@ mod tests {
             ("10.0.0.1", &["for=6.6.6.6, for=1.2.3.4;proto=http"], "1.2.3.4"),
             ("10.0.0.1", &["for=6.6.6.6", "for=1.2.3.4, for=10.0.0.2"], "1.2.3.4"),
             ("10.0.0.1", &["for=1.2.3.4;host=\"a;for=6.6.6.6\""], "1.2.3.4"),
-            // An unclosed quotation mark from the client does not swallow what the proxy appends.
+            // The client's unclosed quote does not swallow what the proxy appended.
             ("10.0.0.1", &["for=\"6.6.6.6, for=1.2.3.4"], "1.2.3.4"),
-            // An unreadable element ends the chain.
+            // A malformed element ends the chain.
             ("10.0.0.1", &["for=1.2.3.4;host=\"a, for=6.6.6.6\""], "10.0.0.1"),
             ("10.0.0.1", &["for=1.2.3.4;host=\"a, for=6.6.6.6;x=\\\"\""], "10.0.0.1"),
             ("10.0.0.1", &["for=unknown"], "10.0.0.1"),
@@ -343,14 +341,14 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_end_the_chain() {
+    fn bytes_that_are_not_utf_8_end_the_chain() {
         let value: &[u8] = b"1.2.3.4, \xff";
         let client = proxies().client(ip("10.0.0.1"), [value].into_iter(), std::iter::empty());
         assert_eq!(client, ip("10.0.0.1"));
     }
 
     #[test]
-    fn networks_contain_their_edges_and_nothing_beyond() {
+    fn networks_contain_their_first_and_last_addresses_and_not_the_next() {
         for (network, inside, outside) in [
             (
                 "192.0.2.7",
@@ -377,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_refused() {
+    fn what_is_not_a_network_is_refused() {
         for wrong in [
             "",
             "10",

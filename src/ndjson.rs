@@ -1,33 +1,31 @@
 //! Splits a byte stream into lines of limited length.
 //!
-//! A line that lies wholly in the input is borrowed; only a line cut by the end of the input is copied. Does not know
-//! what a line contains.
+//! A line that lies wholly in the input is borrowed; only an incomplete line is buffered. It must not know what lines
+//! contain.
 
 use std::borrow::Cow;
 
-/// Reads lines from a stream that arrives in pieces. Holds memory only while a line is unfinished.
-///
-/// Invariants: `held` is never longer than the limit, and empty while `skipping`.
+/// Splits a stream that arrives in pieces into lines. Allocates only while a line is incomplete.
 #[derive(Debug)]
 pub struct LineReader {
-    /// The number of the current line, counted from 1.
+    /// The number of the line being read, from 1.
     number: u64,
-    /// The bytes of the current line from earlier input.
+    /// The part of that line in earlier input. Invariant: never more than the limit.
     held: Vec<u8>,
-    /// Whether the current line was reported as too long and its rest is being discarded.
+    /// Whether the rest of the line is discarded. Invariant: `held` is then empty.
     skipping: bool,
 }
 
 /// A line of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RawLine<'i> {
-    /// Its number, counted from 1; empty lines count.
+    /// Its number, from 1; empty lines count.
     pub number: u64,
-    /// Its bytes without the line end (`\n` or `\r\n`); never empty.
+    /// Its bytes without the line ending (`\n` or `\r\n`); never empty.
     pub bytes: Result<Cow<'i, [u8]>, TooLong>,
 }
 
-/// The error for a line with more bytes before its `\n` than the limit.
+/// The line has more bytes before its `\n` than the limit allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLong;
 
@@ -38,9 +36,10 @@ impl Default for LineReader {
 }
 
 impl LineReader {
-    /// Reads the next line that is not empty from the front of `input`; `None` when `input` is used up.
+    /// Consumes `input` up to the end of the next non-empty line and returns that line; `None` once `input` is
+    /// exhausted.
     ///
-    /// A line of more than `limit` bytes is reported once, as soon as it exceeds the limit, and skipped to its end.
+    /// A line of more than `limit` bytes is reported once, as soon as that is known, and skipped to its end.
     pub fn read<'i>(&mut self, input: &mut &'i [u8], limit: usize) -> Option<RawLine<'i>> {
         while !input.is_empty() {
             let (piece, ended) = take_piece(input);
@@ -63,33 +62,33 @@ impl LineReader {
         None
     }
 
-    /// Takes the last line if it has no line end. Call it when the stream has ended in order; after an error drop the
-    /// reader instead, because the line may be incomplete.
+    /// The last line, if it lacks a line ending. Call this only after an orderly end of the stream: after an error the
+    /// line may be incomplete, so drop the reader instead.
     pub fn finish(&mut self) -> Option<RawLine<'static>> {
         let held = std::mem::take(&mut self.held);
         let bytes = without_return(Cow::Owned(held));
         (!bytes.is_empty()).then_some(RawLine { number: self.number, bytes: Ok(bytes) })
     }
 
-    /// Whether the current line has begun.
+    /// Whether the bytes read so far end inside a line.
     #[must_use]
     pub fn is_inside_line(&self) -> bool {
         self.skipping || !self.held.is_empty()
     }
 
-    /// Drops the unfinished line and skips the rest of it. Returns its number.
+    /// Discards the unfinished line, including its unread rest. Returns its number.
     pub(crate) fn skip(&mut self) -> u64 {
         self.held = Vec::new();
         self.skipping = true;
         self.number
     }
 
-    /// Bytes of heap held.
+    /// Heap memory held, in bytes.
     pub(crate) fn held(&self) -> usize {
         self.held.capacity()
     }
 
-    /// The line that ends with `piece`; `None` if it is empty.
+    /// The line that `piece` completes; `None` if it is empty.
     fn complete<'i>(&mut self, piece: &'i [u8]) -> Option<Cow<'i, [u8]>> {
         let line = if self.held.is_empty() {
             Cow::Borrowed(piece)
@@ -102,7 +101,7 @@ impl LineReader {
     }
 }
 
-/// Takes the bytes up to the next `\n` from the front of `input`, and says whether there was one.
+/// Consumes the input up to the next `\n`, or all of it; the flag says whether there was one.
 fn take_piece<'i>(input: &mut &'i [u8]) -> (&'i [u8], bool) {
     match memchr::memchr(b'\n', input) {
         Some(end) => {
@@ -114,7 +113,7 @@ fn take_piece<'i>(input: &mut &'i [u8]) -> (&'i [u8], bool) {
     }
 }
 
-/// The line without the `\r` before its end.
+/// Strips the `\r` of a `\r\n`.
 fn without_return(mut line: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     if line.last() == Some(&b'\r') {
         match &mut line {
@@ -146,11 +145,11 @@ mod tests {
             assert!(reader.held.len() <= limit);
         }
         lines.extend(reader.finish().map(|line| (line.number, line.bytes.map(Cow::into_owned))));
-        assert_eq!(reader.finish(), None, "asked for again");
+        assert_eq!(reader.finish(), None, "the last line is returned once");
         lines
     }
 
-    /// The same for a whole stream, by the definition of a line.
+    /// The same lines by definition: the whole stream, split at each `\n`.
     fn by_definition(stream: &[u8], limit: usize) -> Vec<Read> {
         let lines = (1..).zip(stream.split(|&byte| byte == b'\n'));
         let lines =
@@ -202,7 +201,7 @@ mod tests {
         let mut reader = LineReader::default();
         assert_eq!(reader.read(&mut &b"one\n{\"two\":2}"[..], 20).map(|line| line.number), Some(1));
         assert_eq!(reader.read(&mut &b"{\"two\":2}"[..], 20), None);
-        assert!(reader.is_inside_line(), "what is dropped with the reader after an error");
+        assert!(reader.is_inside_line(), "after an error, dropping the reader discards this line");
         assert_eq!(reader.finish(), Some(RawLine { number: 2, bytes: Ok(b"{\"two\":2}".into()) }));
         assert!(!reader.is_inside_line());
     }
@@ -236,7 +235,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(256))]
 
         #[test]
-        fn how_a_stream_is_cut_makes_no_difference(stream in "[ab\r\n]{0,40}", limit in 0usize..6) {
+        fn the_way_a_stream_is_cut_changes_nothing(stream in "[ab\r\n]{0,40}", limit in 0usize..6) {
             let stream = stream.as_bytes();
             let whole = read_all([stream], limit);
             prop_assert_eq!(&whole, &by_definition(stream, limit));

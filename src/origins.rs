@@ -1,11 +1,9 @@
 //! Which web pages may connect: the allowlist against cross-site WebSocket hijacking (RFC 6455 §10.2).
-//!
-//! Owns the comparison of origins. Does not know requests.
 
 /// The origins whose pages may connect.
 #[derive(Clone, Debug, Default)]
 pub struct Origins {
-    /// `None`: any origin.
+    /// `None`: every origin.
     allowed: Option<Vec<Origin<Box<str>>>>,
 }
 
@@ -14,31 +12,29 @@ pub struct Origins {
 struct Origin<S> {
     scheme: S,
     host: S,
-    /// `None`: the scheme's default.
+    /// `None`: the scheme's default port.
     port: Option<u16>,
 }
 
-/// The error for a text that is not an origin.
+/// A text that is not an origin as browsers send it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{origin:?} is not an origin: scheme://host or scheme://host:port, without a path and without wildcards"
-)]
+#[error("{origin:?} is no origin: scheme://host or scheme://host:port, without a path and without wildcards")]
 pub struct OriginError {
     origin: String,
 }
 
 impl Origins {
-    /// Any page may connect.
+    /// Admits every page.
     #[must_use]
     pub const fn any() -> Self {
         Self { allowed: None }
     }
 
-    /// Only pages of these origins may connect.
+    /// Admits only pages of these origins.
     ///
     /// # Errors
     ///
-    /// One of them is not `scheme://host` or `scheme://host:port`.
+    /// [`OriginError`] for the first text that is not `scheme://host` or `scheme://host:port`.
     pub fn only<'a>(origins: impl IntoIterator<Item = &'a str>) -> Result<Self, OriginError> {
         let allowed = origins.into_iter().map(|text| match Origin::parse(text) {
             Some(Origin { scheme, host, port }) => {
@@ -49,13 +45,14 @@ impl Origins {
         Ok(Self { allowed: Some(allowed.collect::<Result<_, _>>()?) })
     }
 
-    /// Whether any page may connect.
+    /// Whether every page is admitted.
     #[must_use]
     pub const fn admit_any(&self) -> bool {
         self.allowed.is_none()
     }
 
-    /// Whether a request with this `Origin` header is admitted. One without the header is: it is not from a web page.
+    /// Whether a request with this `Origin` header is admitted. One without the header does not come from a web page
+    /// and is always admitted.
     #[must_use]
     pub fn admit(&self, origin: Option<&[u8]>) -> bool {
         let (Some(allowed), Some(origin)) = (&self.allowed, origin) else { return true };
@@ -72,7 +69,7 @@ impl<'a> Origin<&'a str> {
     fn parse(text: &'a str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
         let (host, port) = match authority.rsplit_once(':') {
-            // An IPv6 address has its colons in brackets.
+            // An IPv6 address has its colons inside the brackets.
             Some((host, port)) if !port.ends_with(']') => (host, Some(parse_port(port)?)),
             _ => (authority, None),
         };
@@ -82,7 +79,7 @@ impl<'a> Origin<&'a str> {
     }
 }
 
-/// A port in digits; `parse` alone would also accept a sign.
+/// A port in decimal digits, without the sign that `parse` would accept.
 fn parse_port(text: &str) -> Option<u16> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
@@ -98,7 +95,7 @@ const fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// Whether `text` is a scheme (RFC 3986 §3.1).
+/// Whether `text` is a URI scheme (RFC 3986 §3.1).
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
@@ -181,7 +178,7 @@ mod tests {
             assert_eq!(origins.admit(Some(origin.as_bytes())), admitted, "{origin:?}");
         }
         assert!(!origins.admit(Some(b"https://airlay.ru\xff")));
-        assert!(origins.admit(None), "no browser");
+        assert!(origins.admit(None), "a request without Origin is not from a browser");
     }
 
     #[test]
@@ -213,7 +210,7 @@ mod tests {
             "https://[x]",
         ] {
             let error = Origins::only(["https://good.example", wrong]).unwrap_err();
-            assert!(error.to_string().starts_with(&format!("{wrong:?} is not an origin")), "{error}");
+            assert!(error.to_string().starts_with(&format!("{wrong:?} is no origin")), "{error}");
         }
         assert!(Origins::only(["app://bundle", "chrome-extension://abcdef"]).is_ok());
     }

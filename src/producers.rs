@@ -50,6 +50,8 @@ pub struct Producers {
     held: usize,
     /// Producers with input that waits to be taken.
     leftovers: usize,
+    /// Producers that were answered without having been read, since the last call of [`Producers::take_refused`].
+    refused: Vec<ProducerId>,
     counters: ProducerCounters,
 }
 
@@ -95,7 +97,14 @@ impl Producers {
     /// No producers.
     #[must_use]
     pub fn new(limits: ProducerLimits) -> Self {
-        Self { slots: Slots::new(), limits, held: 0, leftovers: 0, counters: ProducerCounters::default() }
+        Self {
+            slots: Slots::new(),
+            limits,
+            held: 0,
+            leftovers: 0,
+            refused: Vec::new(),
+            counters: ProducerCounters::default(),
+        }
     }
 
     /// A producer has connected. `None` when there are as many as there may be.
@@ -216,6 +225,11 @@ impl Producers {
         written
     }
 
+    /// The producers whose unfinished lines were refused while another one was read: they have an answer to be written.
+    pub fn take_refused(&mut self) -> impl Iterator<Item = ProducerId> {
+        self.refused.drain(..)
+    }
+
     /// Bytes read from this producer since [`Producers::clear_backlog`].
     #[must_use]
     pub fn backlog(&self, id: ProducerId) -> usize {
@@ -286,6 +300,9 @@ impl Producers {
                 producer.answers.collect(limit, |answer| {
                     take(number, Err(BadLine::NoRoom), answer);
                 });
+                if longest != id {
+                    self.refused.push(longest);
+                }
             }
             self.account_one(longest);
         }
@@ -440,6 +457,7 @@ mod tests {
         assert_eq!(receive(&mut producers, long, &[b'l'; 900]), []);
         let refused = receive(&mut producers, short, &[b's'; 700]);
         assert_eq!(refused, [Err(BadLine::NoRoom)], "of the long one");
+        assert!(producers.take_refused().eq([long]), "its answer is written though it was not read");
         assert!(producers.held() <= 1500);
         // The rest of that line is skipped, the next one is read, and so is the other's.
         assert_eq!(receive(&mut producers, long, b"rest\nnext\n"), [Ok(b"next".to_vec())]);

@@ -24,6 +24,12 @@ pub trait Service: Application {
     /// `answers`, each with its line feed.
     fn line(&mut self, peers: &mut Peers, number: u64, line: Line<'_>, answers: &mut Vec<u8>, now: Now);
 
+    /// How many topics and users lines have made the service look at since the last call, besides those that they were
+    /// delivered to.
+    fn take_examined(&mut self) -> usize {
+        0
+    }
+
     /// Does what is due, and pending work within `budget`.
     fn work(&mut self, peers: &mut Peers, budget: &mut Budget, now: Now);
 
@@ -128,6 +134,11 @@ impl<S: Service> Server<S> {
         self.peers.writable(peer);
     }
 
+    /// Says whether a peer's socket may have something to read.
+    pub fn set_unread(&mut self, peer: PeerId, unread: bool) {
+        self.peers.set_unread(peer, unread);
+    }
+
     /// Whether the driver should read from this peer's socket, or go on with what was kept.
     #[must_use]
     pub fn wants_input(&self, peer: PeerId) -> bool {
@@ -177,6 +188,7 @@ impl<S: Service> Server<S> {
             budget.charge(cost::LINE);
             budget.charge_each(cost::LINE_BYTE, line.map_or(0, <[u8]>::len));
             service.line(peers, number, line, answers, now);
+            budget.charge_each(cost::EXAMINED, service.take_examined());
             budget.charge(cost::DELIVERY.saturating_mul(peers.fanned_out() - before));
             !budget.is_spent() && peers.fanned_out() - start < most
         });
@@ -205,6 +217,11 @@ impl<S: Service> Server<S> {
     #[must_use]
     pub fn has_leftover_lines(&self, producer: ProducerId) -> bool {
         self.producers.has_leftover(producer)
+    }
+
+    /// The producers that have answers to be written though they were not read, since the last call.
+    pub fn take_refused_producers(&mut self) -> impl Iterator<Item = ProducerId> {
+        self.producers.take_refused()
     }
 
     /// Writes as many answers as a producer's socket takes. Returns whether that is all of them.
@@ -253,6 +270,12 @@ impl<S: Service> Server<S> {
     #[must_use]
     pub const fn has_backlog(&self) -> bool {
         self.backlog.bytes > 0 || self.producers.has_leftovers() || self.peers.owes_deliveries()
+    }
+
+    /// Bytes read from producers since everything read from them had last been offered to every peer it concerns.
+    #[must_use]
+    pub const fn backlog_bytes(&self) -> usize {
+        self.backlog.bytes
     }
 
     /// Frees the slots of peers that are gone, telling `close` of each so that it closes the socket: a turn's share.

@@ -42,7 +42,7 @@ const TABLE: &str = "
     metrics               | api hub log peers server time websocket                   |
     config                | api access forwarded log origins peers token              | system
     assembly              | access config hub peers producers server token websocket  |
-    net                   | access api assembly config driver forwarded hub log metrics ndjson origins peers producers server slots subscriptions time token websocket | sockets descriptors clocks system
+    net                   | access api assembly config cost driver forwarded hub log metrics ndjson origins peers producers server slots subscriptions time token websocket | sockets descriptors clocks system
     cli                   | access api assembly config log ndjson net time token websocket | sockets descriptors clocks system
     main                  | cli                                                       | system
 ";

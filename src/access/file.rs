@@ -12,19 +12,19 @@ use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::api::{Code, ObjectId, UserId};
 
-/// The contents of an access file.
+/// What an access file says.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct AccessFile {
     users: HashMap<UserId, Datasets>,
 }
 
-/// Why an access file is rejected. Errors in its JSON name line and column, bytes counted from 1.
+/// What is wrong with an access file, and where: mistakes in JSON by line and column, bytes counted from 1.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessFileError {
-    /// It is not text.
+    /// It is no text.
     #[error("not UTF-8 from byte {} on", .0.valid_up_to())]
     NotUtf8(#[from] Utf8Error),
-    /// It is not JSON, or not of the expected shape.
+    /// It is no JSON, or not the JSON it should be.
     #[error("{0}")]
     Json(#[from] serde_json::Error),
 }
@@ -42,12 +42,12 @@ impl AccessFile {
     ///
     /// # Errors
     ///
-    /// It is not such a JSON object, an id is malformed, or a user or a known member occurs twice.
+    /// It is no such JSON object, an id is bad, or a user or a known member stands twice. Then nothing of it counts.
     pub fn parse(file: &[u8]) -> Result<Self, AccessFileError> {
         Ok(serde_json::from_str(str::from_utf8(file)?)?)
     }
 
-    /// Decides whether the user exists and, if a dataset is given, may see it: [`Code::Ok`], [`Code::UserNotExists`] or
+    /// Whether the user exists and, if a dataset is named, may see it: [`Code::Ok`], [`Code::UserNotExists`] or
     /// [`Code::NoAccess`].
     #[must_use]
     pub fn decide(&self, user: UserId, dataset: Option<ObjectId>) -> Code {
@@ -60,7 +60,7 @@ impl AccessFile {
         }
     }
 
-    /// The number of users.
+    /// How many users exist.
     #[must_use]
     pub fn users(&self) -> usize {
         self.users.len()
@@ -96,7 +96,7 @@ impl<'de> Visitor<'de> for UsersVisitor {
         let mut users = HashMap::new();
         while let Some(Id(user)) = map.next_key()? {
             let Entry::Vacant(place) = users.entry(UserId(user)) else {
-                return Err(A::Error::custom(format_args!("user {user} is given twice")));
+                return Err(A::Error::custom(format_args!("user {user} stands twice")));
             };
             let User(datasets) = map.next_value()?;
             place.insert(datasets);
@@ -105,7 +105,7 @@ impl<'de> Visitor<'de> for UsersVisitor {
     }
 }
 
-/// The value of a user's member.
+/// What a user's id leads to.
 struct User(Datasets);
 
 impl<'de> Deserialize<'de> for User {
@@ -162,7 +162,7 @@ impl<'de> Deserialize<'de> for Dataset {
     }
 }
 
-/// An id that is a member's name.
+/// An id in a member's name.
 struct Id(ObjectId);
 
 impl<'de> Deserialize<'de> for Id {
@@ -171,7 +171,7 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
-/// Reads an object's one known member, which must occur exactly once.
+/// An object of which one member counts, which must be there once.
 struct OnlyMember<T> {
     name: &'static str,
     value: PhantomData<T>,

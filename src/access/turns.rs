@@ -1,44 +1,44 @@
-//! The order in which questions are sent: round robin over users, so that one user's questions never delay another's.
+//! Whose question is sent next: the users take turns, so that the questions of one never delay those of another.
 //!
-//! A question written to the service's socket cannot be overtaken. So each user has only a few sent at once, and the
-//! others wait here.
+//! The access service answers in its own time, and what has been written to its socket cannot be overtaken. So each user
+//! has few questions on their way at once; the others wait here.
 
 use std::collections::{HashMap, VecDeque};
 
-use super::QuestionId;
 use crate::api::UserId;
 
-/// Most questions of one user that are sent and unanswered at once.
+use super::QuestionId;
+
+/// Questions of one user that were sent and have no answer, at most.
 const MOST_SENT: usize = 16;
 
-/// The users with unanswered questions, and their unsent questions.
+/// The users with questions, and the questions that were not sent.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    users: HashMap<UserId, UserQuestions>,
-    /// Users with a question that may be sent, each once, in round-robin order.
+    users: HashMap<UserId, Asked>,
+    /// Users with a question that may be sent, each once, in their turn.
     ready: VecDeque<UserId>,
 }
 
-/// The unanswered questions of one user.
-///
-/// Invariants: `all` is at least 1; `is_listed` says whether the user is in `ready`.
+/// The questions of one user: there is at least one, or the user is in `ready`.
 #[derive(Debug, Default)]
-struct UserQuestions {
-    /// In the order they were asked; some may have timed out.
+struct Asked {
+    /// Not sent, in the order they were asked.
     unsent: VecDeque<QuestionId>,
     sent: usize,
     /// Sent and unsent.
     all: usize,
+    /// The user is in `ready`.
     is_listed: bool,
 }
 
 impl Turns {
-    /// The number of this user's questions, sent or unsent.
+    /// How many questions of this user are on their way or wait to be sent.
     pub(super) fn count(&self, user: UserId) -> usize {
         self.users.get(&user).map_or(0, |asked| asked.all)
     }
 
-    /// Adds an unsent question.
+    /// Adds a question that has not been sent.
     pub(super) fn ask(&mut self, user: UserId, question: QuestionId) {
         let asked = self.users.entry(user).or_default();
         asked.all += 1;
@@ -46,8 +46,7 @@ impl Turns {
         asked.list(user, &mut self.ready);
     }
 
-    /// Takes the next question to send and counts it as sent. If it has already ended, the caller calls
-    /// [`skip`](Self::skip).
+    /// The next question to send, of the user whose turn it is; it counts as sent.
     pub(super) fn next(&mut self) -> Option<(UserId, QuestionId)> {
         while let Some(user) = self.ready.pop_front() {
             let Some(asked) = self.users.get_mut(&user) else { continue };
@@ -57,45 +56,71 @@ impl Turns {
                 asked.list(user, &mut self.ready);
                 return Some((user, question));
             }
+            if asked.all == 0 {
+                self.users.remove(&user);
+            }
         }
         None
     }
 
-    /// Corrects the count: the question from [`next`](Self::next) had ended and was not sent.
-    pub(super) fn skip(&mut self, user: UserId) {
-        if let Some(asked) = self.users.get_mut(&user) {
-            asked.sent -= 1;
-            asked.list(user, &mut self.ready);
-        }
-    }
-
-    /// Removes a question that is answered or given up.
+    /// A question has its answer, or will have none. Those that were not sent end in the order they were asked.
     pub(super) fn end(&mut self, user: UserId, was_sent: bool) {
         let Some(asked) = self.users.get_mut(&user) else { return };
         asked.all -= 1;
-        asked.sent -= usize::from(was_sent);
-        if asked.all == 0 {
+        match was_sent {
+            true => asked.sent -= 1,
+            false => drop(asked.unsent.pop_front()),
+        }
+        // A user in `ready` is removed when its turn comes, else it could be listed twice.
+        if asked.all == 0 && !asked.is_listed {
             self.users.remove(&user);
         } else {
             asked.list(user, &mut self.ready);
         }
     }
 
-    /// Drops the unsent questions; they stay in the counts until [`end`](Self::end).
+    /// Nothing that waits will be sent.
     pub(super) fn drop_unsent(&mut self) {
         self.ready.clear();
-        for asked in self.users.values_mut() {
+        self.users.retain(|_, asked| {
             asked.unsent.clear();
             asked.is_listed = false;
-        }
+            asked.all > 0
+        });
     }
 }
 
-impl UserQuestions {
+impl Asked {
     fn list(&mut self, user: UserId, ready: &mut VecDeque<UserId>) {
         if !self.is_listed && self.sent < MOST_SENT && !self.unsent.is_empty() {
             self.is_listed = true;
             ready.push_back(user);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_that_end_unsent_leave_nothing_behind() {
+        let users: Vec<UserId> = (0..3).map(|user| format!("{user:024x}").parse().unwrap()).collect();
+        let mut turns = Turns::default();
+        // A service that reads nothing: every question times out. The last user always has one more.
+        turns.ask(users[2], QuestionId(0));
+        for question in 1..1000 {
+            for &user in &users {
+                turns.ask(user, QuestionId(question));
+                turns.end(user, false);
+            }
+        }
+        assert_eq!((turns.ready.len(), turns.users.len()), (3, 3));
+        assert!(turns.users.values().all(|asked| asked.unsent.len() <= 1));
+        // It reads again.
+        assert_eq!(turns.next(), Some((users[2], QuestionId(999))));
+        assert_eq!(turns.next(), None);
+        turns.end(users[2], true);
+        assert!(turns.users.is_empty() && turns.ready.is_empty());
     }
 }

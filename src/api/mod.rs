@@ -1,6 +1,7 @@
-//! The JSON of the wire contract as typed values, read and written.
+//! The JSON of the wire contract as typed values, and back.
 //!
-//! Owns every name, code and text on the wire. Does not know connections, the contents of tokens, or the access policy.
+//! Everything here is text in, value out (or the reverse). It knows nothing of connections, tokens' contents or who
+//! may see what.
 
 mod answer;
 mod event;
@@ -17,6 +18,6 @@ pub use event::{Audience, Event};
 pub use event_type::EventType;
 pub use id::{ObjectId, ObjectIdError, Subject, UserId};
 pub use line::{Line, LineError};
-pub use question::{AccessAnswer, Question};
+pub use question::{Answer, Question};
 pub use reply::{Code, encode_loss};
 pub use request::{Action, Request};

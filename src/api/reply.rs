@@ -1,10 +1,10 @@
-//! The server's replies to a client, and the message that a subscription was lost.
+//! What the server answers a client: the codes, the replies, and the message that says a subscription is lost.
 
 use std::fmt;
 
 use super::id::Subject;
 
-/// `code`: the outcome of a request, or why a subscription was lost.
+/// The outcome of a request, or why a subscription was lost: `code`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Code {
@@ -12,24 +12,24 @@ pub enum Code {
     Ok = 0,
     /// `auth` is absent, `null` or `""`.
     TokenNotSet = 1,
-    /// The token is malformed, expired or badly signed, or has the wrong algorithm or issuer or no user.
+    /// The token is malformed, of another algorithm, badly signed, expired, of a wrong issuer or without a user.
     InvalidToken = 2,
-    /// The token is good, but its user does not exist.
+    /// The token is good, and its user is not known.
     UserNotExists = 3,
     /// The user may not see this object.
     NoAccess = 4,
-    /// The request is malformed.
+    /// The request is not as it should be.
     InvalidRequest = 5,
-    /// The connection is at its limit of subscriptions.
+    /// The connection has as many subscriptions as it may have.
     TooManySubscriptions = 6,
-    /// The connection exceeds its request rate.
+    /// The connection sends more requests than it may send.
     TooManyRequests = 7,
     /// The access service gave no answer in time.
     Unavailable = 8,
 }
 
 impl Code {
-    /// Every code, each at the index of its number.
+    /// Every code, each at the place of its number.
     pub const ALL: [Self; 9] = [
         Self::Ok,
         Self::TokenNotSet,
@@ -53,14 +53,7 @@ impl Code {
     pub const fn status(self) -> u16 {
         match self {
             Self::Ok => 200,
-            Self::TokenNotSet
-            | Self::InvalidToken
-            | Self::UserNotExists
-            | Self::NoAccess
-            | Self::InvalidRequest
-            | Self::TooManySubscriptions
-            | Self::TooManyRequests
-            | Self::Unavailable => 400,
+            _ => 400,
         }
     }
 
@@ -80,7 +73,7 @@ impl Code {
         }
     }
 
-    /// The whole text message that replies to a request.
+    /// The reply to a request: a whole text message.
     #[must_use]
     pub const fn reply(self) -> &'static str {
         match self {
@@ -105,7 +98,7 @@ impl fmt::Display for Code {
 
 impl std::error::Error for Code {}
 
-/// Appends the unsolicited message that the subscription to `subject` was lost, and why.
+/// Appends the unasked message that says the subscription to `subject` is lost, and why.
 pub fn encode_loss(code: Code, subject: Subject, out: &mut Vec<u8>) {
     let reply = code.reply();
     out.extend_from_slice(&reply.as_bytes()[..reply.len() - 1]);

@@ -23,11 +23,14 @@ pub(super) struct Attendance {
     /// How far the clock of the turns is behind.
     lost: Duration,
     catch_up: Option<CatchUp>,
+    /// Catching up took too long, and every turn since has been late: turns are slow, and their time counts.
+    is_slow: bool,
 }
 
 #[derive(Debug)]
 struct CatchUp {
-    until: Monotonic,
+    /// How long it has taken. Of a late turn, which may have been stopped, [`LATE`] counts.
+    took: Duration,
     /// The wait has reported all the readiness there was.
     is_all_reported: bool,
     /// Peers that were readable then and have not been read since; `None` before.
@@ -39,18 +42,24 @@ impl Attendance {
     pub(super) fn begin(&mut self, real: Now, is_all_reported: bool) -> Now {
         let last = self.last.replace(real.monotonic).unwrap_or(real.monotonic);
         let passed = real.monotonic - last;
-        if self.wait.is_some_and(|wait| passed > wait + LATE) {
+        let is_late = self.wait.is_some_and(|wait| passed > wait + LATE);
+        if let Some(catch_up) = &mut self.catch_up {
+            self.lost += passed;
+            catch_up.took += passed.min(LATE);
+            if is_late {
+                (catch_up.is_all_reported, catch_up.unread) = (false, None);
+            }
+            catch_up.is_all_reported |= is_all_reported;
+            if catch_up.took >= LONGEST_CATCH_UP {
+                self.catch_up = None;
+                self.is_slow = true;
+            }
+        } else if is_late && !self.is_slow {
             log::warn!(milliseconds = passed.as_millis(); "the server was stopped: time-outs wait until it has caught up");
             self.lost += passed;
-            let until = real.monotonic + LONGEST_CATCH_UP;
-            self.catch_up = Some(CatchUp { until, is_all_reported, unread: None });
-        } else if let Some(catch_up) = &mut self.catch_up {
-            self.lost += passed;
-            catch_up.is_all_reported |= is_all_reported;
-            if real.monotonic >= catch_up.until {
-                self.catch_up = None;
-            }
+            self.catch_up = Some(CatchUp { took: Duration::ZERO, is_all_reported, unread: None });
         }
+        self.is_slow &= is_late;
         Now { monotonic: Monotonic(real.monotonic.0.saturating_sub(millis(self.lost))), ..real }
     }
 
@@ -68,6 +77,13 @@ impl Attendance {
     pub(super) fn has_read(&mut self, count: usize) {
         if let Some(CatchUp { unread: Some(unread), .. }) = &mut self.catch_up {
             *unread = unread.saturating_sub(count);
+        }
+    }
+
+    /// Peers that were read have more: it comes after that of this many peers.
+    pub(super) const fn has_more(&mut self, readable: usize) {
+        if let Some(CatchUp { unread: Some(unread), .. }) = &mut self.catch_up {
+            *unread = readable;
         }
     }
 
@@ -150,6 +166,54 @@ mod tests {
             attendance.waits(Some(Duration::ZERO));
         }
         assert!((4_900..5_100).contains(&last), "{last}");
+    }
+
+    #[test]
+    fn s57_what_one_read_did_not_take_is_waited_for() {
+        let mut attendance = Attendance::default();
+        attendance.begin(at(0), true);
+        attendance.waits(Some(Duration::ZERO));
+        attendance.begin(at(11_000), true);
+        attendance.reports(1);
+        attendance.has_read(1);
+        attendance.has_more(1);
+        attendance.has_written();
+        assert!(attendance.is_catching_up());
+        attendance.has_read(1);
+        attendance.has_written();
+        assert!(!attendance.is_catching_up());
+    }
+
+    #[test]
+    fn s57_slow_turns_do_not_keep_the_clock_from_going_on() {
+        let mut attendance = Attendance::default();
+        attendance.begin(at(0), true);
+        attendance.waits(Some(Duration::ZERO));
+        let mut last = 0;
+        for real in (1_500..=60_000).step_by(1_500) {
+            last = attendance.begin(at(real), true).monotonic.0;
+            attendance.reports(1_000);
+            attendance.has_read(10);
+            attendance.waits(Some(Duration::ZERO));
+        }
+        assert!((45_000..60_000).contains(&last), "{last}");
+        // They are fast again, and then there is a stop.
+        attendance.begin(at(60_010), true);
+        attendance.waits(Some(Duration::ZERO));
+        let before = attendance.begin(at(60_020), true).monotonic;
+        attendance.waits(Some(Duration::ZERO));
+        assert_eq!(attendance.begin(at(120_000), true).monotonic, before);
+    }
+
+    #[test]
+    fn s57_a_second_stop_does_not_count_either() {
+        let mut attendance = Attendance::default();
+        attendance.begin(at(0), true);
+        for real in [11_000, 22_000, 82_000] {
+            attendance.waits(Some(Duration::ZERO));
+            assert_eq!(attendance.begin(at(real), true).monotonic, Monotonic(0), "{real}");
+            assert!(attendance.is_catching_up());
+        }
     }
 
     #[test]

@@ -99,6 +99,7 @@ impl<S: Service> Driver<S> {
 
     /// A peer's socket may have something to read; `is_end` if the end of its stream was signalled.
     pub fn peer_readable(&mut self, peer: PeerId, is_end: bool) {
+        self.server.set_unread(peer, true);
         self.peers.readable(peer, is_end);
     }
 
@@ -122,8 +123,12 @@ impl<S: Service> Driver<S> {
         self.accept(transport, now);
         self.producers.read(&mut self.server, transport, &mut self.buffer, now);
         self.attendance.reports(self.peers.readable_count());
-        let read = self.peers.read(&mut self.server, transport, &mut self.buffer, now);
+        let (read, are_done) = self.peers.read(&mut self.server, transport, &mut self.buffer, now);
         self.attendance.has_read(read);
+        if !are_done {
+            // Those that are not done come after all others.
+            self.attendance.has_more(self.peers.readable_count());
+        }
     }
 
     /// Does what is due, and a share of pending work.

@@ -101,25 +101,26 @@ impl PeerInput {
     }
 
     /// Reads each peer that may have something once, within the turn's share, in the order of their readiness; a peer
-    /// that is not done is read again after the others. Returns how many were read.
+    /// that is not done is read again after the others. Returns how many were read, and whether all of them are done.
     pub(super) fn read<S: Service>(
         &mut self,
         server: &mut Server<S>,
         transport: &mut impl Transport,
         buffer: &mut [u8],
         now: Now,
-    ) -> usize {
+    ) -> (usize, bool) {
         for resumed in server.take_resumed() {
             self.readable(resumed, true);
         }
         let shares = server.shares();
         let mut budget = shares.peers();
         let listed = self.readable.len();
+        let mut are_done = true;
         for count in 0..listed {
             if budget.is_spent() || server.peers().is_overloaded() {
-                return count;
+                return (count, are_done);
             }
-            let Some(peer) = self.readable.pop_front() else { return count };
+            let Some(peer) = self.readable.pop_front() else { return (count, are_done) };
             self.sockets[peer.index()].is_listed = false;
             // A paused peer comes back as a resumed one.
             if !server.wants_input(peer) {
@@ -129,10 +130,12 @@ impl PeerInput {
                 self.read_one(peer, server, transport, buffer, budget, now)
             });
             if !is_done {
+                server.set_unread(peer, true);
                 self.readable(peer, false);
+                are_done = false;
             }
         }
-        listed
+        (listed, are_done)
     }
 
     /// Takes what was kept of a peer's input, or reads its socket once. Returns whether there is nothing more for now.
@@ -164,6 +167,7 @@ impl PeerInput {
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock => {
                     socket.read_until_empty = false;
+                    server.set_unread(peer, false);
                     true
                 }
                 ErrorKind::Interrupted => false,

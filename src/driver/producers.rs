@@ -247,6 +247,7 @@ impl ProducerInput {
         server: &mut Server<S>,
         transport: &mut impl Transport,
     ) {
+        self.answerable.extend(server.take_refused_producers());
         for producer in std::mem::take(&mut self.answerable) {
             let Some(Some(socket)) = self.sockets.get(producer.index()) else { continue };
             if socket.producer != producer {

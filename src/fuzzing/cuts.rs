@@ -1,7 +1,7 @@
-//! The ways to cut a stream of bytes into pieces: what a stream means must not depend on them.
+//! Ways to split a stream of bytes into pieces: results must not depend on the split.
 
-/// Calls `check` with `bytes` whole, byte by byte, in small pieces, and in two pieces cut at every place. Under a fuzzer,
-/// and where there are many bytes, only some of these: there will be other inputs.
+/// Calls `check` with `bytes` whole, byte by byte, in small pieces, and in two pieces split at every position. Under a
+/// fuzzer, and for long inputs, only with a sample of these.
 pub(crate) fn for_each(bytes: &[u8], mut check: impl FnMut(&[&[u8]])) {
     check(&[bytes]);
     let (sizes, places) = match (cfg!(test), bytes.len()) {
@@ -13,7 +13,7 @@ pub(crate) fn for_each(bytes: &[u8], mut check: impl FnMut(&[&[u8]])) {
         check(&bytes.chunks(*size).collect::<Vec<_>>());
     }
     let step = bytes.len().div_ceil(places).max(1);
-    // Which places are taken of many changes with the length, so that a mutation that grows or shrinks meets others.
+    // The sampled positions depend on the length, so that mutations that grow or shrink the input reach others.
     for place in (bytes.len() % step..=bytes.len()).step_by(step) {
         let (head, tail) = bytes.split_at(place);
         check(&[head, tail]);

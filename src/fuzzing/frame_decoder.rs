@@ -1,18 +1,18 @@
-//! Target `frame_decoder`: headers and payloads, against a reading of RFC 6455 §5.2 bit by bit.
+//! Target `frame_decoder`: compares headers and payloads with a bit-by-bit reading of RFC 6455 §5.2.
 
 use super::cuts;
-use crate::websocket::frame::{self, FrameError, FrameHeader, FrameRules, OpCode, Parsing};
+use crate::websocket::frame::{self, Decoded, FrameError, FrameHeader, FrameRules, OpCode};
 use crate::websocket::reader::{Piece, Reader};
 
-/// The first byte is the settings (1: from a client, 2: with compression), the others are what a peer sends.
+/// The first byte holds the settings (1: from a client, 2: with compression), the rest is what a peer sends.
 ///
-/// A header is refused exactly when its bytes show a fault, as soon as they do, and for a fault they show; a good one is
-/// read as it is written, and written as it was read. The frames of a stream are those of the definition however it
-/// is cut, their payloads unmasked.
+/// A header must be refused exactly when its bytes contain a fault, as soon as they do, and for such a fault. A valid
+/// header must survive decoding and encoding. The frames of a stream must be those of the reference, with unmasked
+/// payloads, however the stream is split.
 ///
 /// # Panics
 ///
-/// When this does not hold.
+/// If a check fails.
 pub fn frame_decoder(data: &[u8]) {
     let Some((&settings, bytes)) = data.split_first() else { return };
     let rules = FrameRules { masked: settings & 1 != 0, compression: settings & 2 != 0 };
@@ -20,7 +20,7 @@ pub fn frame_decoder(data: &[u8]) {
         check_header(&bytes[..length], rules);
     }
     let (mut expected, is_broken) = frames(bytes, rules);
-    // A control frame is handed over when it is whole, without its key.
+    // The reader returns only complete control frames, without the masking key.
     expected.retain(|frame| frame.is_whole() || !frame.header.opcode.is_control());
     for frame in expected.iter_mut().filter(|frame| frame.header.opcode.is_control()) {
         frame.header.mask = None;
@@ -29,14 +29,14 @@ pub fn frame_decoder(data: &[u8]) {
     check_encoding(bytes, rules);
 }
 
-/// A stream's frames, the last one perhaps cut, and whether it ends with a fault.
+/// A stream's frames, of which the last may be incomplete, and whether it ends with a fault.
 type Frames = (Vec<Frame>, bool);
 
-/// A frame whose header is whole.
+/// A frame with a complete header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Frame {
     pub(super) header: FrameHeader,
-    /// What there is of the payload, unmasked.
+    /// The payload so far, unmasked.
     pub(super) payload: Vec<u8>,
 }
 
@@ -46,7 +46,7 @@ impl Frame {
     }
 }
 
-/// The frames of `bytes` by the definition.
+/// The frames of `bytes`, by the reference.
 pub(super) fn frames(mut bytes: &[u8], rules: FrameRules) -> Frames {
     let mut frames = Vec::new();
     loop {
@@ -63,14 +63,14 @@ pub(super) fn frames(mut bytes: &[u8], rules: FrameRules) -> Frames {
     }
 }
 
-/// What the first bytes of a stream show of its first header.
+/// What the first bytes of a stream reveal about its first header.
 struct Shown {
     faults: Vec<FrameError>,
-    /// The header and its length in bytes, if it is whole.
+    /// The header and its length in bytes, if it is complete.
     header: Option<(FrameHeader, usize)>,
 }
 
-/// Reads a header as the picture in §5.2 shows it.
+/// Reads a header according to the diagram in §5.2.
 fn shown(bytes: &[u8], rules: FrameRules) -> Shown {
     let mut shown = Shown { faults: Vec::new(), header: None };
     let mut fault = |is_one: bool, fault| {
@@ -127,22 +127,22 @@ fn check_header(bytes: &[u8], rules: FrameRules) {
         Err(error) => assert!(shown.faults.contains(&error), "{error:?} of {:?}", shown.faults),
         Ok(read) => {
             assert_eq!(shown.faults, []);
-            let read = match read {
-                Parsing::Done { header, length } => Some((header, length)),
-                Parsing::NeedMore => None,
+            let header = match read {
+                Decoded::Header { header, start } => Some((header, start)),
+                Decoded::Incomplete => None,
             };
-            assert_eq!(read, shown.header);
-            if let Some((header, length)) = read {
+            assert_eq!(header, shown.header);
+            if let Some((header, start)) = header {
                 let mut encoded = Vec::new();
                 header.encode(&mut encoded);
-                assert_eq!(encoded, bytes[..length]);
-                assert!(length <= frame::MAX_HEADER);
+                assert_eq!(encoded, bytes[..start]);
+                assert!(start <= frame::MAX_HEADER);
             }
         }
     }
 }
 
-/// The frames that the module finds in a stream that comes in `pieces`.
+/// The frames that [`Reader`] finds in a stream that arrives in `pieces`.
 fn read(pieces: &[&[u8]], rules: FrameRules) -> Frames {
     let mut reader = Reader::default();
     let mut frames: Vec<Frame> = Vec::new();
@@ -178,7 +178,7 @@ fn read(pieces: &[&[u8]], rules: FrameRules) -> Frames {
     (frames, false)
 }
 
-/// What is encoded is decoded, with or without a mask.
+/// Checks that an encoded frame decodes to the same, masked or not.
 fn check_encoding(payload: &[u8], rules: FrameRules) {
     let key = payload.first_chunk().copied().unwrap_or([7, 0, 255, 128]);
     let mask = rules.masked.then_some(key);

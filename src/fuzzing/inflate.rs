@@ -1,16 +1,83 @@
-//! DEFLATE (RFC 1951), bit by bit, as slow as it is short: what the inflater in use is compared with.
+//! The reference for DEFLATE (RFC 1951): short and slow, bit by bit.
 
-/// What the payload of a compressed message holds (RFC 7692 §7.2.2).
+/// Base length and number of extra bits of each symbol, from symbol 257 on.
+const LENGTHS: [(usize, u32); 29] = [
+    (3, 0),
+    (4, 0),
+    (5, 0),
+    (6, 0),
+    (7, 0),
+    (8, 0),
+    (9, 0),
+    (10, 0),
+    (11, 1),
+    (13, 1),
+    (15, 1),
+    (17, 1),
+    (19, 2),
+    (23, 2),
+    (27, 2),
+    (31, 2),
+    (35, 3),
+    (43, 3),
+    (51, 3),
+    (59, 3),
+    (67, 4),
+    (83, 4),
+    (99, 4),
+    (115, 4),
+    (131, 5),
+    (163, 5),
+    (195, 5),
+    (227, 5),
+    (258, 0),
+];
+
+/// Base distance and number of extra bits of each symbol.
+const DISTANCES: [(usize, u32); 30] = [
+    (1, 0),
+    (2, 0),
+    (3, 0),
+    (4, 0),
+    (5, 1),
+    (7, 1),
+    (9, 2),
+    (13, 2),
+    (17, 3),
+    (25, 3),
+    (33, 4),
+    (49, 4),
+    (65, 5),
+    (97, 5),
+    (129, 6),
+    (193, 6),
+    (257, 7),
+    (385, 7),
+    (513, 8),
+    (769, 8),
+    (1025, 9),
+    (1537, 9),
+    (2049, 10),
+    (3073, 10),
+    (4097, 11),
+    (6145, 11),
+    (8193, 12),
+    (12_289, 12),
+    (16_385, 13),
+    (24_577, 13),
+];
+
+/// The contents of a compressed message's payload (RFC 7692 §7.2.2).
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Inflated {
     pub(crate) bytes: Vec<u8>,
-    /// How many blocks say that they are the last.
+    /// Number of blocks with the final bit set.
     pub(crate) final_blocks: u32,
-    /// How far back a copy reaches at most.
+    /// The greatest distance of a copy, in bytes.
     pub(crate) farthest: usize,
 }
 
-/// Inflates a message's payload, unless it is broken, cut, or holds more than `limit` bytes.
+/// Inflates a message's payload. Fails if it is invalid, truncated, or inflates to more than `limit` bytes.
 pub(crate) fn inflate(payload: &[u8], limit: usize) -> Result<Inflated, Broken> {
     let data = [payload, &[0, 0, 0xff, 0xff]].concat();
     let mut bits = Bits { data: &data, at: 0 };
@@ -37,18 +104,18 @@ pub(crate) fn inflate(payload: &[u8], limit: usize) -> Result<Inflated, Broken> 
     Ok(inflated)
 }
 
-/// Why there is no message.
+/// Why a payload cannot be inflated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
-    /// It is no DEFLATE data, or not all of it.
+    /// Invalid or truncated DEFLATE data.
     Data,
-    /// There is more in it than is wanted, whatever comes behind that.
+    /// The contents exceed the limit; what follows is not checked.
     TooLong,
 }
 
 struct Bits<'d> {
     data: &'d [u8],
-    /// The next bit.
+    /// Index of the next bit.
     at: usize,
 }
 
@@ -150,9 +217,9 @@ fn fixed_lengths() -> [u8; 288] {
 
 /// A Huffman code (RFC 1951 §3.2.2).
 struct Code {
-    /// How many symbols have a code of each length.
+    /// Number of symbols with a code of each length.
     counters: [usize; 16],
-    /// The symbols in the order of their codes.
+    /// The symbols, ordered by their codes.
     symbols: Vec<usize>,
 }
 
@@ -167,8 +234,8 @@ impl Code {
         Self { counters, symbols }
     }
 
-    /// Whether every string of bits begins with a code; a code of one symbol of one bit, or of none, need not be so
-    /// where `may_be_single`.
+    /// Checks that the code is complete. With `may_be_single`, a code of one symbol of one bit, or of no symbol, is
+    /// valid too.
     fn check(&self, may_be_single: bool) -> Result<(), Broken> {
         let mut left = 1_i64;
         for count in &self.counters[1..] {
@@ -195,70 +262,3 @@ impl Code {
         Err(Broken::Data)
     }
 }
-
-/// The least length and the extra bits of each symbol from 257 on.
-const LENGTHS: [(usize, u32); 29] = [
-    (3, 0),
-    (4, 0),
-    (5, 0),
-    (6, 0),
-    (7, 0),
-    (8, 0),
-    (9, 0),
-    (10, 0),
-    (11, 1),
-    (13, 1),
-    (15, 1),
-    (17, 1),
-    (19, 2),
-    (23, 2),
-    (27, 2),
-    (31, 2),
-    (35, 3),
-    (43, 3),
-    (51, 3),
-    (59, 3),
-    (67, 4),
-    (83, 4),
-    (99, 4),
-    (115, 4),
-    (131, 5),
-    (163, 5),
-    (195, 5),
-    (227, 5),
-    (258, 0),
-];
-
-/// The least distance and the extra bits of each symbol.
-const DISTANCES: [(usize, u32); 30] = [
-    (1, 0),
-    (2, 0),
-    (3, 0),
-    (4, 0),
-    (5, 1),
-    (7, 1),
-    (9, 2),
-    (13, 2),
-    (17, 3),
-    (25, 3),
-    (33, 4),
-    (49, 4),
-    (65, 5),
-    (97, 5),
-    (129, 6),
-    (193, 6),
-    (257, 7),
-    (385, 7),
-    (513, 8),
-    (769, 8),
-    (1025, 9),
-    (1537, 9),
-    (2049, 10),
-    (3073, 10),
-    (4097, 11),
-    (6145, 11),
-    (8193, 12),
-    (12_289, 12),
-    (16_385, 13),
-    (24_577, 13),
-];

@@ -1,7 +1,9 @@
-//! JSON (RFC 8259) as a tree that keeps every member as it is written: what the readers of requests, lines and tokens are
-//! compared with. It is simple, not fast.
+//! The reference for JSON (RFC 8259): a tree that keeps the source text of every member. Simple, not fast.
 
-/// A value and its text.
+/// Deepest nesting of arrays and objects; the outermost is level 1.
+const MOST_LEVELS: usize = 128;
+
+/// A value and its source text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Json<'a> {
     pub(crate) text: &'a str,
@@ -13,18 +15,18 @@ pub(crate) enum Content<'a> {
     Null,
     Bool,
     Number,
-    /// `None` if no Unicode text can hold it: it has an escaped surrogate without its other half.
+    /// `None` if it contains the escape of an unpaired surrogate, which no Unicode text can hold.
     String(Option<String>),
     Array(Vec<Json<'a>>),
     Object(Vec<(Option<String>, Json<'a>)>),
 }
 
-/// A text that is no JSON, or that nests deeper than 128 levels.
+/// The text is not JSON, or nests deeper than 128 levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotJson;
 
 impl<'a> Json<'a> {
-    /// Reads a whole text.
+    /// Parses a complete text.
     pub(crate) fn parse(text: &'a str) -> Result<Self, NotJson> {
         let mut parser = Parser { text, at: 0 };
         parser.skip_space();
@@ -33,7 +35,8 @@ impl<'a> Json<'a> {
         if parser.at == text.len() { Ok(value) } else { Err(NotJson) }
     }
 
-    /// The values of the members of this name; no JSON if this is no object, or has a name that no text can hold.
+    /// The values of all members named `wanted`. Fails if this is not an object, or if a name contains an unpaired
+    /// surrogate.
     pub(crate) fn members(&self, wanted: &str) -> Result<Vec<&Self>, NotJson> {
         let Content::Object(members) = &self.content else { return Err(NotJson) };
         if members.iter().any(|(name, _)| name.is_none()) {
@@ -50,7 +53,7 @@ impl<'a> Json<'a> {
         self.content == Content::Null
     }
 
-    /// The value of a string that a text can hold.
+    /// The value, if this is a string without unpaired surrogates.
     pub(crate) fn string(&self) -> Option<&str> {
         match &self.content {
             Content::String(text) => text.as_deref(),
@@ -168,7 +171,7 @@ impl<'a> Parser<'a> {
 
     fn string(&mut self) -> Result<Option<String>, NotJson> {
         self.expect("\"")?;
-        // UTF-16, as the escapes are.
+        // The escapes denote UTF-16 code units.
         let mut units = Vec::new();
         loop {
             let rest = &self.text[self.at..];
@@ -203,6 +206,3 @@ impl<'a> Parser<'a> {
         }
     }
 }
-
-/// How deep arrays and objects may nest; the outermost is the first level.
-const MOST_LEVELS: usize = 128;

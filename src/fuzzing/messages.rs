@@ -1,4 +1,4 @@
-//! Target `messages`: an open connection, against messages put together from whole frames.
+//! Target `messages`: compares an open connection with messages assembled from complete frames.
 
 use super::cuts;
 use super::frame_decoder::{Frame, frames};
@@ -10,15 +10,29 @@ use crate::websocket::frame::{self, FrameRules, OpCode};
 use crate::websocket::message::{Limits, Message};
 use crate::websocket::outgoing::{Flush, Outgoing};
 
-/// The first byte is the settings (1: with compression; 2, 4: the greatest message), the others are what a client sends
-/// on an open connection.
+/// Most blocks of one message with the final bit set.
+const MOST_FINAL_BLOCKS: u32 = 64;
+
+const FRAME_ERRORS: [frame::FrameError; 8] = [
+    frame::FrameError::ReservedBit,
+    frame::FrameError::UnknownOpCode,
+    frame::FrameError::LongControl,
+    frame::FrameError::FragmentedControl,
+    frame::FrameError::NotMasked,
+    frame::FrameError::Masked,
+    frame::FrameError::LengthNotMinimal,
+    frame::FrameError::LengthTopBit,
+];
+
+/// The first byte holds the settings (1: with compression; 2, 4: the limit on messages), the rest is what a client
+/// sends on an open connection.
 ///
-/// The messages, the answers and the end are those of the definition however the stream is cut; no more is held than
-/// twice what has come of a message, nor more than a message may have.
+/// Messages, answers and ending must be those of the reference, however the stream is split. The connection may hold at
+/// most twice what has arrived of a message, and at most twice the longest payload allowed.
 ///
 /// # Panics
 ///
-/// When this does not hold.
+/// If a check fails.
 pub fn messages(data: &[u8]) {
     let Some((&settings, bytes)) = data.split_first() else { return };
     let compression = (settings & 1 != 0).then(WindowBits::default);
@@ -49,22 +63,22 @@ pub fn messages(data: &[u8]) {
     });
 }
 
-/// What a connection has seen and answered.
+/// What a connection has received and answered.
 #[derive(Debug)]
 struct Seen<End> {
     messages: Vec<(OpCode, Vec<u8>)>,
-    /// Frames that brought no message.
+    /// Frames that completed no message.
     frames: Vec<OpCode>,
     answers: Vec<u8>,
     end: End,
 }
 
-/// How a stream ends by the definition.
+/// How a stream ends, by the reference.
 #[derive(Debug)]
 enum End {
     Open,
     Closed(Option<u16>, String),
-    /// For one of these.
+    /// With one of these violations.
     Failed(Vec<Violation>),
 }
 
@@ -96,7 +110,9 @@ fn read(
                     assert_eq!(seen.end.replace(ended), None, "a connection ends once");
                     assert!(connection.is_closed() && input.is_empty());
                 }
-                Step::Upgrade(_) | Step::Page(_) | Step::Opened => unreachable!("it is open already"),
+                Step::Upgrade(_) | Step::Page(_) | Step::Opened => {
+                    unreachable!("the connection is already open")
+                }
             }
         }
         assert!(input.is_empty());
@@ -181,13 +197,13 @@ fn by_definition(bytes: &[u8], rules: FrameRules, limits: &Limits) -> Seen<End> 
         }
     }
     if is_broken {
-        // Which of several faults a header has is for the target `frame_decoder`.
+        // The target `frame_decoder` checks which of several faults is reported.
         seen.end = End::Failed(FRAME_ERRORS.map(Violation::Frame).to_vec());
     }
     seen
 }
 
-/// A message under way.
+/// An incomplete message.
 struct Assembled {
     opcode: OpCode,
     is_compressed: bool,
@@ -196,7 +212,7 @@ struct Assembled {
 }
 
 impl Assembled {
-    /// Whether what there is can be the beginning of a text, or all of it.
+    /// Checks that the payload of a text is UTF-8: the beginning of a text, or with `is_all` a complete one.
     fn check(&self, is_all: bool) -> Result<(), Vec<Violation>> {
         if self.opcode == OpCode::Binary || self.is_compressed {
             return Ok(());
@@ -213,8 +229,7 @@ impl Assembled {
         }
         let is_text = self.opcode == OpCode::Text;
         match inflate::inflate(&self.payload, limits.message_bytes) {
-            // Which comes first, that it is too long or that it is broken behind that or no text before it, depends on
-            // the pieces it is inflated in.
+            // Which violation is found first depends on the size of the pieces in which the payload is inflated.
             Err(Broken::TooLong) => {
                 Err(vec![Violation::MessageTooBig, Violation::BrokenDeflate, Violation::InvalidUtf8])
             }
@@ -231,7 +246,7 @@ impl Assembled {
     }
 }
 
-/// The end that a Close frame brings (RFC 6455 §5.5.1, §7.4), and its answer.
+/// How a Close frame ends the stream (RFC 6455 §5.5.1, §7.4); appends the answer.
 fn closing(payload: &[u8], answers: &mut Vec<u8>) -> End {
     let (code, reason) = match payload {
         [] => (None, ""),
@@ -250,17 +265,3 @@ fn closing(payload: &[u8], answers: &mut Vec<u8>) -> End {
     frame::encode(OpCode::Close, &payload[..payload.len().min(2)], None, answers);
     End::Closed(code, reason.to_owned())
 }
-
-/// How many blocks of one message may say that they are the last.
-const MOST_FINAL_BLOCKS: u32 = 64;
-
-const FRAME_ERRORS: [frame::FrameError; 8] = [
-    frame::FrameError::ReservedBit,
-    frame::FrameError::UnknownOpCode,
-    frame::FrameError::LongControl,
-    frame::FrameError::FragmentedControl,
-    frame::FrameError::NotMasked,
-    frame::FrameError::Masked,
-    frame::FrameError::LengthNotMinimal,
-    frame::FrameError::LengthTopBit,
-];

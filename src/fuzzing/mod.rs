@@ -1,9 +1,9 @@
-//! The bodies of the fuzz targets, a file each. `fuzz/README.md` says how they are run.
+//! The bodies of the fuzz targets, one file each. `fuzz/README.md` describes how to run them.
 //!
-//! Each compares a part of the server with a definition that is simple, slow and used nowhere else.
+//! Each body compares a part of the server with a reference that is simple, slow and used nowhere else.
 //!
-//! A body takes any bytes and panics when a property does not hold. `fuzz/` runs them under libFuzzer; the test here runs
-//! them over the committed corpus. None of it is in a build for use.
+//! A body accepts any bytes and panics when a property does not hold. `fuzz/` runs the bodies under libFuzzer; the
+//! tests below run them over the committed corpus. Release builds contain none of this.
 
 mod cuts;
 mod frame_decoder;
@@ -27,9 +27,6 @@ pub use request_head::request_head;
 pub use server::server;
 pub use token::token;
 
-/// What one input is given to.
-pub type Body = fn(&[u8]);
-
 /// Every target's name and body.
 pub const TARGETS: [(&str, Body); 7] = [
     ("request_head", request_head),
@@ -40,6 +37,9 @@ pub const TARGETS: [(&str, Body); 7] = [
     ("token", token),
     ("server", server),
 ];
+
+/// The body of a target: takes one input.
+pub type Body = fn(&[u8]);
 
 #[cfg(test)]
 mod tests {
@@ -52,7 +52,7 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
     }
 
-    /// Every input of the corpus through its body. A file's name is printed when it fails.
+    /// Runs every input of the corpus through its body. The last name printed is the input that failed.
     #[test]
     fn the_corpus_holds() {
         for (target, body) in TARGETS {
@@ -67,7 +67,7 @@ mod tests {
         }
     }
 
-    /// With `UPDATE_CORPUS=1` the seeds are written. What else is in the corpus stays.
+    /// With `UPDATE_CORPUS=1`, writes the seeds; other files in the corpus are kept.
     #[test]
     fn the_corpus_has_every_seed() {
         let is_update = std::env::var_os("UPDATE_CORPUS").is_some();
@@ -78,7 +78,7 @@ mod tests {
                 fs::write(&file, &bytes).unwrap();
             }
             let is_there = fs::read(&file).is_ok_and(|found| found == bytes);
-            assert!(is_there, "{} is not its seed: write it with UPDATE_CORPUS=1", file.display());
+            assert!(is_there, "{} differs from its seed; UPDATE_CORPUS=1 writes it", file.display());
         }
     }
 

@@ -1,4 +1,4 @@
-//! Target `producer_lines`: a producer's stream, from its bytes to the answers.
+//! Target `producer_lines`: a producer's stream, from bytes to answers.
 
 use super::cuts;
 use super::json::{Content, Json, NotJson};
@@ -6,15 +6,15 @@ use super::subject::{object_id, subject};
 use crate::api::{Audience, Line, LineError, Subject, UserId, encode_refused};
 use crate::ndjson::{LineReader, TooLong};
 
-/// The first byte is a settings byte (the longest line: 16 times it, and 16), the others are what a producer writes.
+/// The first byte sets the limit on lines (16 times its value, plus 16 bytes), the rest is what a producer writes.
 ///
-/// The lines are those of the definition however the stream is cut, no more of one is held than may be long; each is taken
-/// or refused as the contract says, whatever came before it. An event that is written is read back; a refusal is one line of
-/// JSON that names the line.
+/// The lines must be those of the reference, however the stream is split, and the reader may hold at most twice the
+/// limit. Each line must be accepted or refused as the contract says, whatever precedes it. An event must survive
+/// encoding and parsing. A refusal must be one line of JSON with the line's number.
 ///
 /// # Panics
 ///
-/// When this does not hold.
+/// If a check fails.
 pub fn producer_lines(data: &[u8]) {
     let Some((&settings, stream)) = data.split_first() else { return };
     let limit = 16 * usize::from(settings) + 16;
@@ -55,7 +55,7 @@ fn read(pieces: &[&[u8]], limit: usize) -> Vec<Numbered> {
     lines
 }
 
-/// What a line says.
+/// The contents of a valid line.
 #[derive(Debug, PartialEq, Eq)]
 enum Said<'a> {
     Event { subject: Subject, data: &'a str, audience: Audience, ack: Option<&'a str> },
@@ -83,10 +83,10 @@ fn check(number: u64, line: &[u8]) {
         Ok(Line::Event(event)) => {
             let mut written = Vec::new();
             event.encode_line(&mut written);
-            let written = written.strip_suffix(b"\n").expect("a line has an end");
+            let written = written.strip_suffix(b"\n").expect("a line ends with a line feed");
             assert!(!written.contains(&b'\n'));
             let Ok(Line::Event(again)) = Line::parse(written) else {
-                panic!("{} is no event", written.escape_ascii())
+                panic!("{} is not an event", written.escape_ascii())
             };
             assert_eq!(
                 (again.subject, &again.audience, again.ack),
@@ -161,11 +161,14 @@ fn is_ack(value: &Json<'_>) -> bool {
     matches!(value.content, Content::String(_) | Content::Number)
 }
 
-/// One line that says what is wrong, with the `ack` of a line that has a good one.
+/// Checks a refusal: one line of JSON that says what is wrong, with the `ack` of the line if that is valid.
 fn check_refusal(number: u64, error: &LineError<'_>, line: Option<&[u8]>) {
     let mut answer = Vec::new();
     encode_refused(number, error, &mut answer);
-    let answer = str::from_utf8(&answer).expect("an answer is text").strip_suffix('\n').expect("with an end");
+    let answer = str::from_utf8(&answer)
+        .expect("an answer is text")
+        .strip_suffix('\n')
+        .expect("an answer ends with a line feed");
     assert!(!answer.contains('\n'), "{answer}");
     let answer = Json::parse(answer).expect("an answer is JSON");
     let only = |name| match answer.members(name).expect("an answer is an object")[..] {

@@ -4,13 +4,14 @@ use super::json::Json;
 use super::subject::subject;
 use crate::api::{Action, Code, Request, Subject};
 
-/// A text message; other bytes are none.
+/// The input is a text message; bytes that are not UTF-8 are ignored.
 ///
-/// It is the request, or gets the refusal, that the contract says. A request that is written is read back.
+/// The parser must return the request, or the refusal, that the contract defines. A request must survive encoding and
+/// parsing.
 ///
 /// # Panics
 ///
-/// When this does not hold.
+/// If a check fails.
 pub fn request(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     let read = Request::parse(text);

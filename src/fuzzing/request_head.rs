@@ -1,4 +1,4 @@
-//! Target `request_head`: the upgrade request, against a reading of RFC 9112 and RFC 6455 §4.2.1 line by line.
+//! Target `request_head`: compares the upgrade request with a line-by-line reading of RFC 9112 and RFC 6455 §4.2.1.
 
 use super::cuts;
 use crate::websocket::connection::{Connection, Ended, Step};
@@ -7,14 +7,18 @@ use crate::websocket::handshake::{Rejection, UpgradeRequest};
 use crate::websocket::message::Limits;
 use crate::websocket::outgoing::{Flush, Outgoing};
 
-/// What a client sends first.
+/// Longest head, in bytes: small, so that inputs reach the limit.
+const HEAD_BYTES: usize = 2048;
+
+/// The input is what a client sends first.
 ///
-/// It comes to the same, however it is cut: an upgrade, a page or a refusal, as by the definition; what stands behind the
-/// head of an upgrade is left alone. An upgrade's answer is one our own client takes. No more than a head's limit is held.
+/// It must give the upgrade, the page or the refusal of the reference, however it is split. The bytes after an
+/// upgrade's head must stay in the input, and our own client must accept the response. The connection may hold at most
+/// twice the longest head.
 ///
 /// # Panics
 ///
-/// When this does not hold.
+/// If a check fails.
 pub fn request_head(bytes: &[u8]) {
     let expected = by_definition(bytes);
     cuts::for_each(bytes, |pieces| {
@@ -31,7 +35,7 @@ pub fn request_head(bytes: &[u8]) {
     });
 }
 
-/// What a head comes to by the definition.
+/// The result of a head, by the reference.
 #[derive(Debug)]
 enum Head {
     Unfinished,
@@ -51,7 +55,7 @@ enum Seen {
     Refused(u16),
 }
 
-/// What is known of an upgrade.
+/// The facts of an upgrade.
 #[derive(Debug, PartialEq, Eq)]
 struct Upgraded {
     path: String,
@@ -59,7 +63,7 @@ struct Upgraded {
     forwarded: Vec<String>,
     forwarded_for: Vec<String>,
     window_bits: Option<u8>,
-    /// What is left of the input behind the head.
+    /// Number of input bytes after the head.
     left: usize,
 }
 
@@ -115,7 +119,7 @@ fn written(outgoing: &mut Outgoing) -> Vec<u8> {
     written
 }
 
-/// Whether a client that sent this request's key takes the answer.
+/// Checks that a client that sent this request's key accepts the response.
 fn check_answer(request: &[u8], answer: &[u8]) {
     let lines = lines(request).expect("the head is whole").0;
     let key = fields(&lines, "sec-websocket-key").next().expect("an upgrade has a key");
@@ -135,7 +139,7 @@ fn by_definition(bytes: &[u8]) -> Head {
         Ok(head) => head,
         Err(head) => return head,
     };
-    // From here on the head is whole, and of several faults any may be answered.
+    // From here on the head is complete; of several faults, any may be reported.
     let mut statuses = Vec::new();
     let Some((request_line, header_lines)) = lines.split_first() else { return refused(400) };
     let mut parts = request_line.split(|&byte| byte == b' ');
@@ -151,7 +155,7 @@ fn by_definition(bytes: &[u8]) -> Head {
     }
     match version {
         Some(b"HTTP/1.1") => {}
-        // Any other text there is a version that is not spoken, or none at all.
+        // Anything else is an unsupported version, or not a version.
         _ => statuses.extend([400, 505]),
     }
     if method != Some(b"GET") {
@@ -232,8 +236,8 @@ fn refused_too(mut statuses: Vec<u16>, status: u16) -> Head {
     Head::Refused(statuses)
 }
 
-/// The lines of the head that `bytes` begin with, without their ends, and the head's length; or what comes of it if it
-/// is not whole.
+/// The lines of the head that `bytes` start with, without line endings, and the head's length in bytes; the result of
+/// the head if it is incomplete.
 fn lines(bytes: &[u8]) -> Result<(Vec<&[u8]>, usize), Head> {
     let within = &bytes[..bytes.len().min(HEAD_BYTES)];
     let mut lines = Vec::new();
@@ -244,7 +248,7 @@ fn lines(bytes: &[u8]) -> Result<(Vec<&[u8]>, usize), Head> {
             b"\r\n" => return Ok((lines, length)),
             [line @ .., b'\r', b'\n'] => lines.push(line),
             [.., b'\n'] => {
-                // Whether the limit or the bare line feed is met first depends on how the bytes are cut.
+                // Whether the limit or the bare line feed is found first depends on how the bytes are split.
                 return Err(Head::Refused(vec![400, 431]));
             }
             _ => {}
@@ -283,7 +287,7 @@ fn nonce(key: &[u8]) -> Option<[u8; 16]> {
         last = value % 16;
         number = number << 6 | u128::try_from(value).ok()?;
     }
-    // 132 bits hold 128: the top four have left the number, the last four are to be zero.
+    // The digits hold 132 bits: the top four are shifted out of `number`, and the last four must be zero.
     let top = ALPHABET.iter().position(|known| *known == digits[0])?;
     let top = u128::try_from(top).ok()? >> 2 << 124;
     (last == 0).then(|| (number >> 4 | top).to_be_bytes())
@@ -302,8 +306,7 @@ fn is_list_of_tokens(value: &[u8]) -> bool {
     value.split(|&byte| byte == b',').all(|member| is_token(member.trim_ascii()))
 }
 
-/// The window size that comes of these offers, if one is taken; `None` if one of them is malformed (RFC 6455 §9.1,
-/// RFC 7692 §7.1).
+/// The window size of the accepted offer, if any; `None` if an offer is malformed (RFC 6455 §9.1, RFC 7692 §7.1).
 fn negotiated<'v>(values: impl Iterator<Item = &'v [u8]>) -> Option<Option<u8>> {
     let mut taken = None;
     for value in values {
@@ -321,11 +324,11 @@ enum Word {
     Token(Vec<u8>),
     /// `,`, `;` or `=`.
     Sign(u8),
-    /// What is a token between quotes.
+    /// A token between quotes.
     Quoted(Vec<u8>),
 }
 
-/// The words of a header's value; `None` if there is something else in it.
+/// The words of a header's value; `None` if it contains anything else.
 fn words(value: &[u8]) -> Option<Vec<Word>> {
     let mut words = Vec::new();
     let mut bytes = value.iter().copied().peekable();
@@ -357,7 +360,7 @@ fn words(value: &[u8]) -> Option<Vec<Word>> {
     Some(words)
 }
 
-/// The window size of an offer that can be taken; `Some(None)` for one that cannot, `None` for one that is malformed.
+/// The window size of an acceptable offer; `Some(None)` for an offer to decline, `None` for a malformed one.
 fn read_offer(words: &[Word]) -> Option<Option<u8>> {
     let mut parts = words.split(|word| *word == Word::Sign(b';'));
     let [Word::Token(name)] = parts.next()? else { return None };
@@ -382,13 +385,10 @@ fn read_offer(words: &[Word]) -> Option<Option<u8>> {
             (b"server_no_context_takeover" | b"client_no_context_takeover", None, _)
             | (b"client_max_window_bits", None, _)
             | (b"client_max_window_bits", Some(_), Some(_)) => {}
-            // A window of 256 bytes is one that the compressor cannot have.
+            // The compressor does not support a window of 256 bytes.
             (b"server_max_window_bits", Some(_), Some(bits @ 9..)) => window_bits = bits,
             _ => is_acceptable = false,
         }
     }
     Some(is_acceptable.then_some(window_bits))
 }
-
-/// The greatest head: small, so that the limit is met soon.
-const HEAD_BYTES: usize = 2048;

@@ -1,9 +1,11 @@
-//! The corpus's beginning: the examples of the RFCs, the lengths at which headers change, and one of everything that the
-//! wire contract knows. What fuzzing has found is kept beside it under names of its own.
+//! The seeds of the corpus: the examples of the RFCs, the lengths at which headers change, and an example of everything
+//! in the wire contract. The corpus also contains inputs that fuzzing has found, under other names.
 
 use crate::websocket::frame::{self, OpCode};
 
-/// Every seed: its target, its name, its bytes.
+const EVENT: &str = r#"{"type":"issueUpdate","id":"610217e481f6fc54736209e0"}"#;
+
+/// Every seed: target, name and bytes.
 pub(super) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     let mut seeds = Vec::new();
     for (target, named) in [
@@ -64,7 +66,7 @@ fn heads() -> Named {
     texts.map(|(name, text)| (name.to_owned(), text.into_bytes())).to_vec()
 }
 
-/// Headers of every length at which something changes, and the examples of RFC 6455 §5.7.
+/// Headers at every length where their form changes, and the examples of RFC 6455 §5.7.
 fn headers() -> Named {
     let mut seeds = Vec::new();
     for length in [0_u64, 1, 125, 126, 127, 65_535, 65_536, (1 << 63) - 1, 1 << 63] {
@@ -157,7 +159,7 @@ fn messages() -> Named {
         ("deflate_window", [compressed, &masked(0xc1, b"\xf2\x00\x11\x00\x00")].concat()),
         ("deflate_broken", [compressed, &masked(0xc1, b"\xff\xff")].concat()),
         ("deflate_cut", [compressed, &masked(0xc2, b"\x00\x05\x00\xfa\xffH")].concat()),
-        // The bytes that are appended (§7.2.2) do not end the block.
+        // The appended bytes (§7.2.2) do not end the block.
         ("deflate_cut_before_tail", [compressed, &masked(0xc2, b"\x01\x06\x00\xf9\xff")].concat()),
         ("deflate_bomb", [&[3][..], &masked(0xc2, &bomb())].concat()),
     ]
@@ -165,20 +167,18 @@ fn messages() -> Named {
     .to_vec()
 }
 
-/// 100,000 zeros and some, in a block with the fixed codes (RFC 1951 §3.2.6).
+/// Slightly more than 100,000 zeros, in a block with the fixed codes (RFC 1951 §3.2.6).
 fn bomb() -> Vec<u8> {
-    // Not the last block, fixed codes; one zero.
+    // Not final, fixed codes; a zero.
     let mut bits = "0".to_owned() + "10" + "00110000";
-    // A copy of 258 bytes from one byte before.
+    // Copies of 258 bytes at distance 1.
     bits.push_str(&("11000101".to_owned() + "00000").repeat(388));
-    // The end of the block, and the beginning of the empty stored one whose rest is not sent.
+    // The end of the block, and the beginning of the empty stored block, whose rest is not sent.
     bits.push_str("0000000");
     bits.push_str("000");
     let byte = |bits: &[u8]| bits.iter().rev().fold(0, |byte, bit| byte << 1 | (bit - b'0'));
     bits.as_bytes().chunks(8).map(byte).collect()
 }
-
-const EVENT: &str = r#"{"type":"issueUpdate","id":"610217e481f6fc54736209e0"}"#;
 
 fn requests() -> Named {
     let text = format!(r#"{{"auth":"a.b.c","action":"attach","event":{EVENT}}}"#);
@@ -297,15 +297,15 @@ fn tokens() -> Named {
     .collect()
 }
 
-/// A token that is good as it comes.
+/// A complete token with a valid signature.
 fn signed(header: &str, payload: &str) -> Vec<u8> {
     let key = include_bytes!("../../tests/fixtures/keys/rsa2048.private.pem");
     let key = crate::token::SigningKey::from_pem(key).expect("a good key");
     [&[1], key.sign_with_header(header, payload).as_bytes()].concat()
 }
 
-/// The script is read from both ends, so its seeds are noise that has been mixed well: fuzzing keeps what leads
-/// somewhere.
+/// Scripts are decoded from both ends, so the seeds are pseudorandom bytes; the fuzzer keeps inputs that reach new
+/// code.
 fn scripts() -> Named {
     (0..12_u32)
         .map(|number| {
@@ -316,7 +316,7 @@ fn scripts() -> Named {
                 state ^= state << 5;
                 state.to_le_bytes()[1]
             };
-            // The mode of access and the limits come first.
+            // The access mode and the limits come first.
             let start = [
                 u8::try_from(number % 3).unwrap_or_default(),
                 u8::try_from(number / 3 % 2).unwrap_or_default(),

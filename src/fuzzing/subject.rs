@@ -1,9 +1,9 @@
-//! The definition of a subject, read off a whole tree of the text.
+//! The reference for subjects, read from a parsed tree.
 
 use super::json::{Json, NotJson};
 use crate::api::{EventType, ObjectId, Subject};
 
-/// What `type` and `id` of this object name; `None` if they are not as they should be.
+/// The subject that `type` and `id` of this object name; `None` if they are invalid.
 pub(super) fn subject(object: &Json<'_>) -> Result<Option<Subject>, NotJson> {
     let (kinds, ids) = (object.members("type")?, object.members("id")?);
     let ([kind], [] | [_]) = (&kinds[..], &ids[..]) else { return Ok(None) };
@@ -16,7 +16,7 @@ pub(super) fn subject(object: &Json<'_>) -> Result<Option<Subject>, NotJson> {
     Ok(ids.first().and_then(|id| object_id(id)).map(|id| Subject { kind, id: Some(id) }))
 }
 
-/// The id that a string of 24 hex digits is.
+/// The id in a string of 24 hex digits.
 pub(super) fn object_id(value: &Json<'_>) -> Option<ObjectId> {
     let digits =
         value.string().filter(|text| text.len() == 24 && text.bytes().all(|b| b.is_ascii_hexdigit()))?;

@@ -1,4 +1,4 @@
-//! The body of the fuzz target for tokens, against RFC 7519, 7515 and 4648 read part by part.
+//! Target `token`: compares the verification of tokens with a part-by-part reading of RFC 7519, 7515 and 4648.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -8,16 +8,28 @@ use crate::api::UserId;
 use crate::time::Wall;
 use crate::token::{Claims, KeySet, Lookup, Rules, SigningKey, TokenError, Tokens};
 
-/// The first byte is the settings (1: the rest is a token as it comes, else header, `\0` and payload, which get a
-/// signature; 2: the keys have `kid`s; 4: an audience is wanted).
+const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+const TOKEN_BYTES: usize = 2048;
+
+const LEEWAY: Duration = Duration::from_secs(30);
+
+/// A time at which tokens are valid.
+const NOW: Wall = Wall(1_711_709_200_000);
+
+/// `NOW`, other times, and the limits of the leeway for a token that starts or ends at `NOW`.
+const MOMENTS: [Wall; 6] =
+    [NOW, Wall(0), Wall(NOW.0 - 30_000), Wall(NOW.0 - 30_001), Wall(NOW.0 + 29_999), Wall(NOW.0 + 30_000)];
+
+/// The first byte holds the settings (1: the rest is a complete token, else header, `\0` and payload, which get a
+/// signature; 2: the keys have `kid`s; 4: an audience is required).
 ///
-/// A token has good claims exactly when the definition says so, and then they are what it says; whatever is remembered of
-/// it changes nothing, at no moment, and what is said step by step comes to the same. No signature is good but that of
-/// the key.
+/// A token must be valid exactly when the reference says so, with the same claims, also when it is cached and at any
+/// time. `explain` must agree. Only signatures of the key may be valid.
 ///
 /// # Panics
 ///
-/// When this does not hold.
+/// If a check fails.
 pub fn token(data: &[u8]) {
     let Some((&settings, bytes)) = data.split_first() else { return };
     let Ok(text) = str::from_utf8(bytes) else { return };
@@ -32,7 +44,7 @@ pub fn token(data: &[u8]) {
     MADE_ONCE.with_borrow_mut(|made| {
         let Made { signing, pem, jwks } = made.get_or_insert_with(Made::new);
         let keys = if is_jwks { jwks } else { pem };
-        // A key set is not for sharing, so it goes in and out.
+        // `Tokens` owns its key set, so the set is moved in and out.
         let mut tokens = Tokens::new(std::mem::take(keys), rules, 2);
         if settings & 1 != 0 {
             check_text(&mut tokens, text, signing);
@@ -44,7 +56,7 @@ pub fn token(data: &[u8]) {
     });
 }
 
-/// Reading keys takes longer than all the rest.
+/// The keys, kept between inputs: reading them takes longer than everything else.
 struct Made {
     signing: SigningKey,
     pem: KeySet,
@@ -65,14 +77,14 @@ thread_local! {
     static MADE_ONCE: RefCell<Option<Made>> = const { RefCell::new(None) };
 }
 
-/// A token as it comes: whoever has not the key gets no further than its signature.
+/// Checks a complete token: only the key's owner can make one with a valid signature.
 fn check_text(tokens: &mut Tokens, text: &str, signing: &SigningKey) {
     let outcome = outcome(tokens, text, NOW);
     assert_eq!(tokens.explain(text, NOW).outcome, outcome);
     if outcome.is_ok() {
-        // Then it is one that the key signs just so: RS256 has no random part.
-        let mut parts = text.split('.').map(|part| decode(part).expect("a good token is base64url"));
-        let mut part = || String::from_utf8(parts.next().unwrap_or_default()).expect("a good token is text");
+        // RS256 is deterministic: signing the same parts must give the same token.
+        let mut parts = text.split('.').map(|part| decode(part).expect("a valid token is base64url"));
+        let mut part = || String::from_utf8(parts.next().unwrap_or_default()).expect("a valid token is text");
         let (header, payload) = (part(), part());
         assert_eq!(text, signing.sign_with_header(&header, &payload));
     } else if text.len() <= TOKEN_BYTES
@@ -84,12 +96,12 @@ fn check_text(tokens: &mut Tokens, text: &str, signing: &SigningKey) {
         assert_eq!(
             Some(signed.as_str()),
             text.rsplit_once('.').map(|(signed, _)| signed),
-            "one encoding for one text"
+            "the encoding is canonical"
         );
     }
 }
 
-/// A token whose signature is good: all the rest decides.
+/// Checks a token with a valid signature: only its claims decide.
 fn check_claims(
     tokens: &mut Tokens,
     header: &str,
@@ -97,8 +109,8 @@ fn check_claims(
     signing: &SigningKey,
     wanted: Option<Said>,
 ) {
-    // Signing is slow, so it is done only where it shows something.
-    let unsigned = signed_by_nobody(header, payload);
+    // Signing is slow, so the token is signed only if its claims are valid at one of the times.
+    let unsigned = with_invalid_signature(header, payload);
     if unsigned.len() > TOKEN_BYTES {
         assert!(matches!(outcome(tokens, &unsigned, NOW), Err(TokenError::TooLong { .. })));
         return;
@@ -113,7 +125,7 @@ fn check_claims(
         return;
     };
     let token = signing.sign_with_header(header, payload);
-    // Twice, so that it is remembered from whichever moment it was first good at.
+    // Twice, so that each time is also tried with a cached token.
     for wall in MOMENTS.into_iter().chain(MOMENTS) {
         match outcome(tokens, &token, wall) {
             Ok(Claims { user, expires, .. }) => {
@@ -126,7 +138,7 @@ fn check_claims(
     }
 }
 
-/// What comes of a token in the end.
+/// The final outcome for a token.
 fn outcome(tokens: &mut Tokens, token: &str, wall: Wall) -> Result<Claims, TokenError> {
     match tokens.lookup(token, wall) {
         Lookup::Known(outcome) => outcome,
@@ -134,18 +146,18 @@ fn outcome(tokens: &mut Tokens, token: &str, wall: Wall) -> Result<Claims, Token
     }
 }
 
-/// A token with a signature of the right length that nobody made.
-fn signed_by_nobody(header: &str, payload: &str) -> String {
+/// A token with an invalid signature of the right length.
+fn with_invalid_signature(header: &str, payload: &str) -> String {
     [encode(header.as_bytes()), encode(payload.as_bytes()), encode(&[0x5a; 256])].join(".")
 }
 
-/// What a token that is well signed says.
+/// The claims of a correctly signed token.
 #[derive(Debug)]
 struct Said {
     user: UserId,
     expires: Wall,
     not_before: Wall,
-    /// The header names our key, or none.
+    /// Whether the header names our key, or none.
     is_ours: bool,
 }
 
@@ -156,7 +168,7 @@ impl Said {
     }
 }
 
-/// What these parts say; `None` if no token may say it.
+/// The claims of these parts; `None` if they are invalid.
 fn definition(header: &str, payload: &str, is_jwks: bool, audience: Option<&str>) -> Option<Said> {
     let (header, payload) = (Json::parse(header).ok()?, Json::parse(payload).ok()?);
     let at_most_once = |object: &Json<'_>, names: &[&str]| {
@@ -202,12 +214,12 @@ fn definition(header: &str, payload: &str, is_jwks: bool, audience: Option<&str>
     Some(Said { user, expires, not_before, is_ours })
 }
 
-/// The member of this name.
+/// The first member with this name.
 fn the<'j, 'a>(object: &'j Json<'a>, name: &str) -> Option<&'j Json<'a>> {
     object.members(name).ok()?.first().copied()
 }
 
-/// A `NumericDate` in milliseconds, if it is before the year 10000; one before 1970 is taken for 1970.
+/// A `NumericDate` in milliseconds, if it is before the year 10000; one before 1970 counts as 1970.
 fn moment(date: &Json<'_>) -> Option<Wall> {
     if date.content != Content::Number {
         return None;
@@ -222,7 +234,7 @@ fn moment(date: &Json<'_>) -> Option<Wall> {
     (seconds < 253_402_300_800.0).then(|| wall(seconds.max(0.0)))
 }
 
-/// Base64url without padding (RFC 4648 §5), bit by bit; `None` where it is not canonical.
+/// Decodes base64url without padding (RFC 4648 §5); `None` if it is not canonical.
 fn decode(text: &str) -> Option<Vec<u8>> {
     let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
     for digit in text.bytes() {
@@ -247,16 +259,3 @@ fn encode(bytes: &[u8]) -> String {
     }
     text
 }
-
-const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-const TOKEN_BYTES: usize = 2048;
-
-const LEEWAY: Duration = Duration::from_secs(30);
-
-/// A moment tokens are valid at.
-const NOW: Wall = Wall(1_711_709_200_000);
-
-/// Before, at and after it; and the edges of the leeway of a token that ends or begins at it.
-const MOMENTS: [Wall; 6] =
-    [NOW, Wall(0), Wall(NOW.0 - 30_000), Wall(NOW.0 - 30_001), Wall(NOW.0 + 29_999), Wall(NOW.0 + 30_000)];

@@ -1,10 +1,10 @@
 //! The hub's side of the access service: answers become replies, and questions without one fail.
 //!
-//! The owner of the socket moves the lines; [`AccessService`] has the rules. All of this is
+//! The owner of the socket moves the lines; [`access::Service`](crate::access::Service) has the rules. All of this is
 //! called through [`Server::act`](crate::server::Server::act).
 
 use super::Hub;
-use crate::access::{Access, AccessService, QuestionId};
+use crate::access::{Access, QuestionId, Service};
 use crate::api::{Code, LineError, Question};
 use crate::peers::Peers;
 use crate::time::{Monotonic, Now};
@@ -75,14 +75,14 @@ impl Hub {
         }
     }
 
-    fn service(&self) -> Option<&AccessService> {
+    fn service(&self) -> Option<&Service> {
         match &self.access {
             Access::Service(service) => Some(service),
             Access::Token | Access::File { .. } => None,
         }
     }
 
-    fn service_mut(&mut self) -> Option<&mut AccessService> {
+    fn service_mut(&mut self) -> Option<&mut Service> {
         match &mut self.access {
             Access::Service(service) => Some(service),
             Access::Token | Access::File { .. } => None,

@@ -64,6 +64,8 @@ pub struct Hub {
     enforce_expiry: bool,
     /// Consecutive events for the same subscribers, not queued yet.
     batch: Batch,
+    /// See [`Service::take_examined`].
+    examined: usize,
     /// Each reply, by its code.
     replies: [Prepared; Code::ALL.len()],
     counters: HubCounters,
@@ -90,6 +92,7 @@ impl Hub {
             limits,
             enforce_expiry,
             batch: Batch::default(),
+            examined: 0,
             replies: Code::ALL.map(|code| Prepared::text(code.reply())),
             counters: HubCounters::default(),
         }
@@ -153,6 +156,10 @@ impl Service for Hub {
                 encode_refused(number, &error, answers);
             }
         }
+    }
+
+    fn take_examined(&mut self) -> usize {
+        std::mem::take(&mut self.examined)
     }
 
     fn work(&mut self, peers: &mut Peers, budget: &mut Budget, now: Now) {

@@ -110,6 +110,7 @@ impl Hub {
         let Subject { kind, id } = event.subject;
         if !self.batch.continues(event.subject, users) {
             self.flush_batch(peers, now);
+            self.examined += users.map_or_else(|| self.subscriptions.personal_topics(), <[UserId]>::len);
             self.batch.slots.clear();
             self.batch.slots.extend(self.subscriptions.notified(kind, users, id));
             self.batch.slots.sort_unstable();

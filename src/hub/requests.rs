@@ -20,7 +20,7 @@ const PENDING_OVER_BURST: usize = 256;
 impl Hub {
     /// Takes one message of a client.
     pub(super) fn request(&mut self, peers: &mut Peers, peer: PeerId, message: Message<'_>, now: Now) {
-        let request = self.read_request(peer, message, now);
+        let request = self.read_request(peer, message, peers.is_catching_up(), now);
         let is_known = matches!(request, Pending::Decided { .. } | Pending::Refused(_));
         if is_known && !self.clients.has_pending(peer) {
             self.finish(peers, peer, request, now);
@@ -34,9 +34,10 @@ impl Hub {
         }
     }
 
-    /// What is known of a request at once, first refusal first. Every message counts against the rate, before it is parsed.
-    fn read_request(&mut self, peer: PeerId, message: Message<'_>, now: Now) -> Pending {
-        if !self.rate.admit(&mut self.clients.get_mut(peer).rate, now.monotonic) {
+    /// What is known of a request at once, first refusal first. Every message counts against the rate, before it is parsed;
+    /// but those that came while the process was stopped came at their own time.
+    fn read_request(&mut self, peer: PeerId, message: Message<'_>, catching_up: bool, now: Now) -> Pending {
+        if !catching_up && !self.rate.admit(&mut self.clients.get_mut(peer).rate, now.monotonic) {
             return Pending::Refused(Code::TooManyRequests);
         }
         let text = match message {

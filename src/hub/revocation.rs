@@ -100,14 +100,17 @@ fn tell(
 
 #[cfg(test)]
 mod tests {
+    use super::super::rate::RateLimit;
     use super::super::{Admission, HubLimits};
     use super::*;
+    use crate::api::EventType;
     use crate::cost::Budget;
     use crate::peers::{PeerId, PeerLimits, Sockets};
     use crate::producers::{ProducerLimits, Producers};
     use crate::server::Server;
+    use crate::subscriptions::Lease;
     use crate::time::Wall;
-    use crate::token::{Rules, SigningKey, Tokens};
+    use crate::token::{KeyId, Rules, SigningKey, Tokens};
     use crate::websocket::frame::{OpCode, encode};
     use crate::websocket::message::Limits;
     use std::io;
@@ -158,6 +161,82 @@ mod tests {
         Server::new(Peers::new(limits, Limits::default()), producers, hub, Duration::from_secs(1), size, size)
     }
 
+    /// A peer whose connection is open.
+    fn open(server: &mut Server<Hub>, now: Now) -> PeerId {
+        let peer = server.connect(Ipv4Addr::LOCALHOST.into(), now).unwrap();
+        let mut head = *b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+        server.receive(peer, &mut head, now, &mut Budget::unlimited());
+        peer
+    }
+
+    /// Subscribes a peer, whatever its rights.
+    fn attach(server: &mut Server<Hub>, peer: PeerId, user: UserId, topic: Topic, now: Now) {
+        let lease = Lease { ends: Wall::NEVER, key: KeyId::of_no_key(0) };
+        server.act(now, |hub, _| hub.subscriptions.attach(peer, user, topic, lease));
+    }
+
+    #[test]
+    fn s55_topics_that_a_line_is_compared_with_are_charged() {
+        let mut server = server(KeySet::new());
+        let now = Now::default();
+        let peer = open(&mut server, now);
+        for user in 0..1000 {
+            let user: UserId = format!("{user:024x}").parse().unwrap();
+            let id = Some(ID.parse().unwrap());
+            attach(&mut server, peer, user, Topic::Personal(EventType::Notification, user, id), now);
+        }
+        let producer = server.connect_producer().unwrap();
+        // For everyone who wants an id that no subscription is about.
+        let line = r#"{"type":"notification","users":"*","id":"000000000000000000000000","data":1}"#;
+        let lines = [line, "\n"].concat().repeat(100);
+        server.receive_lines(producer, lines.as_bytes(), now, &mut Budget::new(200_000));
+        assert!(server.has_leftover_lines(producer), "two milliseconds of comparing");
+    }
+
+    #[test]
+    fn s57_requests_that_came_during_a_stop_are_within_the_rate() {
+        let mut server = server(KeySet::new());
+        server.act(Now::default(), |hub, _| hub.rate = RateLimit::new(20, 256));
+        let peer = open(&mut server, Now::default());
+        let mut frame = Vec::new();
+        encode(OpCode::Text, b"{}", Some([1, 2, 3, 4]), &mut frame);
+        let send = |server: &mut Server<Hub>, count| {
+            server.receive(peer, &mut frame.repeat(count), Now::default(), &mut Budget::unlimited());
+            server.flush(&mut Socket(Vec::new()), Now::default());
+            while server.has_leftover(peer) {
+                server.receive_leftover(peer, Now::default(), &mut Budget::unlimited());
+                server.flush(&mut Socket(Vec::new()), Now::default());
+            }
+        };
+        server.set_catching_up(true);
+        send(&mut server, 1200);
+        server.set_catching_up(false);
+        let refused = |server: &Server<Hub>| server.service().counters().replies[7];
+        assert_eq!((refused(&server), server.peers().open()), (0, 1));
+        send(&mut server, 300);
+        assert_eq!(refused(&server), 44);
+    }
+
+    #[test]
+    fn events_of_kept_lines_are_backlog_until_they_are_offered() {
+        let mut server = server(KeySet::new());
+        let now = Now::default();
+        let peer = open(&mut server, now);
+        let topic = Topic::Object(EventType::IssueUpdate, ID.parse().unwrap());
+        attach(&mut server, peer, ID.parse().unwrap(), topic, now);
+        let producer = server.connect_producer().unwrap();
+        let lines = format!("{{\"type\":\"issueUpdate\",\"id\":\"{ID}\",\"data\":1}}\n").repeat(2);
+        server.receive_lines(producer, lines.as_bytes(), now, &mut Budget::new(1));
+        let mut socket = Socket(Vec::new());
+        server.flush(&mut socket, now);
+        server.receive_leftover_lines(producer, now, &mut Budget::unlimited());
+        server.advance(now);
+        assert!(!server.has_leftover_lines(producer) && server.has_backlog());
+        server.flush(&mut socket, now);
+        assert!(!server.has_backlog());
+    }
+
     #[test]
     fn an_event_read_in_the_turn_in_which_a_token_ends_is_not_delivered() {
         let (key, public) = SigningKey::generate().unwrap();
@@ -165,10 +244,7 @@ mod tests {
         keys.add_pem(public.as_bytes()).unwrap();
         let mut server = server(keys);
         let at = |second: u64| Now { monotonic: Monotonic(1), wall: Wall(second * 1000) };
-        let peer = server.connect(Ipv4Addr::LOCALHOST.into(), at(0)).unwrap();
-        let mut head = *b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
-        server.receive(peer, &mut head, at(0), &mut Budget::unlimited());
+        let peer = open(&mut server, at(0));
         let token = key.sign(r#"{"exp":10,"data":{"id":"5dad615eae019570fb4647ed"}}"#);
         let request =
             format!(r#"{{"auth":"{token}","action":"attach","event":{{"type":"issueUpdate","id":"{ID}"}}}}"#);

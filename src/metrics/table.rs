@@ -173,6 +173,12 @@ table! {
     Counter "airlay_producer_received_bytes_total" []
         "Bytes read from producers.",
         |facts| one(facts.server.producers().counters().bytes);
+    Gauge "airlay_producer_backlog_bytes" []
+        "Bytes read from producers and not yet offered to every subscriber's socket.",
+        |facts| one(facts.server.backlog_bytes() as u64);
+    Gauge "airlay_producer_held_bytes" []
+        "Memory held for producers: unfinished lines, lines not yet handled, and unread answers.",
+        |facts| one(facts.server.producers().held() as u64);
     Counter "airlay_events_total" ["type"]
         "Events accepted from producers, by type.",
         |facts| by_type(&facts.server.service().counters().events);

@@ -1,11 +1,12 @@
 //! The access service's socket: connecting, writing questions, reading answers.
 //!
 //! What the lines mean, what becomes of a question without an answer and when to connect again is said by
-//! [`AccessService`](crate::access::AccessService). Nothing here waits: a service that does not read is owed one buffer of
+//! [`access::Service`](crate::access::Service). Nothing here waits: a service that does not read is owed one buffer of
 //! questions and no more, and one that writes without end gets a share of each turn.
 
 use super::random::random;
 use super::readiness::Source;
+use crate::cost;
 use crate::hub::Hub;
 use crate::ndjson::{LineReader, RawLine, TooLong};
 use crate::server::Server;
@@ -121,15 +122,15 @@ impl Connection {
         line_bytes: usize,
         now: Now,
     ) -> io::Result<()> {
-        for _ in 0..READS_A_TURN {
-            if !self.readable {
-                break;
-            }
-            match self.stream.read(buffer) {
+        let mut budget = server.shares().access();
+        while self.readable && !budget.is_spent() {
+            budget.charge(cost::READ);
+            match self.stream.read(&mut buffer[..READ_BYTES]) {
                 Ok(0) => return Err(io::Error::new(ErrorKind::UnexpectedEof, "the service has ended it")),
                 Ok(count) => {
                     let mut input = &buffer[..count];
                     while let Some(line) = self.answer.read(&mut input, line_bytes) {
+                        budget.charge(cost::ACCESS_ANSWER);
                         if let Err(problem) = take_answer(server, line, now) {
                             self.complain(&problem);
                         }
@@ -186,8 +187,8 @@ fn take_answer(server: &mut Server<Hub>, line: RawLine<'_>, now: Now) -> Result<
     }
 }
 
-/// Reads in one turn.
-const READS_A_TURN: usize = 4;
+/// Bytes read at once: not many more answers than a turn's share.
+const READ_BYTES: usize = 4 << 10;
 
 /// Bytes of questions that are written at once, and at most one question more.
 const QUESTIONS_AT_ONCE: usize = 16 << 10;

@@ -125,18 +125,24 @@ impl<S: Service> EventLoop<S> {
     /// The system cannot wait for readiness.
     pub(super) fn run(mut self, mut housekeeping: impl Housekeeping<S>) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
-        let mut now = self.driver.begin(self.clock.now(), false);
+        // The service manager's time goes on while the process is stopped.
+        let mut real = self.clock.now();
+        let mut now = self.driver.begin(real, false);
         let mut next_tick = tick_after(now.monotonic, &housekeeping);
-        self.manager.ready(self.connected(), now.monotonic);
+        self.manager.ready(self.connected(), real.monotonic);
         loop {
-            let timeout = self.timeout(&housekeeping, next_tick, now);
-            match self.poll.poll(&mut events, timeout) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-                _ => {}
+            let timeout = self.timeout(&housekeeping, next_tick, now, real.monotonic);
+            let polled = self.poll.poll(&mut events, timeout);
+            if let Err(error) = &polled
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                return polled;
             }
             let start = Instant::now();
-            let is_all_reported = events.iter().count() < EVENTS;
-            now = self.driver.begin(self.clock.at(start), is_all_reported);
+            // A wait that was interrupted, as by SIGCONT, reports nothing.
+            let is_all_reported = polled.is_ok() && events.iter().count() < EVENTS;
+            real = self.clock.at(start);
+            now = self.driver.begin(real, is_all_reported);
             for event in &events {
                 self.dispatch(event, &mut housekeeping, now);
             }
@@ -145,12 +151,13 @@ impl<S: Service> EventLoop<S> {
                 next_tick = tick_after(now.monotonic, &housekeeping);
             }
             self.turn(&mut housekeeping, now);
-            self.manager.turned(self.connected(), now.monotonic);
+            self.manager.turned(self.connected(), real.monotonic);
             self.figures.reloads = housekeeping.reloads();
             let took = start.elapsed();
             self.figures.turns.observe(took);
             // For the wait. Asking the clocks once a turn is enough.
             now = now + took;
+            real = real + took;
             if self.driver.is_over() {
                 return Ok(());
             }
@@ -260,18 +267,21 @@ impl<S: Service> EventLoop<S> {
         Counts { connections: server.peers().len(), producers: server.producers().len() }
     }
 
-    /// How long to wait for readiness: not at all while there is something to do.
+    /// How long to wait for readiness: not at all while there is something to do. `real` is the monotonic clock at `now`,
+    /// stops included.
     fn timeout(
         &mut self,
         housekeeping: &impl Housekeeping<S>,
         next_tick: Option<Monotonic>,
         now: Now,
+        real: Monotonic,
     ) -> Option<Duration> {
+        let manager = self.manager.next_deadline(real).map(|due| now.monotonic + (due - real));
         let deadlines = [
             housekeeping.has_work().then_some(now.monotonic),
             housekeeping.next_deadline(self.driver.server()),
             next_tick,
-            self.manager.next_deadline(now.monotonic),
+            manager,
             self.metrics.as_ref().and_then(|metrics| metrics.http.next_deadline()),
         ];
         self.driver.timeout(deadlines.into_iter().flatten(), now)

@@ -85,11 +85,6 @@ impl Delivery {
         self.dirty[lane as usize].iter().map(|&slot| slot as usize)
     }
 
-    /// How often a slot is in a lane's list.
-    pub(super) fn entries(&self, lane: Lane, slot: usize) -> usize {
-        self.slots(lane).filter(|&it| it == slot).count()
-    }
-
     /// The slots of peers whose sockets are full.
     pub(super) fn watched(&self) -> impl Iterator<Item = usize> {
         self.blocked.keys().copied()
@@ -326,12 +321,14 @@ impl Peers {
         !self.delivery.blocked.is_empty()
     }
 
-    /// Closes peers that have read nothing for too long, or have had too much queued for too long.
-    pub(super) fn sweep_blocked(&mut self, now: Monotonic) {
+    /// Closes up to `most` peers that have read nothing for too long, or have had too much queued for too long. Returns
+    /// whether those are all of them.
+    pub(super) fn sweep_blocked(&mut self, now: Monotonic, most: usize) -> bool {
         let soft_time = self.limits.queue_soft_time;
         let mut slow = Vec::new();
         for (&slot, blocked) in &mut self.delivery.blocked {
-            let Some(peer) = self.slots.at(slot) else { continue };
+            let is_open = |peer: &&Peer| peer.marks.contains(Marks::OPEN);
+            let Some(peer) = self.slots.at(slot).filter(is_open) else { continue };
             if peer.outgoing.queued() > self.limits.queue_soft
                 && now - *blocked.over_soft.get_or_insert(now) >= soft_time
             {
@@ -340,11 +337,13 @@ impl Peers {
                 slow.push((slot, Slowness::NothingRead));
             }
         }
-        for (slot, slowness) in slow {
+        let is_all = slow.len() <= most;
+        for (slot, slowness) in slow.into_iter().take(most) {
             if let Some(id) = self.slots.id_at(slot) {
                 self.close_slow(id, slowness, now);
             }
         }
+        is_all
     }
 }
 

@@ -73,6 +73,8 @@ impl Peers {
             let was_connecting = peer.is_connecting();
             peer.stage = Stage::Gone;
             peer.outgoing.clear();
+            // With what it held of a head or a message.
+            peer.connection = Connection::server();
             self.owed -= usize::from(peer.marks.take(Marks::OWED));
             self.counters.abandoned += u64::from(was_connecting);
             self.addresses.leave(peer.address);

@@ -37,7 +37,8 @@ impl Peers {
         self.counters.other_frames += 1;
         let limit = self.limits.frames_per_second;
         let Some(peer) = self.slots.get_mut(id) else { return };
-        if peer.frames.add(1, now) <= limit || limit == 0 || self.catching_up {
+        // The clock stands still while catching up, so what came then would count with what comes after it.
+        if limit == 0 || self.catching_up || peer.frames.add(1, now) <= limit {
             return;
         }
         if peer.marks.contains(Marks::OPEN) {

@@ -17,6 +17,7 @@
 
 use super::{Lane, Peer, PeerId, Peers};
 use crate::slots::{Generation, Occupant};
+use std::collections::HashSet;
 
 /// How far a peer's transport has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,8 @@ bitflags::bitflags! {
         const HOLDS = 1 << 11;
         /// Its input waits until its socket has been offered the replies to what came before.
         const AWAITS_FLUSH = 1 << 12;
+        /// Its socket may have something to read, and was not read since.
+        const UNREAD = 1 << 13;
     }
 }
 
@@ -149,15 +152,15 @@ impl Peers {
     /// When they do not.
     pub fn check_invariants(&self) {
         let (mut open, mut owed, mut leftovers) = (0, 0, 0);
+        let listed = Lane::ALL.map(|lane| self.delivery.slots(lane).collect::<HashSet<_>>());
         for (id, peer) in self.slots.iter() {
             self.check(id);
             open += usize::from(peer.marks.contains(Marks::OPEN));
             owed += usize::from(peer.marks.contains(Marks::OWED));
             leftovers += usize::from(peer.marks.contains(Marks::LEFTOVER));
-            for lane in Lane::ALL {
-                let listed = self.delivery.entries(lane, id.index());
+            for (lane, listed) in Lane::ALL.into_iter().zip(&listed) {
                 let is_dirty = peer.marks.contains(Marks::dirty(lane));
-                assert!(listed >= usize::from(is_dirty), "peer {id:?} is dirty and in no list");
+                assert!(!is_dirty || listed.contains(&id.index()), "peer {id:?} is dirty and in no list");
             }
             let is_waiting = peer.outgoing.is_empty()
                 || peer.marks.is_dirty()

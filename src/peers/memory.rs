@@ -48,11 +48,16 @@ impl Peers {
 
     /// Sums up the memory of all peers; while it is over the budget, ends those that hold the most.
     pub(super) fn bound_memory(&mut self, now: Monotonic) {
-        let mut holders: Vec<(usize, PeerId)> = Vec::new();
-        self.for_each_holder(|peers, id| holders.push((peers.held_by(id), id)));
-        let mut total: usize = holders.iter().map(|(held, _)| held).sum();
         let budget = self.limits.queue_total;
-        if total > budget {
+        loop {
+            let mut holders: Vec<(usize, PeerId)> = Vec::new();
+            self.for_each_holder(|peers, id| holders.push((peers.held_by(id), id)));
+            let mut total: usize = holders.iter().map(|(held, _)| held).sum();
+            if total <= budget {
+                self.memory = Memory { last: total, added: 0 };
+                return;
+            }
+            // What they share with others is not freed by ending them alone, so the sum is taken again.
             holders.sort_unstable();
             while total > budget
                 && let Some((held, id)) = holders.pop()
@@ -61,7 +66,6 @@ impl Peers {
                 self.end_for_memory(id, now);
             }
         }
-        self.memory = Memory { last: total, added: 0 };
     }
 
     /// Bytes queued for all peers, shared ones counted for each; and for how many peers something is queued.
@@ -94,28 +98,16 @@ impl Peers {
     /// Calls `each` once for every peer that may hold something: those to write to, those whose sockets are full, those
     /// that have begun something and those with input that waits.
     fn for_each_holder(&self, mut each: impl FnMut(&Self, PeerId)) {
-        let mut seen = Vec::new();
-        for lane in Lane::ALL {
-            // A peer may be in several lists: the first one counts.
-            let earlier = Lane::ALL.iter().take_while(|&&other| other != lane);
-            let earlier = earlier.fold(Marks::empty(), |marks, &other| marks | Marks::dirty(other));
-            for slot in self.delivery.slots(lane) {
-                if let (Some(id), Some(peer)) = (self.slots.id_at(slot), self.slots.at(slot))
-                    && peer.marks.contains(Marks::dirty(lane))
-                    && !peer.marks.intersects(earlier)
-                {
-                    seen.push(slot);
-                    each(self, id);
-                }
-            }
-        }
-        let others =
-            self.delivery.watched().chain(self.timers.unfinished()).chain(self.leftovers.keys().copied());
-        let mut others: Vec<usize> =
-            others.filter(|&slot| self.slots.at(slot).is_some_and(|peer| !peer.marks.is_dirty())).collect();
-        others.sort_unstable();
-        others.dedup();
-        for id in others.into_iter().filter_map(|slot| self.slots.id_at(slot)) {
+        // A peer may be in several lists, and in one of them twice: for itself and for one that had its slot before.
+        let dirty = Lane::ALL.into_iter().flat_map(|lane| self.delivery.slots(lane));
+        let mut slots: Vec<usize> = dirty
+            .chain(self.delivery.watched())
+            .chain(self.timers.unfinished())
+            .chain(self.leftovers.keys().copied())
+            .collect();
+        slots.sort_unstable();
+        slots.dedup();
+        for id in slots.into_iter().filter_map(|slot| self.slots.id_at(slot)) {
             each(self, id);
         }
     }
@@ -125,6 +117,7 @@ impl Peers {
         let Some(peer) = self.slots.get(id) else { return };
         if peer.is_connecting() {
             self.reject(id, Rejection::Unavailable { retry_after: RETRY_AFTER }, now);
+            self.take_leftover(id);
         } else if peer.marks.contains(Marks::OPEN) {
             self.close_slow(id, Slowness::AllQueuesFull, now);
             self.take_leftover(id);

@@ -183,7 +183,7 @@ impl Peers {
         debug_assert!(!self.has_leftover(id), "earlier input comes first");
         self.counters.bytes_received += input.len() as u64;
         if let Some(peer) = self.slots.get_mut(id) {
-            peer.marks.remove(Marks::AWAITS_PONG);
+            peer.marks.remove(Marks::AWAITS_PONG | Marks::UNREAD);
         }
         let taken = self.take_input(application, id, input, now, budget);
         if taken < input.len()
@@ -274,6 +274,7 @@ impl Peers {
                     budget.charge(cost::UPGRADE);
                     match application.upgrade(self, id, &upgrade, now) {
                         Ok(()) => {
+                            self.message_finished(id);
                             let Some(peer) = self.slots.get_mut(id) else { return length };
                             peer.connection.accept(
                                 &upgrade,
@@ -314,6 +315,19 @@ impl Peers {
     /// See [`Server::set_catching_up`](crate::server::Server::set_catching_up).
     pub const fn set_catching_up(&mut self, catching_up: bool) {
         self.catching_up = catching_up;
+    }
+
+    /// Whether the peer's socket may have something that was not read: it is not judged by the clock for what may be there.
+    pub fn set_unread(&mut self, id: PeerId, unread: bool) {
+        if let Some(peer) = self.slots.get_mut(id) {
+            peer.marks.set(Marks::UNREAD, unread);
+        }
+    }
+
+    /// Whether what comes now may have come while the process was stopped.
+    #[must_use]
+    pub const fn is_catching_up(&self) -> bool {
+        self.catching_up
     }
 
     /// Stops reading from a peer until [`Peers::resume`]; input already given to `receive` is still taken.

@@ -164,6 +164,52 @@ fn s14_a_flood_of_frames_without_a_message_is_closed_with_1008() {
 }
 
 #[test]
+fn s57_frames_that_came_during_a_stop_do_not_count_after_it_either() {
+    let mut world = World::new(limits());
+    let id = world.open();
+    let ping = masked(0x89, b"");
+    world.peers.set_catching_up(true);
+    world.receive(id, &ping.repeat(150));
+    assert!(world.peers.is_open(id));
+    world.peers.set_catching_up(false);
+    // The clock has stood still: it is the same second.
+    world.receive(id, &ping);
+    assert!(world.peers.is_open(id));
+    world.receive(id, &ping.repeat(100));
+    assert_eq!(world.endings(), [Ending::Told(CloseReason::TooManyFrames)]);
+}
+
+#[test]
+fn a_request_that_has_come_and_waits_to_be_taken_is_not_late() {
+    let mut world = World::new(limits());
+    let id = world.connect();
+    let mut head = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        .to_vec();
+    world.peers.receive(&mut Doorman, id, &mut head, world.now, &mut Budget::new(0));
+    assert!(world.peers.has_leftover(id));
+    world.until(5_500);
+    world.peers.receive_leftover(&mut Doorman, id, world.now, &mut Budget::unlimited());
+    assert!(world.peers.is_open(id));
+}
+
+#[test]
+fn the_time_of_a_message_does_not_begin_with_the_request() {
+    let mut world = World::new(limits());
+    let id = world.connect();
+    let head = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    let (begin, end) = head.split_at(10);
+    world.receive(id, begin);
+    world.until(4_500);
+    world.receive(id, &[end, &masked(0x01, b"begun")].concat());
+    world.until(13_000);
+    assert!(world.peers.is_open(id));
+    world.until(16_000);
+    assert_eq!(world.endings(), [Ending::Told(CloseReason::MessageNotFinished)]);
+}
+
+#[test]
 fn s14_fragments_without_contents_are_counted_too() {
     let mut world = World::new(limits());
     let id = world.open();
@@ -293,6 +339,64 @@ fn s23_what_peers_share_is_counted_once() {
     world.until(1_500);
     assert!(peers.iter().all(|&id| world.peers.is_open(id)), "900 kB queued, 90 held");
     assert_eq!(world.peers.queued(), (900_000, 10));
+}
+
+#[test]
+fn s23_closing_those_that_share_what_they_hold_frees_enough_of_it() {
+    let mut world = World::new(limits());
+    // Thirteen pairs; what each pair shares is freed only when both are closed.
+    let peers: Vec<_> = (0..26).map(|_| world.open_trusted()).collect();
+    world.sockets.room.extend(peers.iter().map(|&id| (id, 0)));
+    for pair in 0..13 {
+        world.deliver(&[peers[pair], peers[pair + 13]], 30_000);
+        world.peers.flush(&mut world.sockets, SHARES, world.now.monotonic);
+    }
+    world.peers.bound_memory(world.now.monotonic);
+    assert!(world.peers.held() <= world.peers.limits.queue_total, "{}", world.peers.held());
+    assert!(world.peers.open() > 0);
+}
+
+#[test]
+fn s23_what_a_peer_held_is_free_when_it_is_gone() {
+    let mut world = World::new(limits());
+    let id = world.open();
+    world.receive(id, &masked(0x01, &[b'.'; 120]));
+    world.deliver(&[id], 100);
+    assert!(world.peers.held() > 220);
+    world.peers.disconnect(id);
+    assert_eq!(world.peers.held(), 0, "before its slot is");
+    world.peers.settle(&mut Doorman);
+}
+
+#[test]
+fn s23_a_slot_that_is_listed_for_two_peers_is_counted_once() {
+    let mut world = World::new(limits());
+    let first = world.open_trusted();
+    world.deliver(&[first], 1000);
+    world.peers.disconnect(first);
+    world.peers.settle(&mut Doorman);
+    world.peers.reap(&mut Budget::unlimited(), |_| {});
+    // Its entry in the list of those to write to is still there.
+    let second = world.connect();
+    assert_eq!(second.index(), first.index());
+    world.peers.slots.get_mut(second).unwrap().outgoing.push(frame(1000));
+    world.peers.mark_dirty(second.index(), Lane::Event);
+    assert_eq!(world.peers.queued(), (1000, 1));
+}
+
+#[test]
+fn s55_slow_consumers_are_closed_a_turns_share_at_once() {
+    let mut world = World::new(PeerLimits { queue_total: 100_000_000, ..limits() });
+    let peers: Vec<_> = (0..2000).map(|_| world.open_trusted()).collect();
+    world.sockets.room.extend(peers.iter().map(|&id| (id, 0)));
+    world.deliver(&peers, 100);
+    while world.peers.open() == 2000 {
+        world.now.monotonic.0 += 100;
+        world.turn();
+    }
+    assert!(world.peers.open() >= 900, "{}", world.peers.open());
+    world.turn();
+    assert_eq!(world.peers.open(), 0);
 }
 
 #[test]

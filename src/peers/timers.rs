@@ -14,6 +14,9 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Deadlines that are handled in one turn: about a millisecond's worth.
 const DUE_A_TURN: usize = 1024;
 
+/// With one of these, what a peer has sent may wait for us: it is not late then.
+const UNTAKEN: Marks = Marks::PAUSED.union(Marks::LEFTOVER).union(Marks::AWAITS_FLUSH).union(Marks::UNREAD);
+
 /// The deadlines of all peers.
 #[derive(Debug)]
 pub(super) struct Timers {
@@ -59,7 +62,11 @@ impl Peers {
         // What is left is due still, so the next turn follows at once.
         let mut left = DUE_A_TURN;
         while let Some(id) = pop(&mut self.timers.handshake, &mut left, now) {
-            self.reject(id, Rejection::RequestTimeout, now);
+            // Not the peer's fault: its request may be in what was read and not taken.
+            match self.has_leftover(id) {
+                true => self.timers.handshake.set(id, now),
+                false => self.reject(id, Rejection::RequestTimeout, now),
+            }
         }
         // Before the next pings: a deadline of one that was answered must not be taken for theirs.
         while let Some(id) = pop(&mut self.timers.pong, &mut left, now) {
@@ -67,9 +74,7 @@ impl Peers {
                 peer.marks.contains(Marks::AWAITS_PONG) && peer.marks.contains(Marks::OPEN)
             };
             let Some(peer) = self.slots.get_mut(id).filter(waits) else { continue };
-            if peer.marks.intersects(Marks::PAUSED | Marks::LEFTOVER | Marks::AWAITS_FLUSH)
-                || peer.waits_for_us()
-            {
+            if peer.marks.intersects(UNTAKEN) || peer.waits_for_us() {
                 // Its pong may have come and was not read, or our ping was not written: the next ping will tell.
                 peer.marks.remove(Marks::AWAITS_PONG);
             } else {
@@ -97,11 +102,8 @@ impl Peers {
         }
         self.close_drained(now);
         if self.timers.next_sweep <= now {
-            self.timers.next_sweep = now + SWEEP;
-            if !self.sweep_messages(now) {
-                self.timers.next_sweep = now;
-            }
-            self.sweep_blocked(now);
+            let is_all = self.sweep_messages(now) & self.sweep_blocked(now, DUE_A_TURN);
+            self.timers.next_sweep = if is_all { now + SWEEP } else { now };
         }
         if self.is_memory_doubtful() {
             self.bound_memory(now);
@@ -115,7 +117,7 @@ impl Peers {
         let mut late = Vec::new();
         for (&slot, since) in &mut self.timers.unfinished {
             let Some(peer) = self.slots.at(slot) else { continue };
-            if peer.marks.intersects(Marks::PAUSED | Marks::LEFTOVER | Marks::AWAITS_FLUSH) {
+            if peer.marks.intersects(UNTAKEN) {
                 *since = now;
             } else if peer.marks.contains(Marks::OPEN) && now - *since >= limit {
                 late.extend(self.slots.id_at(slot));

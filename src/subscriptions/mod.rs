@@ -212,6 +212,12 @@ impl Subscriptions {
             .map(|subscriber| subscriber.slot())
     }
 
+    /// How many topics of personal types have subscribers: what [`notified`](Self::notified) walks through for everyone.
+    #[must_use]
+    pub fn personal_topics(&self) -> usize {
+        self.personal_topics.len()
+    }
+
     /// Whether `peer` is subscribed to `topic`.
     #[must_use]
     pub fn contains(&self, peer: PeerId, topic: &Topic) -> bool {

@@ -1,6 +1,6 @@
-//! Close codes, the payload of a Close frame, and the code that answers each violation.
+//! Close codes, the payload of a Close frame, and the code that answers each violation (RFC 6455 §7.4).
 //!
-//! Does not know connections.
+//! It must not know connections.
 
 use std::fmt;
 
@@ -10,10 +10,10 @@ use super::frame::{FrameError, MAX_CONTROL_PAYLOAD};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CloseCode(u16);
 
-/// A peer's violation of the protocol or a limit. It ends the connection with [`Violation::code`].
+/// A violation that ends its peer's connection with the close code [`Violation::code`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// A header that RFC 6455 §5.2 forbids.
+    /// A frame header that RFC 6455 §5.2 forbids.
     #[error(transparent)]
     Frame(#[from] FrameError),
     /// A continuation frame with nothing to continue (§5.4).
@@ -25,7 +25,7 @@ pub enum Violation {
     /// A text message that is not UTF-8 (§8.1).
     #[error("text is not UTF-8")]
     InvalidUtf8,
-    /// A message longer than `messageBytes`, as declared or as inflated.
+    /// A message over `messageBytes`, by its declared or its inflated size.
     #[error("message too big")]
     MessageTooBig,
     /// A message in more than `fragments` frames.
@@ -63,19 +63,19 @@ impl Violation {
 }
 
 impl CloseCode {
-    /// 1000: the connection is no longer needed.
+    /// 1000: normal closure.
     pub const NORMAL: Self = Self(1000);
-    /// 1001: the server stops, or the user leaves the page.
+    /// 1001: the server shuts down, or the user leaves the page.
     pub const GOING_AWAY: Self = Self(1001);
-    /// 1002: the peer broke the protocol.
+    /// 1002: protocol error.
     pub const PROTOCOL_ERROR: Self = Self(1002);
-    /// 1007: the data does not match the message's type.
+    /// 1007: the payload does not match the message type.
     pub const INVALID_DATA: Self = Self(1007);
-    /// 1008: the peer broke a rule of the server's.
+    /// 1008: policy violation.
     pub const POLICY_VIOLATION: Self = Self(1008);
     /// 1009: the message is too big.
     pub const MESSAGE_TOO_BIG: Self = Self(1009);
-    /// 1011: the server failed.
+    /// 1011: internal error.
     pub const INTERNAL_ERROR: Self = Self(1011);
 
     /// The code with this number, if a Close frame may carry it: 1000 to 1003 and 1007 to 1014 (registered), 3000 to
@@ -101,11 +101,11 @@ impl fmt::Display for CloseCode {
     }
 }
 
-/// Reads the payload of a Close frame: the code, if present, and the reason (§5.5.1).
+/// Decodes the payload of a Close frame: the code, if any, and the reason (§5.5.1).
 ///
 /// # Errors
 ///
-/// A payload of one byte, a code that must not be sent, a reason that is not UTF-8.
+/// [`Violation`] for a payload of one byte, a code that must not be sent, or a reason that is not UTF-8.
 pub fn decode(payload: &[u8]) -> Result<(Option<CloseCode>, &str), Violation> {
     let Some((&code, reason)) = payload.split_first_chunk() else {
         return if payload.is_empty() { Ok((None, "")) } else { Err(Violation::ClosePayload) };
@@ -115,7 +115,7 @@ pub fn decode(payload: &[u8]) -> Result<(Option<CloseCode>, &str), Violation> {
     Ok((Some(code), reason))
 }
 
-/// Encodes the payload of a Close frame. A reason over 123 bytes is cut at a character boundary.
+/// Encodes the payload of a Close frame. A reason over 123 bytes is truncated at a character boundary.
 #[must_use]
 pub fn encode(code: CloseCode, reason: &str) -> Vec<u8> {
     let reason = &reason[..reason.floor_char_boundary(MAX_CONTROL_PAYLOAD - 2)];
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_reason_is_cut_at_a_character() {
+    fn a_long_reason_is_truncated_at_a_character_boundary() {
         assert_eq!(encode(CloseCode::POLICY_VIOLATION, "slow consumer"), b"\x03\xf0slow consumer");
         let payload = encode(CloseCode::NORMAL, &"п".repeat(100));
         assert_eq!(payload.len(), 2 + 122);

@@ -1,50 +1,50 @@
-//! The protocol state of one connection: awaiting the opening handshake, open, closing, closed.
+//! The receiving side of one peer: `Connecting → Open → Closing → Closed`; each phase owns only its own data.
 //!
-//! The caller pulls: [`Connection::receive`] reads the input up to the next [`Step`]. Pings, closes and violations are
-//! answered here, into the peer's [`Outgoing`]. Each phase owns only its own data. Does not know sockets, clocks, or
-//! what messages say.
+//! Pull-based: [`Connection::receive`] consumes input until it can return a [`Step`]. The connection itself answers
+//! pings, closes and violations, into the peer's [`Outgoing`]. It must not know sockets, clocks, or the contents of
+//! messages.
 
 use super::close::{self, CloseCode, Violation};
 use super::deflate::{Codec, WindowBits};
 use super::frame::{self, FrameRules, MAX_CONTROL_PAYLOAD, MAX_HEADER, OpCode};
 use super::handshake::{
-    ClientRequest, ExpectedAccept, HeadReader, PageRequest, Refusal, Rejection, Upgrade, UpgradeRequest,
+    Asked, ExpectedAccept, HeadReader, PageRequest, Refusal, Rejection, Upgrade, UpgradeRequest,
 };
 use super::incoming::{Arrival, Incoming, whole_message};
 use super::message::{Limits, Message};
 use super::outgoing::Outgoing;
 use super::reader::{ControlFrame, Piece, Reader};
 
-/// The receiving half of one connection: two words for a server, and no heap when idle.
+/// The receiving half of one peer. A server's takes two words and, when idle, no heap.
 #[derive(Debug)]
 pub struct Connection<R = Server> {
     phase: Phase,
     role: R,
 }
 
-/// The phase of a connection. A box is present only while a head, frame or message is unfinished.
+/// The phase of a connection. The boxes exist only while a head, a frame or a message is incomplete.
 #[derive(Debug)]
 enum Phase {
-    /// Waiting for the client's request.
+    /// Waiting for a client's request.
     AwaitingRequest(Option<Box<HeadReader>>),
-    /// The caller has the client's request and has to accept or reject it.
+    /// The caller has a client's request and must decide on it.
     Deciding,
-    /// Waiting for the server's response to our request.
+    /// Waiting for the response to our own request.
     AwaitingResponse(Box<(HeadReader, ExpectedAccept)>),
-    /// Messages can be sent and received.
+    /// Both sides may send messages.
     Open { compression: Option<WindowBits>, incoming: Option<Box<Incoming>> },
-    /// We sent a Close and wait for the peer's; anything else from it is dropped.
+    /// We have sent a Close and wait for the peer's; everything else it sends is dropped.
     Closing { compression: Option<WindowBits>, reader: Option<Box<Reader>> },
-    /// Nothing more is read.
+    /// Reading has ended.
     Closed,
 }
 
-/// Our side of the connection.
+/// Our side of a connection.
 pub trait Role {
     /// Whether the peer masks its frames (§5.1).
     const PEER_MASKS: bool;
 
-    /// The masking key for our next frame, if we have to mask.
+    /// The masking key for our next frame; `None` for a server.
     fn mask(&self) -> Option<[u8; 4]>;
 }
 
@@ -59,45 +59,45 @@ pub struct Client(fn() -> [u8; 4]);
 /// What [`Connection::receive`] found.
 #[derive(Debug)]
 pub enum Step<'i> {
-    /// The input is used up. [`Connection::is_unfinished`] says whether a frame or message is incomplete.
+    /// The input is exhausted. [`Connection::is_unfinished`] says whether a frame or a message is incomplete.
     Starved,
-    /// A client's upgrade request: the caller must [`accept`](Connection::accept) or [`reject`](Connection::reject) it
-    /// before the next call.
+    /// A client asks to upgrade: the caller must [`accept`](Connection::accept) or [`reject`](Connection::reject)
+    /// before it receives more.
     Upgrade(Upgrade<'i>),
-    /// A client's request for a page: the caller must [`respond`](Connection::respond) or
-    /// [`reject`](Connection::reject) it before the next call.
+    /// A client asks for a page: the caller must [`respond`](Connection::respond) or [`reject`](Connection::reject).
     Page(PageRequest<'i>),
     /// A server accepted our request: the connection is open.
     Opened,
-    /// A whole message.
+    /// A complete message.
     Message(Message<'i>),
-    /// A frame without a message: a fragment, or a control frame, which has been answered. The caller counts it against
-    /// floods.
+    /// A frame that completed no message: a fragment, or a control frame, which is already answered. The caller should
+    /// count it against floods.
     Frame(OpCode),
-    /// The connection is closed; the rest of the input was dropped. Write what is queued, then close the transport.
+    /// The connection is `Closed`: write what is queued, then close the transport. The rest of the input is dropped.
     Ended(Ended),
 }
 
 /// Why a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The request was rejected; the HTTP response is queued.
+    /// We rejected the client's request; the HTTP response is queued.
     Rejected(Rejection),
     /// The server refused our request.
     Refused(Refusal),
-    /// The peer sent a Close; ours is queued or was already sent.
+    /// The peer sent a Close; ours is queued or already sent.
     Closed {
-        /// The peer's code, if it gave one.
+        /// The peer's code, if any.
         code: Option<CloseCode>,
         /// The peer's reason; often empty.
         reason: Box<str>,
     },
-    /// The peer violated the protocol or a limit; a Close with [`Violation::code`] is queued, unless one was sent before.
+    /// The peer broke the protocol or a limit; a Close with [`Violation::code`] is queued, unless we had sent one
+    /// already.
     Failed(Violation),
 }
 
 impl Connection<Server> {
-    /// A connection just opened by a client; it waits for the upgrade request.
+    /// A connection that a client has just opened, waiting for the upgrade request.
     #[must_use]
     pub const fn server() -> Self {
         Self { phase: Phase::AwaitingRequest(None), role: Server }
@@ -105,22 +105,22 @@ impl Connection<Server> {
 }
 
 impl Connection<Client> {
-    /// A connection we have just opened to a server; queues the upgrade request, without extensions. `mask` returns a
-    /// fresh, unpredictable masking key each time (§5.3).
+    /// A connection we have just opened to a server; queues the upgrade request, which offers no extension. `mask` must
+    /// return a fresh, unpredictable masking key at each call (§5.3).
     #[must_use]
     pub fn client(request: &UpgradeRequest<'_>, mask: fn() -> [u8; 4], outgoing: &mut Outgoing) -> Self {
         let (bytes, expected) = request.encode();
-        outgoing.push_head(bytes.len(), |out| out.extend_from_slice(&bytes));
+        outgoing.push_http(bytes.len(), |out| out.extend_from_slice(&bytes));
         let phase = Phase::AwaitingResponse(Box::new((HeadReader::default(), expected)));
         Self { phase, role: Client(mask) }
     }
 }
 
 impl<R: Role> Connection<R> {
-    /// Reads the next step from the front of `input`, unmasking in place.
+    /// Consumes `input` from the front, unmasking it in place, until it can return a step.
     ///
-    /// The caller may pause after any step and pass the rest of the input later; a step does not borrow the connection.
-    /// [`Step::Starved`] means that `input` is used up. A closed connection drops all input.
+    /// The caller may stop after any step and pass the rest of the input later; a step does not borrow the connection.
+    /// After [`Step::Starved`], `input` is empty. A `Closed` connection drops all input.
     #[inline]
     pub fn receive<'i>(
         &mut self,
@@ -146,7 +146,7 @@ impl<R: Role> Connection<R> {
             Phase::AwaitingResponse(_) => self.await_response(input, limits),
             Phase::Closing { .. } => self.await_close(input),
             Phase::Deciding => {
-                debug_assert!(false, "the caller must first answer the request");
+                debug_assert!(false, "the caller must accept or reject the upgrade before it receives more");
                 Step::Starved
             }
             Phase::Closed => {
@@ -156,30 +156,31 @@ impl<R: Role> Connection<R> {
         }
     }
 
-    /// Opens the connection: queues the 101 response. With `compression`, negotiates permessage-deflate if the request
-    /// offered it. Never selects a subprotocol. Does nothing unless an upgrade is undecided.
+    /// Opens the connection: queues the 101. With `compression`, negotiates permessage-deflate if the request offers
+    /// it. Never selects a subprotocol. Ignored unless an upgrade awaits the decision.
     pub fn accept(&mut self, upgrade: &Upgrade<'_>, compression: bool, outgoing: &mut Outgoing) {
         if matches!(self.phase, Phase::Deciding) {
-            outgoing.push_head(Upgrade::RESPONSE, |out| upgrade.respond(compression, out));
+            outgoing.push_http(Upgrade::RESPONSE, |out| upgrade.respond(compression, out));
             let compression = upgrade.deflate().filter(|_| compression);
             self.phase = Phase::Open { compression, incoming: None };
         }
     }
 
-    /// Closes a connection that is not open yet: queues the HTTP response.
+    /// Ends a connection that is not open yet: queues the HTTP response and enters `Closed`.
     pub fn reject(&mut self, rejection: Rejection, outgoing: &mut Outgoing) {
         self.respond(&rejection.response(), outgoing);
     }
 
-    /// As [`reject`](Self::reject), with the caller's own HTTP response.
+    /// Like [`reject`](Self::reject), with a complete HTTP response from the caller.
     pub fn respond(&mut self, response: &[u8], outgoing: &mut Outgoing) {
         if matches!(self.phase, Phase::AwaitingRequest(_) | Phase::Deciding) {
-            outgoing.push_head(response.len(), |out| out.extend_from_slice(response));
+            outgoing.push_http(response.len(), |out| out.extend_from_slice(response));
             self.phase = Phase::Closed;
         }
     }
 
-    /// Queues an uncompressed message in one frame, `Text` or `Binary`. Does nothing unless open.
+    /// Queues a message, `Text` or `Binary`, as one uncompressed frame; masked if we are the client. Ignored unless
+    /// open.
     pub fn send(&self, opcode: OpCode, payload: &[u8], outgoing: &mut Outgoing) {
         if self.is_open() {
             let mask = self.role.mask();
@@ -187,7 +188,7 @@ impl<R: Role> Connection<R> {
         }
     }
 
-    /// Queues a ping ahead of queued messages. `payload` is cut to 125 bytes. Does nothing unless open.
+    /// Queues a ping ahead of waiting messages. `payload` is truncated to 125 bytes. Ignored unless open.
     pub fn ping(&self, payload: &[u8], outgoing: &mut Outgoing) {
         if self.is_open() {
             let payload = &payload[..payload.len().min(MAX_CONTROL_PAYLOAD)];
@@ -195,55 +196,56 @@ impl<R: Role> Connection<R> {
         }
     }
 
-    /// Starts the closing handshake: queues a Close after everything else and drops what the peer sends before its own.
-    /// A `reason` over 123 bytes is cut. A connection that is not open yet is closed without a Close.
+    /// Starts the closing handshake after everything queued: `Open` → `Closing`. Drops what the peer sends before its
+    /// Close. A `reason` over 123 bytes is truncated. A connection that is not open yet becomes `Closed`, without a
+    /// frame.
     pub fn close(&mut self, code: CloseCode, reason: &str, outgoing: &mut Outgoing) {
         if self.begin_closing() {
             outgoing.push_bytes(&self.encode(OpCode::Close, &close::encode(code, reason)));
         }
     }
 
-    /// As [`close`](Self::close), but drops the queue except for the frame being written.
+    /// Like [`close`](Self::close), but drops everything queued except the frame being sent.
     pub fn close_now(&mut self, code: CloseCode, reason: &str, outgoing: &mut Outgoing) {
         if self.begin_closing() {
             outgoing.fail_with(&self.encode(OpCode::Close, &close::encode(code, reason)));
         }
     }
 
-    /// Whether messages can be sent and received.
+    /// Whether messages can be sent.
     #[must_use]
     pub const fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open { .. })
     }
 
-    /// Whether we sent a Close and wait for the peer's.
+    /// Whether we wait for the peer's Close.
     #[must_use]
     pub const fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Closing { .. })
     }
 
-    /// Whether the connection is over: the caller closes the transport once the queue is written.
+    /// Whether reading has ended: the caller should close the transport once the queue is written.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed)
     }
 
-    /// Whether a frame or message is incomplete: the time limit for messages applies.
+    /// Whether a frame or a message is incomplete: the time limit for messages then applies.
     #[must_use]
     pub const fn is_unfinished(&self) -> bool {
         matches!(self.phase, Phase::Open { incoming: Some(_), .. } | Phase::Closing { reader: Some(_), .. })
     }
 
-    /// The window for compressed messages to this peer, if compression was negotiated.
+    /// The window size for compressed messages to this peer, if compression was negotiated.
     #[must_use]
     pub const fn deflate(&self) -> Option<WindowBits> {
         match self.phase {
             Phase::Open { compression, .. } | Phase::Closing { compression, .. } => compression,
-            Phase::AwaitingRequest(_) | Phase::Deciding | Phase::AwaitingResponse(_) | Phase::Closed => None,
+            _ => None,
         }
     }
 
-    /// Bytes of heap held for an unfinished head or message, without the parts of fixed size.
+    /// Heap memory held for an incomplete head or message, in bytes, without the parts of fixed size.
     #[must_use]
     pub fn held(&self) -> usize {
         match &self.phase {
@@ -266,15 +268,15 @@ impl<R: Role> Connection<R> {
                 *held = Some(reader);
                 return Step::Starved;
             }
-            Ok(Some(head)) => ClientRequest::parse(head),
+            Ok(Some(head)) => Asked::parse(head),
             Err(error) => Err(error.into()),
         };
         match asked {
-            Ok(ClientRequest::Upgrade(upgrade)) => {
+            Ok(Asked::Upgrade(upgrade)) => {
                 self.phase = Phase::Deciding;
                 Step::Upgrade(upgrade)
             }
-            Ok(ClientRequest::Page(page)) => {
+            Ok(Asked::Page(page)) => {
                 self.phase = Phase::Deciding;
                 Step::Page(page)
             }
@@ -302,8 +304,8 @@ impl<R: Role> Connection<R> {
         }
     }
 
-    /// Reads the next arrival of an open connection, unless it was a whole message. State is kept only while a frame or
-    /// message is incomplete.
+    /// The next arrival on an open connection, unless it is a message in one piece. `Incoming` stays allocated only
+    /// while it holds something.
     fn next_arrival<'i>(
         &mut self,
         input: &mut &'i mut [u8],
@@ -347,7 +349,7 @@ impl<R: Role> Connection<R> {
                 Ok(Piece::Control(control)) => control.opcode,
                 Err(error) => return self.end(Ended::Failed(error.into()), input),
             };
-            // Between two frames there is no state to keep.
+            // Between two frames the reader holds nothing.
             return Step::Frame(opcode);
         }
     }
@@ -372,12 +374,12 @@ impl<R: Role> Connection<R> {
                     Err(violation) => self.fail(violation, input, outgoing),
                 };
             }
-            OpCode::Pong | OpCode::Continuation | OpCode::Text | OpCode::Binary => {}
+            _ => {}
         }
         Step::Frame(control.opcode)
     }
 
-    /// Closes an open connection after a violation; the Close follows everything queued.
+    /// Ends an open connection after a violation: queues a Close after everything queued.
     #[cold]
     fn fail<'i>(
         &mut self,
@@ -396,7 +398,7 @@ impl<R: Role> Connection<R> {
         Step::Ended(ended)
     }
 
-    /// Makes an open connection closing, and one that is not open yet closed. Returns whether to send a Close.
+    /// `Open` → `Closing`, any earlier phase → `Closed`. Returns whether the caller must send a Close.
     fn begin_closing(&mut self) -> bool {
         match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::Open { compression, incoming } => {
@@ -409,7 +411,7 @@ impl<R: Role> Connection<R> {
                 self.phase = closing;
                 false
             }
-            Phase::AwaitingRequest(_) | Phase::Deciding | Phase::AwaitingResponse(_) | Phase::Closed => false,
+            _ => false,
         }
     }
 
@@ -427,7 +429,7 @@ impl<R: Role> Connection<R> {
 
 #[cfg(any(test, feature = "fuzzing"))]
 impl Connection<Server> {
-    /// A server's connection that is already open.
+    /// A server's connection, already open.
     pub(crate) const fn opened(compression: Option<WindowBits>) -> Self {
         Self { phase: Phase::Open { compression, incoming: None }, role: Server }
     }
@@ -455,11 +457,11 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::frame::{FrameError, FrameHeader, Frames, Parsing};
+    use super::super::frame::{Decoded, FrameError, FrameHeader, Frames};
     use super::super::outgoing::Flush;
     use super::*;
 
-    /// A step that does not borrow the input.
+    /// An owned copy of a [`Step`].
     #[derive(Clone, Debug, PartialEq)]
     enum Seen {
         Upgrade(String),
@@ -481,7 +483,7 @@ mod tests {
     }
 
     impl Peer<Server> {
-        /// A server's connection that is open.
+        /// A server's connection, already open.
         fn server(compression: Option<WindowBits>) -> Self {
             Self::new(Connection::opened(compression))
         }
@@ -540,8 +542,7 @@ mod tests {
         }
     }
 
-    /// The steps and answers of the peer of `new` for `bytes`; asserts that they are the same for the whole input, byte by
-    /// byte, and split anywhere.
+    /// What a new peer receives in `bytes` and answers; checks that it is the same byte by byte and at every split.
     fn run<R: Role>(new: impl Fn() -> Peer<R>, bytes: &[u8]) -> (Vec<Seen>, Vec<u8>) {
         let run = |pieces: &[&[u8]]| {
             let mut peer = new();
@@ -577,7 +578,7 @@ mod tests {
         bytes
     }
 
-    /// The Close frame that answers a violation.
+    /// The Close that answers a violation.
     fn close_for(violation: Violation) -> Vec<u8> {
         plain(OpCode::Close, &close::encode(violation.code(), &violation.to_string()))
     }
@@ -658,7 +659,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_all_a_connection_gets() {
+    fn a_page_ends_the_connection() {
         let get = "GET /a?b HTTP/1.1\r\nHost: a\r\n\r\n";
         let (seen, written) = run(|| Peer::new(Connection::server()), get.repeat(2).as_bytes());
         assert_eq!(seen, [Seen::Page("/a".to_owned())]);
@@ -829,7 +830,7 @@ mod tests {
                 assert_eq!(peer.written(), close_for(Violation::InvalidUtf8));
                 run_server(&frame);
             }
-            // The invalid frame follows an unfinished message.
+            // The invalid frame is a fragment of an unfinished message.
             let bytes = [masked(0x01, valid), masked(0x00, bad)].concat();
             let (seen, written) = run_server(&bytes);
             assert_eq!(seen.last(), Some(&Seen::Ended(Ended::Failed(Violation::InvalidUtf8))));
@@ -867,7 +868,7 @@ mod tests {
     }
 
     #[test]
-    fn after_our_close_all_is_dropped_up_to_the_peers() {
+    fn after_our_close_everything_before_the_peers_close_is_dropped() {
         let closing = || {
             let mut peer = Peer::server(None);
             peer.connection.send(OpCode::Text, b"last", &mut peer.outgoing);
@@ -893,7 +894,7 @@ mod tests {
     }
 
     #[test]
-    fn our_close_may_fall_amid_a_frame_of_the_peer() {
+    fn our_close_may_come_within_a_frame_of_the_peer() {
         let frame = masked(0x82, &[7; 300]);
         for split in 0..frame.len() {
             let mut peer = Peer::server(None);
@@ -969,22 +970,22 @@ mod tests {
         assert_eq!(seen, [Seen::Ended(Ended::Failed(Violation::InvalidUtf8))]);
     }
 
-    /// One of our frames, as a client would send it.
+    /// A server's frame, encoded as a client would send it.
     fn masked_again(frame: &Frames) -> Vec<u8> {
         let rules = FrameRules { masked: false, compression: true };
-        let Ok(Parsing::Done { header, length }) = FrameHeader::decode(frame.as_bytes(), rules) else {
-            panic!()
+        let Ok(Decoded::Header { header, start }) = FrameHeader::decode(frame.as_bytes(), rules) else {
+            panic!("a frame has a header")
         };
         let mut bytes = Vec::new();
         FrameHeader { mask: Some([0; 4]), ..header }.encode(&mut bytes);
-        bytes.extend_from_slice(&frame.as_bytes()[length..]);
+        bytes.extend_from_slice(&frame.as_bytes()[start..]);
         bytes
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// Client and server understand each other, whatever is sent and wherever it is cut.
+        /// Our client and our server interoperate, whatever is sent and however it is split.
         #[test]
         fn what_the_client_sends_comes_back(
             messages in prop::collection::vec((any::<bool>(), ".{0,80}"), 0..8), size in 1..64_usize,
@@ -1004,7 +1005,7 @@ mod tests {
             prop_assert_eq!(&client.seen, &expected);
         }
 
-        /// A message in fragments, each with its own masking key, arrives whole, wherever it is cut.
+        /// Fragments masked with different keys form the message at every split.
         #[test]
         fn fragments_with_any_keys_arrive_at_every_split(
             messages in prop::collection::vec((any::<bool>(), ".{0,40}", prop::collection::vec(any::<(prop::sample::Index, [u8; 4])>(), 0..7)), 0..4),
@@ -1034,7 +1035,7 @@ mod tests {
             prop_assert_eq!(run_server(&bytes).0, expected);
         }
 
-        /// Any bytes are handled without a panic, and where they are cut makes no difference.
+        /// Arbitrary bytes cause no panic, and give the same steps however they are split.
         #[test]
         fn any_bytes_give_the_same_steps_in_any_pieces(
             frames in prop::collection::vec(

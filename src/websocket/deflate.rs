@@ -1,51 +1,51 @@
-//! Compression of messages (permessage-deflate, RFC 7692), with one codec for all connections.
+//! Message compression (RFC 7692, permessage-deflate): one codec for all connections.
 //!
-//! Each message is compressed on its own: the server always negotiates `server_no_context_takeover;
-//! client_no_context_takeover`, so a connection keeps only its window size. Does not know limits: the caller that receives
-//! the inflated bytes can stop at any time.
+//! Messages are compressed independently: the server always answers `server_no_context_takeover;
+//! client_no_context_takeover`, so a connection stores only its negotiated window size. It must not know limits: the
+//! caller decides when to stop inflating.
 
 use std::num::NonZeroU8;
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 use super::close::Violation;
-use super::frame::{FrameHeader, FrameRules, Frames, MAX_HEADER, OpCode, Parsing, encoded_length};
+use super::frame::{Decoded, FrameHeader, FrameRules, Frames, MAX_HEADER, OpCode, encoded_length};
 
-/// The compression level, 1 to 9. JSON events become up to a tenth longer than with zlib's default of 6, but large ones,
-/// which block the event loop, take a third to two thirds of the time.
+/// zlib's compression level, 1 to 9. Compared with the default of 6, JSON events become up to a tenth longer, but those
+/// of many kilobytes, which delay other peers, take a third to two thirds of the time.
 const LEVEL: u32 = 2;
 
-/// The end of the empty stored block that ends a flush; a message's payload omits it (§7.2.2).
+/// The end of a flush (an empty stored block), which a message's payload omits (§7.2.2).
 const FLUSH_END: &[u8] = &[0x00, 0x00, 0xff, 0xff];
 
-/// An empty final block. After a whole message it ends zlib's stream; after a truncated one it does not.
+/// An empty final block. It ends zlib's stream after a complete message, but not after a truncated one.
 const FINAL_BLOCK: &[u8] = &[0x03, 0x00];
 
 /// The largest window, in bytes.
 const WINDOW: usize = 32 * 1024;
 
-/// Most final blocks in one message. Compressors write at most one, and each costs a copy of the window.
+/// Most final blocks in one message: compressors emit at most one, and each costs a copy of the window.
 const MAX_FINAL_BLOCKS: u32 = 64;
 
-/// The base-2 logarithm of the size of the compression window: 9 to 15 (RFC 7692 §7.1.2.1).
+/// The size of the server's compression window, as its base-2 logarithm: 9 to 15 (RFC 7692 §7.1.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WindowBits(NonZeroU8);
 
-/// The compressors and the inflater, lent to each connection in turn; each is built on first use.
+/// The compressors and the inflater, which all connections of an event loop share. Each is created at its first use.
 #[derive(Debug, Default)]
 pub struct Codec {
-    /// By window size.
+    /// One for each window size.
     compressors: [Option<Compress>; WindowBits::COUNT],
     inflater: Option<Inflater>,
-    /// Bytes inflated since the last [`take_inflated`](Self::take_inflated).
+    /// Bytes inflated since the last [`Codec::take_inflated`].
     inflated: usize,
 }
 
 impl WindowBits {
-    /// The number of sizes.
+    /// Number of window sizes.
     const COUNT: usize = 7;
 
-    /// The window of 2^`bits` bytes; `None` unless `bits` is 9 to 15.
+    /// A window of 2^`bits` bytes; `None` unless `bits` is 9 to 15.
     #[must_use]
     pub const fn new(bits: u8) -> Option<Self> {
         match NonZeroU8::new(bits) {
@@ -54,7 +54,7 @@ impl WindowBits {
         }
     }
 
-    /// The base-2 logarithm of the size.
+    /// The base-2 logarithm of the size in bytes.
     #[must_use]
     pub const fn get(self) -> u8 {
         self.0.get()
@@ -62,20 +62,21 @@ impl WindowBits {
 }
 
 impl Default for WindowBits {
-    /// 15, unless negotiated otherwise.
+    /// 15, the size unless a smaller one was negotiated.
     fn default() -> Self {
         Self(const { NonZeroU8::new(15).expect("not zero") })
     }
 }
 
 impl Codec {
-    /// A codec that has not built anything yet.
+    /// A codec that has created nothing yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Compresses a message into one unmasked frame, for all connections with this window. `opcode` is `Text` or `Binary`.
+    /// Compresses a message into one unmasked frame, which all connections that negotiated `bits` can share. `opcode`
+    /// is `Text` or `Binary`.
     #[must_use]
     pub fn compress(&mut self, opcode: OpCode, payload: &[u8], bits: WindowBits) -> Frames {
         let mut compressed = Vec::new();
@@ -85,8 +86,9 @@ impl Codec {
         Frames::new(frame)
     }
 
-    /// Compresses the messages in `plain`, one unmasked frame each, for all connections with this window. Messages shorter
-    /// than `min_bytes` stay plain; if all are, the result is `plain` itself.
+    /// Compresses a run of messages for the connections that negotiated `bits`. Each message in `plain` must be one
+    /// unmasked frame. Messages shorter than `min_bytes` stay uncompressed; if all are, the result is a clone of
+    /// `plain`.
     #[must_use]
     pub fn compress_run(&mut self, plain: &Frames, bits: WindowBits, min_bytes: usize) -> Frames {
         let rules = FrameRules { masked: false, compression: false };
@@ -94,7 +96,7 @@ impl Codec {
         let mut compressed = Vec::new();
         let mut is_plain = true;
         let mut rest = plain.as_bytes();
-        while let Ok(Parsing::Done { header, length: start }) = FrameHeader::decode(rest, rules) {
+        while let Ok(Decoded::Header { header, start }) = FrameHeader::decode(rest, rules) {
             let length = encoded_length(rest).map_or(rest.len(), |length| length.min(rest.len()));
             let (frame, following) = rest.split_at(length);
             let payload = &frame[start..];
@@ -110,7 +112,7 @@ impl Codec {
         if is_plain { plain.clone() } else { Frames::new(run) }
     }
 
-    /// Sets `compressed` to the compressed `payload`.
+    /// Replaces `compressed` with the compressed `payload`.
     fn deflate(&mut self, payload: &[u8], bits: WindowBits, compressed: &mut Vec<u8>) {
         let compressor = self.compressors[usize::from(bits.get() - 9)].get_or_insert_with(|| {
             Compress::new_with_window_bits(Compression::new(LEVEL), false, bits.get())
@@ -130,16 +132,17 @@ impl Codec {
             }
             compressed.reserve(compressed.len());
         }
-        // Every message ends with a flush, whose last bytes are not sent (§7.2.1).
+        // The end of the flush is not sent (§7.2.1).
         let length = compressed.strip_suffix(FLUSH_END).map_or(compressed.len(), <[u8]>::len);
         compressed.truncate(length);
     }
 
-    /// Inflates the whole payload of a message and passes the result to `take`, piece by piece.
+    /// Inflates a message's complete payload and passes the output to `take` in pieces; stops at the first error of
+    /// `take`.
     ///
     /// # Errors
     ///
-    /// [`Violation::BrokenDeflate`], or the first error of `take`, which stops the work.
+    /// [`Violation::BrokenDeflate`], or the error of `take`.
     pub(super) fn inflate(
         &mut self,
         payload: &[u8],
@@ -152,19 +155,17 @@ impl Codec {
         })
     }
 
-    /// Bytes inflated since the last call, to account for the work.
+    /// Bytes inflated since the last call, as a measure of the work done.
     pub(crate) const fn take_inflated(&mut self) -> usize {
         std::mem::replace(&mut self.inflated, 0)
     }
 }
 
-/// Inflates messages.
-///
-/// Invariant: `output[..filled]` ends with the last window of the current message.
+/// Inflates messages, each independently.
 #[derive(Debug)]
 struct Inflater {
     state: Decompress,
-    /// Twice the largest window.
+    /// The latest output, up to `filled`; at least a window of it.
     output: Box<[u8]>,
     filled: usize,
 }
@@ -200,11 +201,11 @@ impl Inflater {
                 }
             }
         }
-        // The final block was decoded as part of a truncated one.
+        // The final block was consumed as the contents of a truncated block.
         Err(Violation::BrokenDeflate)
     }
 
-    /// Inflates until the output is full, the input is used up, or a final block ends.
+    /// Inflates until the output is full, the input is exhausted, or a final block ends.
     fn step(
         &mut self,
         input: &mut &[u8],
@@ -242,7 +243,7 @@ impl Inflater {
     }
 }
 
-/// Appends the frame of a compressed message.
+/// Appends one compressed message as a frame.
 fn encode(opcode: OpCode, compressed: &[u8], out: &mut Vec<u8>) {
     let header = FrameHeader { fin: true, rsv1: true, opcode, mask: None, length: compressed.len() as u64 };
     header.encode(out);
@@ -265,15 +266,15 @@ mod tests {
         Ok(message)
     }
 
-    /// The payload of one of our own compressed frames.
+    /// The payload of one of our compressed frames.
     fn payload(frame: &Frames) -> &[u8] {
         let rules = FrameRules { masked: false, compression: true };
-        let Ok(Parsing::Done { header, length }) = FrameHeader::decode(frame.as_bytes(), rules) else {
-            panic!()
+        let Ok(Decoded::Header { header, start }) = FrameHeader::decode(frame.as_bytes(), rules) else {
+            panic!("a frame has a header")
         };
         assert!(header.fin && header.rsv1 && header.opcode == OpCode::Text);
-        assert_eq!(header.length, (frame.as_bytes().len() - length) as u64);
-        &frame.as_bytes()[length..]
+        assert_eq!(header.length, (frame.as_bytes().len() - start) as u64);
+        &frame.as_bytes()[start..]
     }
 
     /// The examples of RFC 7692 §7.2.3.
@@ -294,7 +295,7 @@ mod tests {
         }
         // §7.2.3.6: an empty message.
         assert_eq!(inflate(&mut codec, b"\x00").as_deref(), Ok(&b""[..]));
-        // §7.2.3.2: context takeover, which is never negotiated.
+        // §7.2.3.2: needs the window of the previous message, which we never keep.
         assert_eq!(inflate(&mut codec, b"\xf2\x00\x11\x00\x00"), Err(Violation::BrokenDeflate));
     }
 
@@ -307,7 +308,7 @@ mod tests {
         assert_eq!(frame.as_bytes(), b"\xc1\x01\x00");
     }
 
-    /// Events as producers write them.
+    /// A run of messages, one frame each.
     fn run_of(texts: &[String]) -> Frames {
         let mut run = Vec::new();
         texts.iter().for_each(|text| frame::encode(OpCode::Text, text.as_bytes(), None, &mut run));
@@ -325,8 +326,8 @@ mod tests {
         let mut rest = run.as_bytes();
         for text in &texts {
             let rules = FrameRules { masked: false, compression: true };
-            let Ok(Parsing::Done { header, length: start }) = FrameHeader::decode(rest, rules) else {
-                panic!()
+            let Ok(Decoded::Header { header, start }) = FrameHeader::decode(rest, rules) else {
+                panic!("a frame has a header")
             };
             let (payload, following) = rest[start..].split_at(usize::try_from(header.length).unwrap());
             assert_eq!((header.fin, header.rsv1, header.opcode), (true, text.len() >= 128, OpCode::Text));
@@ -376,7 +377,7 @@ mod tests {
             b"\x00\x05\x00\xfa\xfe\x48",
             b"\x03\x00\xff",
             b"\xf3\x48\xcd\xc9\xc9\x07\x00\xff",
-            // A final block that declares six bytes and has none: the bytes appended would complete it.
+            // A final stored block of six bytes without its data: the appended tail would complete it.
             b"\x01\x06\x00\xf9\xff",
         ] {
             assert_eq!(inflate(&mut codec, broken), Err(Violation::BrokenDeflate), "{broken:x?}");
@@ -386,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn inflation_stops_where_it_is_told_to() {
+    fn inflation_stops_at_the_first_error_of_the_caller() {
         let mut codec = Codec::new();
         let frame = codec.compress(OpCode::Text, &vec![0; 5_000_000], WindowBits::default());
         let mut inflated = 0;

@@ -1,19 +1,18 @@
-//! Frames (RFC 6455 §5.2): opcodes, headers, masking, and shared encoded frames.
+//! One frame (RFC 6455 §5.2): opcodes, the header, masking, and shared runs of encoded frames.
 //!
-//! Does not know messages, connections or limits: an error here is one for every peer.
+//! It must not know messages, connections or limits: its checks are the same for every connection.
 
 use std::rc::Rc;
 
 /// The longest payload of a control frame (§5.5), in bytes.
 pub const MAX_CONTROL_PAYLOAD: usize = 125;
 
-/// The longest header: two bytes, a length of eight, a masking key of four.
+/// The longest header, in bytes: 2, an extended length of 8, a masking key of 4.
 pub const MAX_HEADER: usize = 14;
 
-/// Memory of shared bytes besides the bytes themselves: reference counts and the vector's fields.
+/// Bytes per allocation besides the payload: two reference counts and the vector's fields.
 const FRAMES_OVERHEAD: usize = 2 * size_of::<usize>() + size_of::<Vec<u8>>();
 
-// The bits of a header's first two bytes, and the codes of the extended lengths (§5.2).
 const FIN: u8 = 0x80;
 const RSV1: u8 = 0x40;
 const RSV2: u8 = 0x20;
@@ -22,7 +21,7 @@ const MASKED: u8 = 0x80;
 const LENGTH_IN_16_BITS: u8 = 126;
 const LENGTH_IN_64_BITS: u8 = 127;
 
-/// What a frame is (§5.2, §11.8).
+/// The kind of a frame (§5.2, §11.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum OpCode {
@@ -32,65 +31,65 @@ pub enum OpCode {
     Text = 0x1,
     /// Begins a binary message.
     Binary = 0x2,
-    /// Begins or answers the closing handshake.
+    /// Starts or answers the closing handshake.
     Close = 0x8,
-    /// Requests a pong.
+    /// Asks for a pong.
     Ping = 0x9,
-    /// Answers a ping, or is unsolicited.
+    /// Answers a ping, or is unsolicited (§5.5.3).
     Pong = 0xA,
 }
 
-/// A frame's header.
+/// A frame's header: everything before the payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
     /// Whether this is the last frame of its message.
     pub fin: bool,
-    /// Whether the message that begins with this frame is compressed (RFC 7692 §6).
+    /// Whether the message that begins here is compressed (RFC 7692 §6).
     pub rsv1: bool,
-    /// What the frame is.
+    /// The kind of the frame.
     pub opcode: OpCode,
-    /// The masking key; frames from clients have one, frames from servers do not (§5.1).
+    /// The masking key: clients always send one, servers never (§5.1).
     pub mask: Option<[u8; 4]>,
-    /// The payload's length in bytes: at most 63 bits.
+    /// Length of the payload in bytes, at most 63 bits.
     pub length: u64,
 }
 
 /// What [`FrameHeader::decode`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parsing {
-    /// A whole header, and how many bytes it takes.
-    Done {
+pub enum Decoded {
+    /// A complete header.
+    Header {
         /// The header.
         header: FrameHeader,
-        /// Its encoded length: 2 to 14 bytes. The payload follows.
-        length: usize,
+        /// Its own length in bytes: where the payload starts.
+        start: usize,
     },
-    /// The header is not complete yet.
-    NeedMore,
+    /// No violation so far, but bytes are missing.
+    Incomplete,
 }
 
-/// What a connection requires of a frame header.
+/// Which frame headers are valid on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameRules {
-    /// The frame must be masked: the sender is a client. A server's must not be.
+    /// Whether the sender is a client, which must mask its frames. A server must not.
     pub masked: bool,
-    /// Compression was negotiated: RSV1 may be set on the first frame of a message.
+    /// Whether compression was negotiated: then RSV1 may be set on the first frame of a message.
     pub compression: bool,
 }
 
-/// A violation of §5.2 or §5.5; always answered with 1002.
+/// A violation of §5.2 or §5.5 in a frame header; always answered with 1002.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// A reserved bit is set to which no negotiated extension gives a meaning.
+    /// A reserved bit that no negotiated extension defines.
     #[error("reserved bit set")]
     ReservedBit,
-    /// An undefined opcode.
+    /// A reserved opcode.
     #[error("unknown opcode")]
     UnknownOpCode,
-    /// A control frame of more than 125 bytes (§5.5).
+    /// A control frame with more than 125 bytes of payload (§5.5).
     #[error("control frame too long")]
     LongControl,
-    /// A control frame in fragments (§5.5).
+    /// A fragmented control frame (§5.5).
     #[error("control frame fragmented")]
     FragmentedControl,
     /// A client's frame without a mask (§5.1).
@@ -99,7 +98,7 @@ pub enum FrameError {
     /// A server's frame with a mask (§5.1).
     #[error("frame masked")]
     Masked,
-    /// A length encoded in more bytes than it needs.
+    /// A length encoded in more bytes than necessary.
     #[error("length not minimal")]
     LengthNotMinimal,
     /// A length with its top bit set.
@@ -107,18 +106,18 @@ pub enum FrameError {
     LengthTopBit,
 }
 
-/// One or more whole encoded frames, immutable and shared. A clone is one word and copies no bytes.
+/// One or more complete encoded frames, immutable while shared. A value is one pointer, and cloning copies only that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frames(Rc<Vec<u8>>);
 
 impl Frames {
-    /// Wraps `bytes`, which are whole encoded frames.
+    /// Wraps `bytes`, which must be complete encoded frames.
     #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(Rc::new(bytes))
     }
 
-    /// One unmasked, unfragmented text frame: a server's message.
+    /// Encodes a server's text message: one unmasked, unfragmented frame.
     #[must_use]
     pub fn text(text: &str) -> Self {
         let mut bytes = Vec::with_capacity(MAX_HEADER + text.len());
@@ -132,23 +131,23 @@ impl Frames {
         &self.0
     }
 
-    /// The memory used, in bytes.
+    /// Heap memory held, in bytes.
     pub(crate) fn memory(&self) -> usize {
         self.0.capacity() + FRAMES_OVERHEAD
     }
 
-    /// The number of holders that share the bytes, at least 1.
+    /// Number of values that share the bytes, this one included.
     pub(super) fn holders(&self) -> usize {
         Rc::strong_count(&self.0)
     }
 
-    /// The bytes, mutable if they are not shared.
+    /// The bytes, for appending; `None` if they are shared.
     pub(super) fn get_mut(&mut self) -> Option<&mut Vec<u8>> {
         Rc::get_mut(&mut self.0)
     }
 }
 
-/// Appends one whole frame (FIN set) to `out`. `mask` is `None` for a server and a fresh random key for a client (§5.3).
+/// Appends one unfragmented frame to `out`; `mask` is `None` for a server, a fresh random key for a client (§5.3).
 pub fn encode(opcode: OpCode, payload: &[u8], mask: Option<[u8; 4]>, out: &mut Vec<u8>) {
     let header = FrameHeader { fin: true, rsv1: false, opcode, mask, length: payload.len() as u64 };
     header.encode(out);
@@ -160,13 +159,13 @@ pub fn encode(opcode: OpCode, payload: &[u8], mask: Option<[u8; 4]>, out: &mut V
 }
 
 impl FrameHeader {
-    /// Reads the header at the start of `bytes`.
+    /// Decodes the header that `bytes` start with.
     ///
     /// # Errors
     ///
-    /// What §5.2 and §5.5 forbid, as soon as the offending byte is present.
-    pub fn decode(bytes: &[u8], rules: FrameRules) -> Result<Parsing, FrameError> {
-        let Some(&first) = bytes.first() else { return Ok(Parsing::NeedMore) };
+    /// [`FrameError`] as soon as `bytes` violate §5.2 or §5.5, even if the header is incomplete.
+    pub fn decode(bytes: &[u8], rules: FrameRules) -> Result<Decoded, FrameError> {
+        let Some(&first) = bytes.first() else { return Ok(Decoded::Incomplete) };
         let fin = first & FIN != 0;
         let rsv1 = first & RSV1 != 0;
         let opcode = OpCode::from_bits(first & 0x0F).ok_or(FrameError::UnknownOpCode)?;
@@ -178,7 +177,7 @@ impl FrameHeader {
             return Err(FrameError::FragmentedControl);
         }
 
-        let Some(&second) = bytes.get(1) else { return Ok(Parsing::NeedMore) };
+        let Some(&second) = bytes.get(1) else { return Ok(Decoded::Incomplete) };
         let masked = second & MASKED != 0;
         match (masked, rules.masked) {
             (false, true) => return Err(FrameError::NotMasked),
@@ -190,7 +189,7 @@ impl FrameHeader {
             return Err(FrameError::LongControl);
         }
 
-        let Some((length, rest)) = full_length(short, &bytes[2..]) else { return Ok(Parsing::NeedMore) };
+        let Some((length, rest)) = full_length(short, &bytes[2..]) else { return Ok(Decoded::Incomplete) };
         if length >> 63 != 0 {
             return Err(FrameError::LengthTopBit);
         }
@@ -199,16 +198,16 @@ impl FrameHeader {
         }
 
         let (mask, rest) = if masked {
-            let Some((&mask, rest)) = rest.split_first_chunk() else { return Ok(Parsing::NeedMore) };
+            let Some((&mask, rest)) = rest.split_first_chunk() else { return Ok(Decoded::Incomplete) };
             (Some(mask), rest)
         } else {
             (None, rest)
         };
         let header = Self { fin, rsv1, opcode, mask, length };
-        Ok(Parsing::Done { header, length: bytes.len() - rest.len() })
+        Ok(Decoded::Header { header, start: bytes.len() - rest.len() })
     }
 
-    /// Appends the encoded header to `out`, with the payload's length in as few bytes as possible.
+    /// Appends the encoded header to `out`, with the length in its shortest form.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let short = short_length(self.length);
         let fin = if self.fin { FIN } else { 0 };
@@ -245,8 +244,8 @@ impl OpCode {
     }
 }
 
-/// The payload's length, from `short` and the extended length at the start of `bytes`, and the bytes that follow; `None`
-/// if bytes are missing.
+/// Decodes a payload length from its 7-bit field and the extended length that `bytes` start with. Also returns the
+/// bytes after the latter; `None` if bytes are missing.
 fn full_length(short: u8, bytes: &[u8]) -> Option<(u64, &[u8])> {
     Some(match short {
         LENGTH_IN_16_BITS => {
@@ -261,7 +260,7 @@ fn full_length(short: u8, bytes: &[u8]) -> Option<(u64, &[u8])> {
     })
 }
 
-/// The encoded length of the frame at the start of `bytes`; `None` if they do not contain its length field.
+/// Size in bytes of the encoded frame that `bytes` start with; `None` if its length field is incomplete.
 pub(super) fn encoded_length(bytes: &[u8]) -> Option<usize> {
     let second = *bytes.get(1)?;
     let (payload, rest) = full_length(second & 0x7F, &bytes[2..])?;
@@ -269,7 +268,7 @@ pub(super) fn encoded_length(bytes: &[u8]) -> Option<usize> {
     usize::try_from(payload).ok()?.checked_add(bytes.len() - rest.len() + mask)
 }
 
-/// The seven-bit length field: the length itself, or the code of an extended length.
+/// The 7-bit length field: the length itself, or the marker of a 16-bit or 64-bit extended length.
 fn short_length(length: u64) -> u8 {
     match length {
         // At most 125.
@@ -280,9 +279,9 @@ fn short_length(length: u64) -> u8 {
     }
 }
 
-/// Masks or unmasks `payload`, whose first byte takes the first byte of `mask` (§5.3).
+/// Masks or unmasks `payload`, starting with the first byte of the masking key (§5.3).
 pub fn unmask(payload: &mut [u8], mask: [u8; 4]) {
-    // The compiler vectorizes blocks of a fixed size.
+    // The compiler vectorizes loops over blocks of a fixed size.
     const BLOCK: usize = 64;
     let mut key = [0; BLOCK];
     key.as_chunks_mut().0.fill(mask);
@@ -302,7 +301,7 @@ pub fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     }
 }
 
-/// The masking key for the payload after its first `taken` bytes.
+/// The masking key, rotated past `taken` bytes of payload.
 #[must_use]
 pub fn advance_mask(mut mask: [u8; 4], taken: usize) -> [u8; 4] {
     mask.rotate_left(taken % 4);
@@ -319,7 +318,7 @@ mod tests {
     const FROM_SERVER: FrameRules = FrameRules { masked: false, compression: false };
     const COMPRESSED: FrameRules = FrameRules { masked: true, compression: true };
 
-    /// The examples of RFC 6455 §5.7, with the rules for their sender.
+    /// The examples of RFC 6455 §5.7, with the rules of their sender: header, its length, payload.
     #[test]
     fn the_examples_of_the_rfc_are_read_as_it_says() {
         let header = |fin, opcode, mask, length| FrameHeader { fin, rsv1: false, opcode, mask, length };
@@ -347,7 +346,7 @@ mod tests {
         ] {
             assert_eq!(
                 FrameHeader::decode(bytes, rules),
-                Ok(Parsing::Done { header: expected, length: header_length }),
+                Ok(Decoded::Header { header: expected, start: header_length }),
                 "{bytes:x?}"
             );
             let mut encoded = Vec::new();
@@ -356,7 +355,7 @@ mod tests {
             for missing in 0..header_length {
                 assert_eq!(
                     FrameHeader::decode(&bytes[..missing], rules),
-                    Ok(Parsing::NeedMore),
+                    Ok(Decoded::Incomplete),
                     "{bytes:x?} {missing}"
                 );
             }
@@ -390,7 +389,7 @@ mod tests {
             assert_eq!(FrameHeader::decode(&[0x80 | opcode], FROM_CLIENT), Err(UnknownOpCode), "{opcode:x}");
         }
         for opcode in [0x41, 0xc1, 0x42, 0xc2] {
-            assert_eq!(FrameHeader::decode(&[opcode], COMPRESSED), Ok(Parsing::NeedMore), "{opcode:x}");
+            assert_eq!(FrameHeader::decode(&[opcode], COMPRESSED), Ok(Decoded::Incomplete), "{opcode:x}");
         }
     }
 
@@ -402,7 +401,10 @@ mod tests {
                 let bytes = [0x80 | opcode, 0x80 | long];
                 assert_eq!(FrameHeader::decode(&bytes, FROM_CLIENT), Err(FrameError::LongControl));
             }
-            assert_eq!(FrameHeader::decode(&[0x80 | opcode, 0x80 | 125], FROM_CLIENT), Ok(Parsing::NeedMore));
+            assert_eq!(
+                FrameHeader::decode(&[0x80 | opcode, 0x80 | 125], FROM_CLIENT),
+                Ok(Decoded::Incomplete)
+            );
         }
     }
 
@@ -425,8 +427,8 @@ mod tests {
             assert_eq!(FrameHeader::decode(&bytes, FROM_SERVER), Err(FrameError::LengthTopBit));
         }
         let bytes = [&[0x82, 0x7f][..], &u64::to_be_bytes(u64::MAX >> 1)].concat();
-        let Ok(Parsing::Done { header, .. }) = FrameHeader::decode(&bytes, FROM_SERVER) else {
-            panic!("{bytes:x?}")
+        let Ok(Decoded::Header { header, .. }) = FrameHeader::decode(&bytes, FROM_SERVER) else {
+            panic!("a length of 63 bits is valid")
         };
         assert_eq!(header.length, u64::MAX >> 1);
     }
@@ -468,19 +470,17 @@ mod tests {
             let mut bytes = Vec::new();
             header.encode(&mut bytes);
             prop_assert!(bytes.len() <= MAX_HEADER);
-            prop_assert_eq!(
-                FrameHeader::decode(&bytes, COMPRESSED),
-                Ok(Parsing::Done { header, length: bytes.len() })
-            );
+            let expected = Decoded::Header { header, start: bytes.len() };
+            prop_assert_eq!(FrameHeader::decode(&bytes, COMPRESSED), Ok(expected));
         }
 
         #[test]
         fn no_header_bytes_make_the_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..20)) {
             for rules in [FROM_CLIENT, FROM_SERVER, COMPRESSED] {
-                if let Ok(Parsing::Done { header, length }) = FrameHeader::decode(&bytes, rules) {
+                if let Ok(Decoded::Header { header, start }) = FrameHeader::decode(&bytes, rules) {
                     let mut encoded = Vec::new();
                     header.encode(&mut encoded);
-                    prop_assert_eq!(&encoded, &bytes[..length]);
+                    prop_assert_eq!(&encoded, &bytes[..start]);
                 }
             }
         }

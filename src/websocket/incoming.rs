@@ -1,14 +1,14 @@
 //! Assembles messages from pieces of frames, with control frames between the fragments (RFC 6455 §5.4).
 //!
-//! Owns the unfinished frame and message of one peer. Does not know what control frames mean.
+//! It owns a peer's incomplete frame and message. It must not know what control frames mean.
 
 use super::close::Violation;
 use super::deflate::Codec;
-use super::frame::{FrameHeader, FrameRules, OpCode, Parsing, unmask};
+use super::frame::{Decoded, FrameHeader, FrameRules, OpCode, unmask};
 use super::message::{Assembly, Limits, Message};
 use super::reader::{ControlFrame, DataPiece, Piece, Reader};
 
-/// The current frame and the unfinished message.
+/// A peer's incomplete frame and message.
 #[derive(Debug, Default)]
 pub(super) struct Incoming {
     reader: Reader,
@@ -18,18 +18,18 @@ pub(super) struct Incoming {
 /// What [`Incoming::next`] found.
 #[derive(Debug)]
 pub(super) enum Arrival<'i> {
-    /// The input is used up.
+    /// The input is exhausted.
     Starved,
-    /// A whole message.
+    /// A complete message.
     Message(Message<'i>),
-    /// A whole fragment, not the last of its message.
+    /// A fragment; its message continues.
     Fragment(OpCode),
-    /// A whole control frame.
+    /// A complete control frame.
     Control(Box<ControlFrame>),
 }
 
-/// Takes the message at the start of `input`, if it is whole and in one frame: the usual case, without copies or state.
-/// Otherwise returns `None` and leaves `input` to [`Incoming::next`].
+/// Takes the message that `input` starts with, if one complete frame holds it: the usual case, without copying or
+/// buffering. `None` consumes nothing and leaves the input to [`Incoming::next`].
 #[inline]
 pub(super) fn whole_message<'i>(
     input: &mut &'i mut [u8],
@@ -37,7 +37,7 @@ pub(super) fn whole_message<'i>(
     limits: &Limits,
     codec: &mut Codec,
 ) -> Option<Result<Message<'i>, Violation>> {
-    let Ok(Parsing::Done { header, length: start }) = FrameHeader::decode(input, rules) else { return None };
+    let Ok(Decoded::Header { header, start }) = FrameHeader::decode(input, rules) else { return None };
     let length = usize::try_from(header.length).ok().filter(|&length| length <= input.len() - start)?;
     if !header.fin || !matches!(header.opcode, OpCode::Text | OpCode::Binary) {
         return None;
@@ -50,26 +50,22 @@ pub(super) fn whole_message<'i>(
 }
 
 impl Incoming {
-    /// Whether no frame or message has begun, so that there is no state to keep.
+    /// Whether no frame and no message is incomplete: then this value can be dropped.
     pub(super) const fn is_idle(&self) -> bool {
         self.reader.is_between() && self.message.is_none()
     }
 
-    /// Bytes of heap held for the message.
+    /// Heap memory held for the message, in bytes.
     pub(super) fn held(&self) -> usize {
         self.message.as_ref().map_or(0, Assembly::held)
     }
 
-    /// The position in the current frame, without the message.
+    /// Keeps the reader of the incomplete frame; drops the message.
     pub(super) fn into_reader(self) -> Reader {
         self.reader
     }
 
-    /// Reads the next arrival from the front of `input`; `Starved` only when `input` is used up.
-    ///
-    /// # Errors
-    ///
-    /// The peer violated the protocol or a limit.
+    /// Consumes `input` up to the next arrival; returns `Starved` only when `input` is exhausted.
     pub(super) fn next<'i>(
         &mut self,
         input: &mut &'i mut [u8],
@@ -90,7 +86,7 @@ impl Incoming {
         }
     }
 
-    /// Appends a piece to its message; `None` if its frame is not complete.
+    /// Adds a piece to its message; `None` until the piece's frame is complete.
     fn take<'i>(
         &mut self,
         piece: DataPiece<'i>,

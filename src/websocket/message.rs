@@ -1,7 +1,7 @@
-//! Messages: borrowed from the input if whole, assembled if they arrive in fragments or pieces.
+//! Messages: complete ones are borrowed from the input, others are assembled as their bytes arrive.
 //!
-//! Owns the limits on a message's size and fragments. A declared length never reserves memory. Does not know control
-//! frames or connections.
+//! It enforces the limits on size and number of fragments. A declared length reserves no memory. It must not know
+//! control frames or connections.
 
 use std::borrow::Cow;
 
@@ -10,23 +10,23 @@ use super::deflate::Codec;
 use super::frame::{FrameHeader, OpCode};
 use super::utf8::{InvalidUtf8, Text};
 
-/// A whole message.
+/// A complete message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message<'i> {
-    /// A text message.
+    /// A text message, validated as UTF-8.
     Text(Cow<'i, str>),
     /// A binary message.
     Binary(Cow<'i, [u8]>),
 }
 
-/// Limits on what a peer sends; exceeding one ends its connection.
+/// Limits on what a peer may send; exceeding one ends its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The longest head of an upgrade request, in bytes; a longer one is answered with 431.
+    /// Longest head of an upgrade request, in bytes; a longer one is answered with 431.
     pub head_bytes: usize,
-    /// The longest message, in bytes after inflating; a longer one is answered with 1009.
+    /// Longest message after inflation, in bytes; a longer one is closed with 1009.
     pub message_bytes: usize,
-    /// Most frames of one message; more are answered with 1008.
+    /// Most frames in a message; more are closed with 1008.
     pub fragments: u32,
 }
 
@@ -57,7 +57,7 @@ impl Message<'_> {
 }
 
 impl<'i> Message<'i> {
-    /// The message in one frame with this header and whole payload: borrowed, unless it is compressed.
+    /// The message of a single frame with its complete payload: borrowed, unless it is compressed.
     pub(super) fn whole(
         header: &FrameHeader,
         payload: &'i [u8],
@@ -81,7 +81,7 @@ impl<'i> Message<'i> {
     }
 }
 
-/// An unfinished message: the bytes received so far.
+/// An incomplete message. It holds only what has arrived.
 #[derive(Debug)]
 pub(super) struct Assembly {
     content: Content,
@@ -92,7 +92,7 @@ pub(super) struct Assembly {
 enum Content {
     Text(Text),
     Binary(Vec<u8>),
-    /// The payload of a compressed message, inflated when it is complete.
+    /// A compressed payload, inflated when it is complete.
     Compressed {
         opcode: OpCode,
         payload: Vec<u8>,
@@ -100,23 +100,17 @@ enum Content {
 }
 
 impl Assembly {
-    /// An empty message that begins with the frame of `header`.
+    /// The message that the frame of `header` begins, still without payload.
     pub(super) fn new(header: &FrameHeader) -> Self {
         let content = match header.opcode {
             opcode if header.rsv1 => Content::Compressed { opcode, payload: Vec::new() },
             OpCode::Text => Content::Text(Text::default()),
-            OpCode::Binary | OpCode::Continuation | OpCode::Close | OpCode::Ping | OpCode::Pong => {
-                Content::Binary(Vec::new())
-            }
+            _ => Content::Binary(Vec::new()),
         };
         Self { content, fragments: 0 }
     }
 
-    /// Counts a fragment, including the first, whose payload has `length` bytes.
-    ///
-    /// # Errors
-    ///
-    /// The message would exceed a limit.
+    /// Counts a fragment, including the first, and checks its declared `length` in bytes.
     pub(super) fn begin_fragment(&mut self, length: u64, limits: &Limits) -> Result<(), Violation> {
         let (held, limit) = match &self.content {
             Content::Text(text) => (text.len(), limits.message_bytes),
@@ -130,7 +124,7 @@ impl Assembly {
         if self.fragments > limits.fragments { Err(Violation::TooManyFragments) } else { Ok(()) }
     }
 
-    /// Appends bytes of the current fragment.
+    /// Appends payload of the current fragment.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), Violation> {
         match &mut self.content {
             Content::Text(text) => text.append(bytes)?,
@@ -141,7 +135,7 @@ impl Assembly {
         Ok(())
     }
 
-    /// Bytes of heap held.
+    /// Heap memory held, in bytes.
     pub(super) fn held(&self) -> usize {
         match &self.content {
             Content::Text(text) => text.capacity(),
@@ -149,7 +143,7 @@ impl Assembly {
         }
     }
 
-    /// The message, after its last fragment.
+    /// Returns the message after its last fragment.
     pub(super) fn finish(self, limits: &Limits, codec: &mut Codec) -> Result<Message<'static>, Violation> {
         Ok(match self.content {
             Content::Text(text) => Message::Text(Cow::Owned(text.finish()?)),
@@ -159,7 +153,7 @@ impl Assembly {
     }
 }
 
-/// Inflates a compressed message, but not beyond the allowed size.
+/// Inflates a compressed payload into a message, no further than the size limit.
 fn inflate(
     opcode: OpCode,
     payload: &[u8],
@@ -176,8 +170,8 @@ fn inflate(
     assembly.finish(limits, codec)
 }
 
-/// The longest compressed payload, in bytes: a message of the allowed size that does not compress, plus a generous
-/// allowance for the block headers of a poor compressor.
+/// Longest compressed payload, in bytes: an incompressible message of the allowed size, with ample room for the block
+/// headers of a poor compressor.
 const fn compressed_limit(limits: &Limits) -> usize {
     limits.message_bytes.saturating_add(limits.message_bytes / 8).saturating_add(64)
 }
@@ -232,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_shrinks_amid_a_message_ends_it() {
+    fn a_limit_lowered_during_a_message_ends_it() {
         let mut assembly = assembly(OpCode::Binary, false);
         assembly.append(&[0; 100]).unwrap();
         let limits = Limits { message_bytes: 10, ..Limits::default() };

@@ -1,7 +1,7 @@
-//! The WebSocket protocol (RFC 6455, RFC 7692) as state machines without I/O.
+//! The WebSocket protocol (RFC 6455, RFC 7692) as sans-I/O state machines.
 //!
-//! A peer is a [`connection::Connection`] for what it sends and an [`outgoing::Outgoing`] for what is sent to it; an idle
-//! peer owns no heap. Does not know sockets, clocks, or what messages say.
+//! A peer is a [`connection::Connection`] for what it sends and an [`outgoing::Outgoing`] for what we send; each takes
+//! two words when idle. Nothing here knows sockets, clocks, or the contents of messages.
 
 pub mod close;
 pub mod connection;

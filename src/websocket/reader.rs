@@ -1,43 +1,43 @@
-//! Reads frames from bytes cut anywhere; payloads are unmasked in place and passed on as they arrive.
+//! Splits a byte stream into frames. Payloads are passed on as they arrive, unmasked in place.
 //!
-//! Owns the state of the current frame: at most the bytes of a header, or a control frame. Does not know the order or the
-//! meaning of frames.
+//! It buffers at most a partial header or a control frame. It must not know which order of frames is valid, nor what
+//! they mean.
 
 use super::frame::{
-    FrameError, FrameHeader, FrameRules, MAX_CONTROL_PAYLOAD, MAX_HEADER, OpCode, Parsing, advance_mask,
+    Decoded, FrameError, FrameHeader, FrameRules, MAX_CONTROL_PAYLOAD, MAX_HEADER, OpCode, advance_mask,
     unmask,
 };
 
-/// The position of one peer's byte stream in the current frame.
+/// A peer's position within its current frame.
 #[derive(Debug, Default)]
 pub(crate) enum Reader {
     /// Between two frames.
     #[default]
     Between,
-    /// Inside a header, of which the first `length` of `bytes` have arrived.
+    /// Inside a header; `bytes[..length]` have arrived.
     Header { bytes: [u8; MAX_HEADER], length: u8 },
-    /// Inside a data frame's payload, of which `left` bytes are missing; `mask` starts at the next byte.
+    /// Inside a data frame's payload; `left` bytes are missing, and `mask` is rotated to the first of them.
     Payload { header: FrameHeader, mask: [u8; 4], left: u64 },
-    /// Inside a control frame's payload, likewise.
+    /// Inside a control frame's payload; `left` and `mask` as above.
     Control { frame: Box<ControlFrame>, mask: [u8; 4], left: u8 },
 }
 
 /// What [`Reader::next`] found.
 #[derive(Debug)]
 pub(crate) enum Piece<'i> {
-    /// The input is used up.
+    /// The input is exhausted.
     Starved,
-    /// All or part of a data frame.
+    /// Part or all of a data frame.
     Data(DataPiece<'i>),
-    /// A whole control frame; boxed, because it is large and rare.
+    /// A complete control frame; boxed because it is rare and large.
     Control(Box<ControlFrame>),
 }
 
-/// All or part of a data frame.
+/// Part or all of a data frame.
 #[derive(Debug)]
 pub(crate) struct DataPiece<'i> {
     pub(crate) header: FrameHeader,
-    /// Whether this is the frame's first piece, which follows the header at once, even without payload.
+    /// Whether this is the frame's first piece, which is returned once the header is complete, even without payload.
     pub(crate) first: bool,
     /// Whether this is the frame's last piece.
     pub(crate) last: bool,
@@ -45,7 +45,7 @@ pub(crate) struct DataPiece<'i> {
     pub(crate) payload: &'i mut [u8],
 }
 
-/// A whole control frame, its payload unmasked.
+/// A complete control frame, its payload unmasked.
 #[derive(Debug)]
 pub(crate) struct ControlFrame {
     pub(crate) opcode: OpCode,
@@ -60,16 +60,12 @@ impl ControlFrame {
 }
 
 impl Reader {
-    /// Whether no frame has begun.
+    /// Whether no frame is incomplete.
     pub(crate) const fn is_between(&self) -> bool {
         matches!(self, Self::Between)
     }
 
-    /// Reads the next piece from the front of `input`; `Starved` only when `input` is used up.
-    ///
-    /// # Errors
-    ///
-    /// The frame's header is invalid.
+    /// Consumes `input` up to the next piece; returns `Starved` only when `input` is exhausted.
     pub(crate) fn next<'i>(
         &mut self,
         input: &mut &'i mut [u8],
@@ -81,17 +77,17 @@ impl Reader {
                     if input.is_empty() {
                         return Ok(Piece::Starved);
                     }
-                    let Parsing::Done { header, length } = FrameHeader::decode(input, rules)? else {
+                    let Decoded::Header { header, start } = FrameHeader::decode(input, rules)? else {
                         let mut bytes = [0; MAX_HEADER];
                         let held = take(input, input.len());
                         bytes[..held.len()].copy_from_slice(held);
-                        // Less than a header.
+                        // Shorter than a header.
                         #[expect(clippy::cast_possible_truncation)]
                         let length = held.len() as u8;
                         *self = Self::Header { bytes, length };
                         return Ok(Piece::Starved);
                     };
-                    take(input, length);
+                    take(input, start);
                     if let Some(piece) = self.begin(header, input) {
                         return Ok(piece);
                     }
@@ -100,7 +96,7 @@ impl Reader {
                     let Some(byte) = input.split_off_first_mut() else { return Ok(Piece::Starved) };
                     bytes[usize::from(*length)] = *byte;
                     *length += 1;
-                    if let Parsing::Done { header, .. } =
+                    if let Decoded::Header { header, .. } =
                         FrameHeader::decode(&bytes[..usize::from(*length)], rules)?
                         && let Some(piece) = self.begin(header, input)
                     {
@@ -142,9 +138,9 @@ impl Reader {
         }
     }
 
-    /// Begins a frame after its header. Returns the first piece of a data frame, and `None` for a control frame.
+    /// Begins a frame after its header. Returns the first piece of a data frame, `None` for a control frame.
     fn begin<'i>(&mut self, header: FrameHeader, input: &mut &'i mut [u8]) -> Option<Piece<'i>> {
-        // A server's frames are not masked, which equals a key of zeros.
+        // Unmasking with zeros changes nothing.
         let mask = header.mask.unwrap_or_default();
         if header.opcode.is_control() {
             // At most 125, as the decoder has checked.
@@ -173,7 +169,7 @@ fn take_payload<'i>(input: &mut &'i mut [u8], length: u64) -> &'i mut [u8] {
     take(input, length)
 }
 
-/// Takes `length` bytes from the front of `input`, which has that many.
+/// Takes `length` bytes from the front of `input`, which must have at least as many.
 fn take<'i>(input: &mut &'i mut [u8], length: usize) -> &'i mut [u8] {
     input.split_off_mut(..length).unwrap_or_default()
 }

@@ -1,39 +1,33 @@
-//! Text that arrives in pieces: each byte is checked to be UTF-8 once, as it arrives.
+//! Incremental UTF-8 validation: a text arrives in pieces, and each piece is checked once.
 //!
-//! Does not know frames or limits.
+//! It must not know frames or limits.
 
-/// The text so far.
-///
-/// Invariant: the first `cut_length` bytes of `cut` are the beginning of a character that further bytes can complete.
+/// The text so far. Invariant: `cut[..cut_length]` is a proper prefix of a valid character.
 #[derive(Debug, Default)]
 pub(super) struct Text {
-    /// The whole characters.
+    /// The complete characters.
     whole: String,
-    /// The beginning of a character that the last piece cut.
+    /// The bytes of an incomplete last character, `cut_length` of them.
     cut: [u8; 4],
     cut_length: u8,
 }
 
-/// The error for bytes that are not the beginning of any UTF-8 text.
+/// The bytes cannot become valid UTF-8, whatever follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct InvalidUtf8;
 
 impl Text {
-    /// The length so far, in bytes.
+    /// Length of the text so far, in bytes.
     pub(super) fn len(&self) -> usize {
         self.whole.len() + usize::from(self.cut_length)
     }
 
-    /// Bytes of heap held.
+    /// Heap memory held, in bytes.
     pub(super) fn capacity(&self) -> usize {
         self.whole.capacity()
     }
 
-    /// Appends the next piece.
-    ///
-    /// # Errors
-    ///
-    /// The text so far is not UTF-8: reported with the piece that contains the first wrong byte.
+    /// Appends the next piece. Fails at the first invalid byte, however the text is split.
     pub(super) fn append(&mut self, mut piece: &[u8]) -> Result<(), InvalidUtf8> {
         while self.cut_length > 0 {
             let Some((&byte, rest)) = piece.split_first() else { return Ok(()) };
@@ -64,17 +58,13 @@ impl Text {
         Ok(())
     }
 
-    /// The whole text.
-    ///
-    /// # Errors
-    ///
-    /// The last character is incomplete.
+    /// Returns the complete text. Fails if its last character is incomplete.
     pub(super) fn finish(self) -> Result<String, InvalidUtf8> {
         if self.cut_length == 0 { Ok(self.whole) } else { Err(InvalidUtf8) }
     }
 }
 
-/// The number of bytes at the end of `bytes` that begin a character and do not complete it: 0 to 3.
+/// Length of the incomplete character at the end of `bytes`: 0 to 3.
 fn cut_length(bytes: &[u8]) -> usize {
     let is_first = |byte: &&u8| **byte & 0xC0 != 0x80;
     let Some((after, first)) = bytes.iter().rev().take(3).enumerate().find(|(_, byte)| is_first(byte)) else {
@@ -94,15 +84,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    /// The text in these pieces.
-    fn assemble(pieces: &[&[u8]]) -> Result<String, InvalidUtf8> {
-        let mut text = Text::default();
-        for piece in pieces {
-            text.append(piece)?;
-        }
-        text.finish()
-    }
 
     const CASES: &[&[u8]] = &[
         b"",
@@ -132,6 +113,15 @@ mod tests {
         b"\x80\x80\x80\x80\x80",
     ];
 
+    /// The text that these pieces form.
+    fn assemble(pieces: &[&[u8]]) -> Result<String, InvalidUtf8> {
+        let mut text = Text::default();
+        for piece in pieces {
+            text.append(piece)?;
+        }
+        text.finish()
+    }
+
     #[test]
     fn s19_utf8_equals_std_whole_byte_by_byte_and_at_every_split() {
         for &bytes in CASES {
@@ -149,7 +139,7 @@ mod tests {
     fn s19_utf8_fails_at_the_first_bad_byte() {
         for &bytes in CASES {
             let Err(error) = str::from_utf8(bytes) else { continue };
-            // The first byte that cannot follow those before it.
+            // The first byte after which no continuation is valid.
             let bad = (0..bytes.len())
                 .find(|&end| str::from_utf8(&bytes[..=end]).is_err_and(|error| error.error_len().is_some()));
             let mut text = Text::default();
@@ -158,7 +148,7 @@ mod tests {
         }
     }
 
-    /// Every first byte, followed by the bytes around each limit of what may follow, cut at every place.
+    /// Every first byte, followed by the boundary values of the next bytes, split at every position.
     #[test]
     fn s19_utf8_equals_std_behind_every_first_byte() {
         const EDGES: [u8; 10] = [0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xff];

@@ -126,6 +126,25 @@ fn the_status_follows_the_connections() {
 }
 
 #[test]
+fn s52_after_a_stop_the_watchdog_is_fed_at_once() {
+    let (manager, setup) = Manager::new();
+    let half = Duration::from_secs(2);
+    let mut server = setup.environment("WATCHDOG_USEC", 2 * half.as_micros()).start();
+    assert_eq!(manager.next(), READY);
+    assert_eq!(manager.next(), WATCHDOG);
+    server.process().signal(Signal::STOP);
+    // Longer than the rest of the interval: it is the time that passes which is tested.
+    std::thread::sleep(half + half / 4);
+    server.process().signal(Signal::CONT);
+    // The second one shows that the turn of the first has ended, in which the manager is told.
+    for _ in 0..2 {
+        Client::connect(&server).close();
+    }
+    assert!(manager.received().contains(&WATCHDOG.to_owned()));
+    server.stop();
+}
+
+#[test]
 fn s52_the_loop_feeds_the_watchdog_at_half_the_interval_idle_or_busy() {
     let (manager, setup) = Manager::new();
     let half = Duration::from_millis(50);

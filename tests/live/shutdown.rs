@@ -1,11 +1,13 @@
 //! Shutdown: SIGTERM, what the server still reads and sends, what it leaves behind.
 
+use std::io::{ErrorKind, Write as _};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rustix::process::Signal;
+use socket2::SockRef;
 use tungstenite::Message;
 
 use crate::support::http::exchange;
@@ -82,6 +84,119 @@ fn s27_producers_not_accepted_yet_are_read_too() {
     client.expect_close(1001);
     server.expect_stop();
     drop(producers);
+}
+
+#[test]
+fn s27_megabytes_of_producers_accepted_and_not_yet_accepted_reach_everyone() {
+    expect_all_delivered_at_a_stop(8, 4);
+}
+
+#[test]
+fn s27_megabytes_of_producers_not_yet_accepted_reach_everyone() {
+    expect_all_delivered_at_a_stop(0, 4);
+}
+
+/// Stops a server when the sockets of this many producers are full, and checks that each subscriber gets every line
+/// written, each producer's in order, and then its Close.
+#[track_caller]
+fn expect_all_delivered_at_a_stop(accepted: usize, not_accepted: usize) {
+    let mut server = Setup::new()
+        // All closings are due as soon as they may begin: a subscriber that is closed too early misses lines.
+        .set("limits.drainSeconds", 0)
+        // No subscriber is too slow, whatever this machine does meanwhile.
+        .set("limits.queueBytes", 1 << 30)
+        .set("limits.queueSoftBytes", 1 << 30)
+        .set("limits.queueTotalBytes", 1_u64 << 40)
+        .start();
+    let token = good_token(USER);
+    let subscribers: Vec<Client> = (0..3)
+        .map(|_| {
+            let mut client = Client::connect(&server);
+            client.attach(&token, "issueUpdate", ISSUE);
+            client
+        })
+        .collect();
+    let mut producers: Vec<FullProducer> = (0..accepted).map(|_| FullProducer::connect(&server)).collect();
+    let mut last = Producer::connect(&server);
+    // The server has accepted it, and so those before it.
+    last.settle();
+    server.process().signal(Signal::STOP);
+    producers.extend((0..not_accepted).map(|_| FullProducer::connect(&server)));
+    let written: Vec<usize> =
+        producers.iter_mut().enumerate().map(|(number, producer)| producer.fill(number)).collect();
+    server.process().signal(Signal::TERM);
+    server.process().signal(Signal::CONT);
+    thread::scope(|scope| {
+        for mut client in subscribers {
+            let written = &written;
+            scope.spawn(move || {
+                let mut received = vec![0; written.len()];
+                for _ in 0..written.iter().sum() {
+                    let text = match client.next_message() {
+                        Message::Text(text) => text.to_string(),
+                        other => panic!("of {written:?} lines came {received:?}, then {other:?}"),
+                    };
+                    let producer = FullProducer::of(&text);
+                    assert_eq!(text, FullProducer::line(producer, received[producer]), "after {received:?}");
+                    received[producer] += 1;
+                }
+                assert_eq!(&received, written);
+                client.expect_close(1001);
+            });
+        }
+    });
+    server.expect_stop();
+    drop(producers);
+}
+
+/// A producer whose socket holds as much as the system allows, up to [`FullProducer::BYTES`].
+struct FullProducer(UnixStream);
+
+impl FullProducer {
+    const BYTES: usize = 2 << 20;
+
+    #[track_caller]
+    fn connect(server: &Server) -> Self {
+        let stream = UnixStream::connect(server.socket()).expect("the server's socket has room");
+        stream.set_nonblocking(true).expect("a socket can be told not to wait");
+        SockRef::from(&stream).set_send_buffer_size(Self::BYTES).expect("the system limits the size itself");
+        Self(stream)
+    }
+
+    /// Writes lines of producer `number` until the socket is full. Returns how many it has taken whole.
+    #[track_caller]
+    fn fill(&mut self, number: usize) -> usize {
+        let lines: Vec<String> =
+            (0..Self::BYTES / 1000).map(|line| Self::line(number, line) + "\n").collect();
+        let length = lines[0].len();
+        let bytes = lines.concat();
+        let mut written = 0;
+        for piece in bytes.as_bytes().chunks(length) {
+            match self.0.write(piece) {
+                Ok(count) => written += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("the server's socket takes lines: {error}"),
+            }
+            if written % length > 0 {
+                break;
+            }
+        }
+        assert!(written > 100 * length, "a socket holds more than {written} bytes");
+        written / length
+    }
+
+    /// The number of the producer that has written this line.
+    #[track_caller]
+    fn of(line: &str) -> usize {
+        let numbers = line.rsplit('.').next().and_then(|numbers| numbers.get(..2));
+        let producer = numbers.and_then(|digits| digits.parse().ok());
+        producer.unwrap_or_else(|| panic!("no line of these producers: {line}"))
+    }
+
+    /// A line; all have the same length.
+    fn line(producer: usize, number: usize) -> String {
+        event("issueUpdate", ISSUE, &format!("\"{:.<930}{producer:02}-{number:05}\"", ""))
+    }
 }
 
 #[test]

@@ -227,7 +227,7 @@ impl Client {
             (0..8).for_each(|variant| self.request_with(tokens::bad(self.users[0], 3 + variant % 2)));
         }
         if faults.strikes(Fault::RequestFlood, &mut self.random) {
-            // Over the rate no token is looked at.
+            // Over the rate no token is checked.
             let shown = [tokens::good(self.users[0], 0), tokens::bad(self.users[0], 4)];
             for number in 0..320 {
                 let token = shown[usize::from(number > BURST)];

@@ -43,7 +43,7 @@ pub(crate) struct Event {
     pub(crate) message: String,
 }
 
-/// A right that a producer has taken back.
+/// A right that a producer has revoked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Revocation {
     pub(crate) stamp: Stamp,
@@ -61,7 +61,7 @@ pub(crate) struct Right {
     pub(crate) ends: u64,
 }
 
-/// See the module.
+/// The order of all inputs, and who had which right when.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     stamp: Stamp,
@@ -258,7 +258,7 @@ impl Ledger {
 
     /// What the access service may have answered before, and why it may not have answered at all.
     fn answers(&self, stamp: Stamp, first: usize, user: usize, is_attach: bool, subject: Subject) -> u16 {
-        // Of a notification only the user's existence is asked, which taking one back does not take back.
+        // Of a notification only the user's existence is asked, which the revocation of one does not end.
         let about = |revocation: &&Revocation| {
             let is_asked = |other| is_attach && other == subject && subject.0 != NOTIFICATION;
             revocation.user == user && revocation.subject.is_none_or(is_asked)
@@ -266,7 +266,7 @@ impl Ledger {
         let (before, after): (Vec<&Revocation>, Vec<&Revocation>) =
             self.revocations.iter().filter(about).partition(|revocation| revocation.stamp < stamp);
         let given = self.epochs[first].monotonic;
-        // An answer counts for a while, unless the right was taken back meanwhile.
+        // An answer counts for a while, unless the right was revoked meanwhile.
         let oldest = self.epochs.partition_point(|epoch| epoch.monotonic + KEEP < given).saturating_sub(1);
         let revoked = before.last().map_or(0, |last| last.stamp);
         let first = self.epochs.partition_point(|epoch| epoch.stamp <= revoked).saturating_sub(1).max(oldest);
@@ -307,7 +307,7 @@ impl Ledger {
         match code {
             2 if epoch.wall >= right.ends => Some(Fault::TokenExpiry),
             2 => (epoch.keys >> right.key & 1 == 0).then_some(Fault::KeyChange),
-            // A service is asked when a client attaches; what it takes back, it takes back by revocations.
+            // A service is asked when a client attaches; it ends rights by revocations.
             _ if self.asks_service => None,
             code => {
                 let ends = self.access(epoch, right.owner, true, right.topic.subject()) == code;

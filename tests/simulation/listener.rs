@@ -27,7 +27,7 @@ struct Ping {
 /// What is wrong: the oracle's complaint.
 pub(crate) type Verdict = Result<(), String>;
 
-/// See the module.
+/// What is known of one connection, as of the last byte written to it.
 #[derive(Debug)]
 pub(crate) struct Listener {
     decoder: Decoder,
@@ -82,7 +82,10 @@ pub(crate) enum Said {
     /// Not opened, but answered with this HTTP status.
     Refused(u16),
     Ping,
-    Pong,
+    Pong {
+        /// The last write had been refused when its ping was read.
+        was_blocked: bool,
+    },
     Answered(u8, Request),
     Close {
         code: u16,
@@ -93,7 +96,7 @@ pub(crate) enum Said {
     Lost(Subject, Fault),
 }
 
-/// What has been heard since it was last looked at.
+/// What has been heard since the last look.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
     pub(crate) events: usize,
@@ -130,11 +133,11 @@ pub(crate) enum Request {
     Bad(u8, Fault),
 }
 
-/// With more requests than this waiting a connection may be closed: a burst, and those of a connection that is refused
+/// With this many requests waiting a connection may be closed: a burst, and those of a connection that is refused
 /// for its rate.
 const MOST_WAITING: usize = BURST as usize + 256;
 
-/// So many bad tokens, or requests over the rate, end a connection whatever comes between; some are forgiven.
+/// This many bad tokens, or requests over the rate, end a connection whatever comes between; some are forgiven.
 const BAD_TOKENS: u32 = 20;
 const OVER_RATE: u32 = 1000;
 
@@ -321,7 +324,7 @@ impl Listener {
             digits[..digits.find([',', '}'])?].parse::<usize>().ok()
         });
         let Some(event) = number.and_then(|number| ledger.events.get(number)) else {
-            return Err(format!("an event that nobody wrote: {text}"));
+            return Err(format!("an event that no producer wrote: {text}"));
         };
         let number = number.expect("it was just found by it");
         if event.message != text {
@@ -348,7 +351,7 @@ impl Listener {
             explained.push((subscription, place));
         }
         if explained.is_empty() {
-            return Err(format!("event {number} goes to somebody who is not subscribed: {text}"));
+            return Err(format!("event {number} reaches a client that is not subscribed: {text}"));
         }
         let is_certain = explained.iter().any(|(subscription, _)| subscription.least == subscription.most);
         for (subscription, place) in explained {
@@ -511,7 +514,7 @@ impl Listener {
             return Err(format!("a pong of {:?}, which was not asked for", String::from_utf8_lossy(payload)));
         };
         let Ping { behind, is_certain, .. } = self.pings.remove(at).expect("found just now");
-        self.said.push(Said::Pong);
+        self.said.push(Said::Pong { was_blocked: behind.is_some() });
         if !is_certain {
             return Ok(());
         }

@@ -28,11 +28,11 @@ pub(crate) struct Side<Id> {
     accepted: Option<usize>,
     /// The listener has not been closed.
     pub(crate) is_listening: bool,
-    /// Somebody came since the last report.
+    /// Another one came since the last report.
     has_news: bool,
 }
 
-/// See the module.
+/// The transport.
 #[derive(Debug)]
 pub(crate) struct Net {
     pub(crate) clients: Side<PeerId>,
@@ -106,7 +106,7 @@ impl<Id: Copy + PartialEq + std::fmt::Debug> Side<Id> {
             // A signal came; it waits on.
             return Err(NotAccepted::Lost);
         }
-        let number = self.backlog.pop_front().expect("looked at just now");
+        let number = self.backlog.pop_front().expect("it is not empty");
         self.accepted = Some(number);
         Ok(number)
     }
@@ -134,7 +134,7 @@ impl<Id: Copy + PartialEq + std::fmt::Debug> Side<Id> {
         number
     }
 
-    /// Whether somebody has come whom the poll has not reported.
+    /// Whether one has come that the poll has not reported.
     pub(crate) const fn has_news(&self) -> bool {
         self.has_news
     }

@@ -37,7 +37,7 @@ pub(crate) struct Producer {
     /// Its lines, of which the service has not been given any.
     pub(crate) lines: VecDeque<Written>,
     pub(crate) line: u64,
-    /// How much of it is to be read before the server closes connections.
+    /// How much of it must be read before the server closes connections.
     pub(crate) owes: usize,
     pub(crate) owes_end: bool,
     pub(crate) end: Option<End>,
@@ -86,7 +86,7 @@ pub(crate) enum Line {
 /// An answer that is due.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// The event was queued for so many, at least and at most.
+    /// The event was queued for this many subscribers, at least and at most.
     Taken {
         ack: u64,
         least: usize,
@@ -288,7 +288,7 @@ impl Producer {
         let end = self.out.len();
         self.lines.push_back(Written { begin, end, number: self.line, line });
         for _ in 1..STRIDE {
-            // An empty line that is cut behind its `\r` may be refused for want of room, under a number of nobody's.
+            // An empty line that is cut behind its `\r` may be refused when there is no room, under a number between theirs.
             let may_be_cut = !self.is_tight && self.random.chance(250);
             self.out.extend_from_slice(if may_be_cut { b"\r\n" } else { b"\n" });
         }

@@ -1,4 +1,4 @@
-//! Random numbers from a seed, the same on every machine and with every version of every library.
+//! Random numbers from a seed: the same ones on every machine and with every version of every library.
 
 /// SplitMix64 (Steele, Lea and Flood, 2014): a counter and a mixing function.
 #[derive(Clone, Debug)]
@@ -9,7 +9,7 @@ impl Random {
         Self(seed)
     }
 
-    /// An independent stream, for a part whose draws must not shift those of others.
+    /// Another stream of its own, for a part that may draw more or less without moving what others draw.
     pub(crate) const fn fork(&mut self) -> Self {
         Self(self.next())
     }
@@ -33,7 +33,7 @@ impl Random {
         least + self.below(most - least + 1)
     }
 
-    /// True in this many of a thousand cases.
+    /// True in `per_thousand` of a thousand cases.
     pub(crate) const fn chance(&mut self, per_thousand: usize) -> bool {
         self.below(1000) < per_thousand
     }

@@ -1,22 +1,20 @@
-//! All tokens of the simulation: signed once per process, since a signature costs more than a turn.
-
-use std::sync::LazyLock;
-
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+//! All tokens that are ever shown: signed once a process, since a signature costs more than a whole episode's turn.
 
 use crate::names::{USERS, user_id};
 use airlay::token::KeySet;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use std::sync::LazyLock;
 
-/// The wall clock at the beginning of every episode, in milliseconds since 1970.
+/// The wall clock's moment at the begin of every episode, in milliseconds since 1970.
 pub(crate) const START: u64 = 1_750_000_000_000;
 
-/// The issuer that the server accepts.
+/// The issuer that the server believes.
 pub(crate) const ISSUER: &str = "dev.airlay.ru";
 
-/// The sets of keys that the server may have, as bits of the first two keys. It never has the third.
+/// How the keys may stand: each a bit set of the two keys that the server may know. The third key is a stranger's.
 pub(crate) const KEY_SETS: [usize; 3] = [0b11, 0b01, 0b10];
 
-/// A token, and everything the oracle needs to know about it.
+/// A token, and all that the oracle has to know of it.
 #[derive(Debug)]
 pub(crate) struct Token {
     pub(crate) text: String,
@@ -28,10 +26,10 @@ pub(crate) struct Token {
     pub(crate) flaw: Option<Flaw>,
 }
 
-/// Why a token is always bad.
+/// Why a token is bad at all times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
-    /// Its form or its claims: the signature is not checked.
+    /// Its form or its claims: no signature is checked.
     Plain,
     /// Its signature.
     Signature,
@@ -40,18 +38,18 @@ pub(crate) enum Flaw {
 /// Seconds from the start to `exp`, and the key, of each user's good tokens.
 const GOOD: [(u64, usize); 7] = [(36_000, 0), (36_000, 1), (1, 0), (3, 1), (8, 0), (1800, 0), (7200, 1)];
 
-/// The number of tokens per user, the good ones first.
+/// How many tokens each user has: the good ones first.
 pub(crate) const OF_USER: usize = GOOD.len() + 5;
 
-/// The tokens that stay valid for a whole episode.
+/// The tokens that stay good for as long as an episode may last.
 pub(crate) const LASTING: [usize; 2] = [0, 1];
 
-/// A user's token that is valid at first.
+/// A user's token that is good at first, by its variant.
 pub(crate) const fn good(user: usize, variant: usize) -> usize {
     user * OF_USER + variant % GOOD.len()
 }
 
-/// A user's token that is invalid at first.
+/// A user's token that is bad at the start, by its variant.
 pub(crate) const fn bad(user: usize, variant: usize) -> usize {
     user * OF_USER + GOOD.len() + variant % (OF_USER - GOOD.len())
 }
@@ -60,7 +58,7 @@ pub(crate) fn token(number: usize) -> &'static Token {
     &POOL[number]
 }
 
-/// The server's keys for this set of bits.
+/// The keys of this bit set, as the server takes them.
 pub(crate) fn key_set(set: usize) -> KeySet {
     let mut keys = KeySet::new();
     let public = [
@@ -92,7 +90,7 @@ static POOL: LazyLock<Vec<Token>> = LazyLock::new(|| {
         let later = |seconds: u64| START + seconds * 1000;
         let mut tokens: Vec<Token> =
             GOOD.iter().map(|&(seconds, key)| sign(user, later(seconds), 0, ISSUER, key, None)).collect();
-        // Expired long ago; not valid yet, unless the wall clock steps forward by an hour.
+        // Over since long; not yet good, unless the wall clock is stepped on by an hour.
         tokens.push(sign(user, START - 7_200_000, 0, ISSUER, 0, None));
         tokens.push(sign(user, later(36_000), later(1800), ISSUER, 1, None));
         tokens.push(sign(user, later(36_000), 0, "elsewhere", 0, Some(Flaw::Plain)));

@@ -1,4 +1,4 @@
-//! Who and what there is in a script: users with their tokens, objects, and what the service knows of them.
+//! The fixtures of a script: users and their tokens, subjects, and the access file.
 
 use std::sync::OnceLock;
 
@@ -7,13 +7,29 @@ use crate::subscriptions::Topic;
 use crate::time::Wall;
 use crate::token::{KeySet, SigningKey};
 
-/// What a subject means with this token.
+pub(super) const USERS: [&str; 2] = ["5dad615eae019570fb4647ed", "5dad615eae019570fb4647ee"];
+
+pub(super) const SUBJECTS: [Subject; 5] = [
+    subject(EventType::IssueUpdate, Some(1)),
+    subject(EventType::DatasetUpdate, Some(1)),
+    subject(EventType::DatasetUpdate, Some(2)),
+    subject(EventType::Notification, None),
+    subject(EventType::Notification, Some(1)),
+];
+
+/// The first user may see the first dataset; the second user does not exist.
+pub(super) const ACCESS_FILE: &str =
+    r#"{"users":{"5dad615eae019570fb4647ed":{"datasets":["010101010101010101010101"]}}}"#;
+
+pub(super) const START: Wall = Wall(1_711_709_200_000);
+
+/// The topic of a subject that is requested with this token.
 pub(super) fn topic(auth: &str, subject: Subject) -> Topic {
     let user = tokens().iter().position(|token| token == auth).unwrap_or_default() % 2;
     Topic::new(USERS[user].parse().expect("an id"), subject).expect("a well-formed request")
 }
 
-/// What an event is for, as the users there are may have subscribed to it.
+/// The topics of an event, for all users of the script.
 pub(super) fn topics(event: &Event<'_>) -> Vec<Topic> {
     let Subject { kind, id } = event.subject;
     if !kind.is_personal() {
@@ -29,7 +45,7 @@ pub(super) fn topics(event: &Event<'_>) -> Vec<Topic> {
     users.into_iter().filter(is_for).flat_map(topics_of).collect()
 }
 
-/// Tokens of the users by turns: two that last, one that ends within the minute, one with another's signature.
+/// Tokens of the two users in turn: two long-lived ones, one that ends after a minute, one signed by another key.
 pub(super) fn tokens() -> &'static [String; 4] {
     static TOKENS: OnceLock<[String; 4]> = OnceLock::new();
     TOKENS.get_or_init(|| {
@@ -54,22 +70,6 @@ pub(super) fn keys() -> KeySet {
     keys.add_pem(include_bytes!("../../../tests/fixtures/keys/rsa2048.spki.pem")).expect("a good key");
     keys
 }
-
-pub(super) const USERS: [&str; 2] = ["5dad615eae019570fb4647ed", "5dad615eae019570fb4647ee"];
-
-pub(super) const SUBJECTS: [Subject; 5] = [
-    subject(EventType::IssueUpdate, Some(1)),
-    subject(EventType::DatasetUpdate, Some(1)),
-    subject(EventType::DatasetUpdate, Some(2)),
-    subject(EventType::Notification, None),
-    subject(EventType::Notification, Some(1)),
-];
-
-/// The first user may see the first dataset; the second does not exist.
-pub(super) const ACCESS_FILE: &str =
-    r#"{"users":{"5dad615eae019570fb4647ed":{"datasets":["010101010101010101010101"]}}}"#;
-
-pub(super) const START: Wall = Wall(1_711_709_200_000);
 
 const fn subject(kind: EventType, id: Option<u8>) -> Subject {
     let id = match id {

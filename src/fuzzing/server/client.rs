@@ -1,4 +1,4 @@
-//! One client of the script: what it has sent, and whether what it gets is what it is owed.
+//! One client of a script: records what it sends, and checks what it receives.
 
 use std::collections::VecDeque;
 
@@ -9,32 +9,32 @@ use crate::subscriptions::Topic;
 use crate::time::Monotonic;
 use crate::websocket::connection::{Connection, Step};
 use crate::websocket::deflate::{Codec, WindowBits};
-use crate::websocket::frame::{FrameHeader, FrameRules, OpCode, Parsing};
+use crate::websocket::frame::{Decoded, FrameHeader, FrameRules, OpCode};
 use crate::websocket::message::{Limits, Message};
 use crate::websocket::outgoing::Outgoing;
 
-/// Every event published, by its number: the topics it is for.
+/// The topics of each published event, by its number.
 pub(super) type Published = Vec<Vec<Topic>>;
 
-/// See the module.
+/// A client, and what it knows of its connection.
 pub(super) struct Client {
-    /// What the server makes of the bytes that this client sends: a connection beside the one in the server.
+    /// A second receiving side that gets the same bytes as the one in the server.
     mirror: Connection,
-    /// The window that was negotiated; known for longer than the mirror is open.
+    /// The negotiated window, also after the mirror is closed.
     window_bits: Option<WindowBits>,
-    /// The requests that have no reply yet.
+    /// The requests without a reply yet.
     unanswered: VecDeque<Wanted>,
-    /// What the server has written and was not read yet: a part of a frame or of the head.
+    /// Bytes from the server that are not parsed yet: a part of a frame or of the head.
     unread: Vec<u8>,
     stage: Stage,
     subscribed: Vec<Subscribed>,
-    /// Whether a pong is owed.
+    /// Whether the client owes a pong.
     pub(super) owes_pong: bool,
-    /// The rate its messages are held to, if any.
+    /// The rate limit on its messages, if any.
     bucket: Option<Bucket>,
 }
 
-/// A token bucket: each message takes what comes in over `interval` milliseconds.
+/// A token bucket, measured in milliseconds: each message takes `interval`.
 #[derive(Debug)]
 pub(super) struct Bucket {
     interval: u64,
@@ -47,39 +47,39 @@ pub(super) struct Bucket {
 enum Stage {
     Connecting,
     Open,
-    /// The server has refused the upgrade; what comes is its text.
+    /// The server has refused the upgrade; the explanation follows.
     Refused,
     /// The server has sent a Close: nothing may follow.
     Over,
 }
 
-/// A request, as far as its reply can be foretold.
+/// A request, and what is known of its reply.
 #[derive(Clone, Debug)]
 enum Wanted {
-    /// The refusal, whatever the token.
+    /// Refused with this code, whatever the token.
     Refusal(Code),
     Done {
         action: Action,
         topic: Topic,
-        /// How many events had been published when it was sent.
+        /// Number of events published when it was sent.
         published: usize,
     },
 }
 
-/// A subscription as the client knows of it.
+/// A subscription, as the client knows it.
 #[derive(Debug)]
 struct Subscribed {
     topic: Topic,
-    /// The number of the first event that may come: none from before the request was sent.
+    /// First event that may arrive: none published before the request was sent.
     from: usize,
-    /// The number of the first event whose delivery is owed: all from the moment the client knew of the subscription.
+    /// First event that must arrive: everything published since the client knew of the subscription.
     owed_from: usize,
-    /// The last event of the topic that came.
+    /// The last event of the topic that arrived.
     last: Option<usize>,
 }
 
 impl Bucket {
-    /// A full bucket for `burst` messages, which takes in `per_second`.
+    /// A full bucket for `burst` messages, refilled at `per_second`.
     pub(super) const fn new(per_second: u64, burst: u64) -> Self {
         let interval = 1000 / per_second;
         Self { interval, capacity: burst * interval, level: burst * interval, at: Monotonic(0) }
@@ -108,8 +108,8 @@ impl Client {
         }
     }
 
-    /// Notes what the client sends after so many events were published. `topic` says what a subject means for it.
-    pub(super) fn sends(
+    /// Records what the client sends when `published` events exist. `topic` gives the topic for a token and a subject.
+    pub(super) fn send(
         &mut self,
         bytes: &[u8],
         published: usize,
@@ -131,7 +131,7 @@ impl Client {
                     self.mirror.respond(b"", &mut outgoing);
                     return;
                 }
-                // Every message counts, whatever it is, and one over the rate is not read.
+                // Every message counts against the rate, and one over the rate is refused unread.
                 Step::Message(_) if !self.bucket.as_mut().is_none_or(|bucket| bucket.take(now)) => {
                     self.unanswered.push_back(Wanted::Refusal(Code::TooManyRequests));
                 }
@@ -151,8 +151,8 @@ impl Client {
         }
     }
 
-    /// Reads what the server has written.
-    pub(super) fn reads(&mut self, bytes: &[u8], published: &Published) {
+    /// Parses and checks what the server has written.
+    pub(super) fn receive(&mut self, bytes: &[u8], published: &Published) {
         self.unread.extend_from_slice(bytes);
         if self.stage == Stage::Connecting {
             let Some(end) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") else { return };
@@ -166,24 +166,24 @@ impl Client {
         let rules = FrameRules { masked: false, compression: true };
         loop {
             let decoded =
-                FrameHeader::decode(&self.unread, rules).expect("the server writes whole, plain frames");
-            let Parsing::Done { header, length: start } = decoded else { return };
+                FrameHeader::decode(&self.unread, rules).expect("the server writes valid, unmasked frames");
+            let Decoded::Header { header, start } = decoded else { return };
             let end = start + usize::try_from(header.length).expect("a short frame");
             if self.unread.len() < end {
                 return;
             }
-            assert_eq!(self.stage, Stage::Open, "nothing comes behind a Close");
+            assert_eq!(self.stage, Stage::Open, "nothing follows a Close");
             let mut payload: Vec<u8> = self.unread.drain(..end).skip(start).collect();
             assert!(header.fin);
             if header.rsv1 {
                 let bits = self.window_bits.expect("compression only where it was negotiated");
                 let window = 1 << bits.get();
-                let inflated = inflate(&payload, usize::MAX).expect("whole DEFLATE data");
+                let inflated = inflate(&payload, usize::MAX).expect("complete DEFLATE data");
                 assert!(inflated.farthest <= window, "{} is outside the window", inflated.farthest);
                 payload = inflated.bytes;
             }
             match header.opcode {
-                OpCode::Text => self.takes(&payload, published),
+                OpCode::Text => self.receive_message(&payload, published),
                 OpCode::Ping => self.owes_pong = true,
                 OpCode::Pong => {}
                 OpCode::Close => self.stage = Stage::Over,
@@ -192,19 +192,19 @@ impl Client {
         }
     }
 
-    /// Whether the server has not ended the connection.
+    /// Whether the connection is open.
     pub(super) fn is_open(&self) -> bool {
         self.stage == Stage::Open
     }
 
-    /// When all is done: an open connection has had every reply and every event.
+    /// Checks, at the end, that an open connection has received every reply and every event.
     pub(super) fn check_complete(&self, published: &Published) {
-        assert!(self.unread.is_empty(), "a frame is not all there");
+        assert!(self.unread.is_empty(), "a frame is incomplete");
         assert!(self.unanswered.is_empty(), "no reply to {:?}", self.unanswered);
         self.subscribed.iter().for_each(|subscribed| subscribed.check_complete(published));
     }
 
-    fn takes(&mut self, payload: &[u8], published: &Published) {
+    fn receive_message(&mut self, payload: &[u8], published: &Published) {
         let text = str::from_utf8(payload).expect("a message is text");
         let message = Json::parse(text).expect("a message is JSON");
         let the = |name| message.members(name).expect("a message is an object").first().copied();
@@ -212,17 +212,17 @@ impl Client {
             (Some(code), None) => {
                 let wanted = self.unanswered.pop_front().expect("one reply for each request");
                 let code = Code::ALL.into_iter().find(|known| known.number().to_string() == code.text);
-                self.learns(&wanted, code.expect("a code of the contract"), published);
+                self.receive_reply(&wanted, code.expect("a code of the contract"), published);
             }
-            (Some(_), Some(event)) => self.loses(event),
+            (Some(_), Some(event)) => self.lose_subscription(event),
             (None, _) => {
                 let number = the("data").expect("an event has data").text.parse().expect("a number");
-                self.hears(number, published);
+                self.receive_event(number, published);
             }
         }
     }
 
-    fn learns(&mut self, wanted: &Wanted, code: Code, published: &Published) {
+    fn receive_reply(&mut self, wanted: &Wanted, code: Code, published: &Published) {
         match (wanted, code) {
             (Wanted::Refusal(expected), code) => assert_eq!(code, *expected),
             (&Wanted::Done { action: Action::Attach, topic, published: from }, Code::Ok) => {
@@ -243,7 +243,7 @@ impl Client {
         }
     }
 
-    fn loses(&mut self, event: &Json<'_>) {
+    fn lose_subscription(&mut self, event: &Json<'_>) {
         let text = |name| event.members(name).expect("an object")[0].string().expect("a string").to_owned();
         let (kind, id) = (text("type"), text("id"));
         let id: Option<ObjectId> = (!id.is_empty()).then(|| id.parse().expect("an id"));
@@ -255,7 +255,7 @@ impl Client {
         assert_eq!(self.subscribed.len() + 1, before, "one message for each subscription lost");
     }
 
-    fn hears(&mut self, number: usize, published: &Published) {
+    fn receive_event(&mut self, number: usize, published: &Published) {
         let mut is_wanted = false;
         for subscribed in &mut self.subscribed {
             if !published[number].contains(&subscribed.topic) {
@@ -265,13 +265,13 @@ impl Client {
             match subscribed.last {
                 Some(last) => {
                     let next = events(published, subscribed.topic).find(|number| *number > last);
-                    assert_eq!(Some(number), next, "a hole or a repetition in {subscribed:?}");
+                    assert_eq!(Some(number), next, "a gap or a duplicate in {subscribed:?}");
                 }
                 None => {
-                    assert!(number >= subscribed.from, "{number} is from before {subscribed:?}");
+                    assert!(number >= subscribed.from, "{number} was published before {subscribed:?}");
                     let first =
                         events(published, subscribed.topic).find(|number| *number >= subscribed.owed_from);
-                    assert!(first.is_none_or(|first| number <= first), "a hole in {subscribed:?}");
+                    assert!(first.is_none_or(|first| number <= first), "a gap in {subscribed:?}");
                 }
             }
             subscribed.last = Some(number);
@@ -281,7 +281,7 @@ impl Client {
 }
 
 impl Subscribed {
-    /// Whether all that was owed of these events has come.
+    /// Checks that every owed event has arrived.
     fn check_complete(&self, published: &[Vec<Topic>]) {
         let owed = events(published, self.topic).filter(|number| *number >= self.owed_from).last();
         assert!(self.last >= owed, "{self:?} lacks {owed:?}");
@@ -293,7 +293,7 @@ fn events(published: &[Vec<Topic>], topic: Topic) -> impl Iterator<Item = usize>
     published.iter().enumerate().filter(move |(_, topics)| topics.contains(&topic)).map(|(number, _)| number)
 }
 
-/// Whether an answer to a producer is one line of JSON with a status.
+/// Checks that an answer to a producer is a line of JSON with a status.
 pub(super) fn check_answer(line: &str) {
     let answer = Json::parse(line).expect("an answer is JSON");
     let status = answer.members("status").expect("an answer is an object");

@@ -1,5 +1,5 @@
-//! The body of the fuzz target for the whole server without its sockets: clients, producers, the access service and both
-//! clocks, driven by a script.
+//! Target `server`: the whole server without its sockets. A script drives clients, producers, the access service and
+//! both clocks.
 
 mod cast;
 mod client;

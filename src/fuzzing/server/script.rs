@@ -1,4 +1,4 @@
-//! Target `server`: the script.
+//! Target `server`: decodes and plays a script.
 
 use arbitrary::{Result, Unstructured};
 
@@ -8,18 +8,28 @@ use crate::api::{Action, Code, Request, Subject};
 use crate::peers::PeerId;
 use crate::websocket::frame::OpCode;
 
-/// A script: clients that connect, ask, read, stall and leave; producers that publish and revoke; an access service that
-/// answers or does not; time that passes.
+/// The extension headers that a client may send.
+const OFFERS: [&str; 3] = [
+    "",
+    "Sec-WebSocket-Extensions: permessage-deflate\r\n",
+    "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=9\r\n",
+];
+
+const MOST_STEPS: usize = 200;
+
+/// The input encodes a script: clients connect, send requests, read, stall and leave; producers publish and revoke; the
+/// access service answers or does not; time passes.
 ///
-/// Every request has one reply, in order. A client hears each event of its subscriptions once, in order, without a hole,
-/// and no other; or its connection is ended. Every line with `ack` has one answer, and so has every bad one.
+/// Every request must get one reply, in order. A client must receive each event of its subscriptions once, in order,
+/// without a gap, and no other event; or its connection must end. Every line with `ack`, and every invalid line, must
+/// get one answer.
 ///
 /// # Panics
 ///
-/// When this does not hold.
+/// If a check fails.
 pub fn server(data: &[u8]) {
     let mut script = Unstructured::new(data);
-    // A script that ends amid a step is a shorter script.
+    // A script that ends within a step is just shorter.
     let _ = play(&mut script);
 }
 
@@ -30,7 +40,7 @@ fn play(script: &mut Unstructured<'_>) -> Result<()> {
             break;
         }
         match script.int_in_range(0..=15)? {
-            // What producers write one after the other falls into one turn, with what comes next.
+            // Consecutive lines of producers share a turn with the step that follows them.
             kind @ 7..=11 => step_of_producer(kind, &mut world, script)?,
             kind => {
                 step(kind, &mut world, script)?;
@@ -55,7 +65,7 @@ fn step_of_producer(kind: u8, world: &mut World, script: &mut Unstructured<'_>) 
         }
         _ => {
             let mut bytes = some_bytes(40, script)?;
-            // An event of its own making would have no number.
+            // Without a `{` it cannot form an event, which would have no number.
             bytes.iter_mut().filter(|byte| **byte == b'{').for_each(|byte| *byte = b'[');
             bytes
         }
@@ -118,7 +128,7 @@ fn some_bytes(most: usize, script: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     script.bytes(length).map(<[u8]>::to_vec)
 }
 
-/// The line of an event of this number.
+/// The line of event `number`.
 fn event_line(number: usize, script: &mut Unstructured<'_>) -> Result<String> {
     let subject = *script.choose(&SUBJECTS)?;
     let mut users = String::new();
@@ -133,12 +143,12 @@ fn event_line(number: usize, script: &mut Unstructured<'_>) -> Result<String> {
     Ok(format!("{}{users},\"data\":{number}{ack}}}\n", event.trim_end_matches('}')))
 }
 
-/// A request of a client that listens to the notifications of this user.
+/// A request of a client that may subscribe to the notifications of user `own` only.
 fn request(script: &mut Unstructured<'_>, own: usize) -> Result<Vec<u8>> {
     let mut subject = *script.choose(&SUBJECTS)?;
     let token = script.int_in_range(0..=3)?;
     if subject.kind.is_personal() && token % 2 != own {
-        // The message of a loss does not say whose notifications.
+        // The message about a lost subscription does not name the user.
         subject = SUBJECTS[0];
     }
     let action = if script.ratio(3, 4)? { Action::Attach } else { Action::Detach };
@@ -153,12 +163,3 @@ fn event(subject: Subject) -> String {
     let id = subject.id.map(|id| id.to_string()).unwrap_or_default();
     format!("{{\"type\":\"{}\",\"id\":\"{id}\"}}", subject.kind.as_str())
 }
-
-/// What a client may offer besides.
-const OFFERS: [&str; 3] = [
-    "",
-    "Sec-WebSocket-Extensions: permessage-deflate\r\n",
-    "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=9\r\n",
-];
-
-const MOST_STEPS: usize = 200;

@@ -1,5 +1,4 @@
-//! The server of a script and all around it: clients, producers, the access service and both clocks. It plays the
-//! event loop.
+//! The server of a script and everything around it: clients, producers, the access service and both clocks.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Write};
@@ -8,7 +7,7 @@ use std::time::Duration;
 
 use super::cast::{ACCESS_FILE, START, keys, topic, topics};
 use super::client::{Bucket, Client, Published, check_answer};
-use crate::access::{Access, AccessFile, AccessService, ServiceSettings};
+use crate::access::{Access, AccessFile, Service, ServiceSettings};
 use crate::api::{Code, EventType, Line};
 use crate::cost::Budget;
 use crate::forwarded::TrustedProxies;
@@ -22,7 +21,24 @@ use crate::token::{Rules, Tokens};
 use crate::websocket::frame::{OpCode, encode};
 use crate::websocket::message::Limits;
 
-/// See the module.
+const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+const LIMITS: Limits = Limits { head_bytes: 1024, message_bytes: 4096, fragments: 4 };
+
+const LINE_BYTES: usize = 1024;
+
+/// Requests per second, and the burst, with tight limits.
+const TIGHT_RATE: u32 = 5;
+const TIGHT_BURST: u32 = 4;
+
+/// More bytes than two producers can have buffered, so the limit is never reached.
+const PRODUCERS_TOTAL: usize = 4 << 20;
+
+/// More turns than the server needs to become idle.
+const MOST_TURNS: usize = 100;
+
+/// The server and its surroundings; acts as the event loop.
 pub(super) struct World {
     pub(super) server: Server<Hub>,
     sockets: Wires,
@@ -35,14 +51,14 @@ pub(super) struct World {
 
 struct Producer {
     id: ProducerId,
-    /// What was written of a line whose end was not.
+    /// The unfinished line it has written.
     line: Vec<u8>,
-    /// Answers owed.
+    /// Number of answers owed.
     owed: usize,
     answers: Vec<u8>,
 }
 
-/// The sockets' other ends: what has been written, and how much more is taken.
+/// The sockets: what the server has written, and how much more they accept.
 #[derive(Default)]
 struct Wires(BTreeMap<PeerId, Wire>);
 
@@ -51,7 +67,7 @@ struct Wire {
     written: Vec<u8>,
     room: usize,
     is_shut: bool,
-    /// The server has asked to be told when there is room again.
+    /// Whether the server waits until it is writable.
     is_awaited: bool,
 }
 
@@ -103,7 +119,7 @@ impl World {
                     timeout: Duration::from_secs(2),
                     questions: 4,
                 };
-                let mut service = AccessService::new(settings);
+                let mut service = Service::new(settings);
                 service.handle_connected();
                 Access::Service(Box::new(service))
             }
@@ -164,17 +180,17 @@ impl World {
         }
     }
 
-    /// How many clients there are.
+    /// Number of clients.
     pub(super) fn clients(&self) -> usize {
         self.clients.len()
     }
 
-    /// The client at this place, if there are so many.
+    /// The client at this index, if there is one.
     pub(super) fn client(&self, place: usize) -> Option<PeerId> {
         self.clients.keys().nth(place).copied()
     }
 
-    /// A client connects and asks for the upgrade, with this header besides.
+    /// Connects a client that requests the upgrade, with this additional header.
     pub(super) fn connect(&mut self, offer: &str) {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let Some(id) = self.server.connect(address, self.now) else { return };
@@ -186,21 +202,21 @@ impl World {
         self.send(id, format!("{UPGRADE}{offer}\r\n").as_bytes(), 0);
     }
 
-    /// Sends to the server what a client writes, in two pieces cut at `cut`.
+    /// Passes a client's bytes to the server, in two pieces split at `cut`.
     pub(super) fn send(&mut self, id: PeerId, bytes: &[u8], cut: usize) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        // What is not read waits in the socket; here it is not written.
+        // The server would leave the bytes in the socket; here the client does not write them.
         if !self.server.wants_input(id) {
             return;
         }
-        client.sends(bytes, self.published.len(), &LIMITS, topic, self.now.monotonic);
+        client.send(bytes, self.published.len(), &LIMITS, topic, self.now.monotonic);
         let (head, tail) = bytes.split_at(cut.min(bytes.len()));
         for piece in [head, tail] {
             self.server.receive(id, &mut piece.to_vec(), self.now, &mut Budget::unlimited());
         }
     }
 
-    /// A client reads so many bytes more.
+    /// Lets a client read `bytes` more bytes.
     pub(super) fn read(&mut self, client: PeerId, bytes: usize) {
         if let Some(wire) = self.sockets.0.get_mut(&client) {
             wire.room += bytes;
@@ -210,13 +226,13 @@ impl World {
         }
     }
 
-    /// A client is gone.
+    /// Disconnects a client.
     pub(super) fn leave(&mut self, client: PeerId) {
         self.server.disconnect(client);
         self.clients.remove(&client);
     }
 
-    /// Writes to a producer's socket; notes what is published and what is owed for it.
+    /// Passes a producer's bytes to the server; records what is published and which answers are owed.
     pub(super) fn write(&mut self, producer: usize, bytes: &[u8]) {
         let producer = &mut self.producers[producer];
         if !self.server.wants_lines(producer.id) {
@@ -249,7 +265,7 @@ impl World {
         self.server.receive_lines(id, bytes, self.now, &mut Budget::unlimited());
     }
 
-    /// Lets the access service answer all its questions.
+    /// Answers all questions to the access service with `code`.
     pub(super) fn answer(&mut self, code: Code) {
         let now = self.now;
         while let Some(question) = self.server.act(now, |hub, _| hub.next_access_question()) {
@@ -259,7 +275,7 @@ impl World {
         }
     }
 
-    /// A turn of the event loop.
+    /// Runs one turn of the event loop.
     pub(super) fn turn(&mut self) {
         for resumed in self.server.take_resumed().collect::<Vec<_>>() {
             if self.server.has_leftover(resumed) {
@@ -272,7 +288,7 @@ impl World {
         for (id, wire) in &mut self.sockets.0 {
             let written = std::mem::take(&mut wire.written);
             if let Some(client) = self.clients.get_mut(id) {
-                client.reads(&written, &self.published);
+                client.receive(&written, &self.published);
             }
         }
         for producer in &mut self.producers {
@@ -300,7 +316,7 @@ impl World {
         }
     }
 
-    /// Lets everything come to rest, and looks whether everybody has what they are owed.
+    /// Runs the server until it is idle, then checks that every client and producer has received what it is owed.
     pub(super) fn end(&mut self) {
         self.answer(Code::Ok);
         for _ in 0..MOST_TURNS {
@@ -317,7 +333,7 @@ impl World {
             }
         }
         self.turn();
-        assert!(!self.server.has_work(), "the server comes to rest");
+        assert!(!self.server.has_work(), "the server becomes idle");
         for client in self.clients.values().filter(|client| client.is_open()) {
             client.check_complete(&self.published);
         }
@@ -329,7 +345,7 @@ impl World {
     }
 }
 
-/// One of two limits: one that scripts hardly reach, one that they do.
+/// Chooses between a limit that scripts hardly reach and one that they do.
 fn limit<T>(is_tight: bool, wide: T, tight: T) -> T {
     if is_tight { tight } else { wide }
 }
@@ -340,20 +356,3 @@ pub(super) fn frame(opcode: OpCode, payload: &[u8]) -> Vec<u8> {
     encode(opcode, payload, Some([0; 4]), &mut bytes);
     bytes
 }
-
-const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-
-const LIMITS: Limits = Limits { head_bytes: 1024, message_bytes: 4096, fragments: 4 };
-
-const LINE_BYTES: usize = 1024;
-
-/// Requests a second, and at once, in a tight world.
-const TIGHT_RATE: u32 = 5;
-const TIGHT_BURST: u32 = 4;
-
-/// More than two producers can hold.
-const PRODUCERS_TOTAL: usize = 4 << 20;
-
-/// More than it takes to come to rest.
-const MOST_TURNS: usize = 100;

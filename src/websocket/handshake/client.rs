@@ -1,4 +1,4 @@
-//! The client's half: the request, and the check of the server's response (RFC 6455 §4.1).
+//! The client side: the upgrade request that our command line sends, and the check of the response (RFC 6455 §4.1).
 
 use std::mem::MaybeUninit;
 
@@ -8,21 +8,21 @@ use httparse::{Response, Status};
 
 use super::{ACCEPT_LENGTH, HeadError, KEY_LENGTH, MAX_HEADERS, accept_value, fields};
 
-/// A client's request to open a WebSocket.
+/// A client's upgrade request.
 #[derive(Clone, Copy, Debug)]
 pub struct UpgradeRequest<'a> {
-    /// `Host`: the name, and the port if it is not the scheme's default. No line breaks.
+    /// Value of `Host`: the name, and the port unless it is the scheme's default. No line breaks.
     pub host: &'a str,
-    /// The request target: path and query. No white space.
+    /// Path and query, as in the request line. No white space.
     pub target: &'a str,
-    /// The nonce for `Sec-WebSocket-Key`, freshly random.
+    /// The nonce of `Sec-WebSocket-Key`: fresh random bytes.
     pub nonce: [u8; 16],
 }
 
 /// Why a server's response does not open the connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The status is not 101.
+    /// A status other than 101.
     #[error("the server answered {status} {reason}")]
     Status {
         /// The HTTP status.
@@ -30,21 +30,21 @@ pub enum Refusal {
         /// The reason phrase.
         reason: String,
     },
-    /// The response does not match the request or is not HTTP; the text says what is wrong.
+    /// A 101 that does not answer our request, or not HTTP at all; the text says what is wrong.
     #[error("not a WebSocket server: {0}")]
     NoWebSocket(&'static str),
 }
 
-/// The `Sec-WebSocket-Accept` that a request must be answered with.
+/// The value of `Sec-WebSocket-Accept` that the response must carry.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct ExpectedAccept([u8; ACCEPT_LENGTH]);
 
 impl UpgradeRequest<'_> {
-    /// Encodes the request; also returns what its response must contain.
+    /// The encoded request, and what its response must carry.
     pub(in super::super) fn encode(&self) -> (Vec<u8>, ExpectedAccept) {
         let Self { host, target, nonce } = self;
         let mut key = [0; KEY_LENGTH];
-        STANDARD.encode_slice(nonce, &mut key).expect("16 bytes are 24 digits");
+        STANDARD.encode_slice(nonce, &mut key).expect("16 bytes are 24 digits in base64");
         let request = format!(
             "GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {}\r\n\r\n",
@@ -55,11 +55,7 @@ impl UpgradeRequest<'_> {
 }
 
 impl ExpectedAccept {
-    /// Checks the whole head of a response.
-    ///
-    /// # Errors
-    ///
-    /// It does not open the connection.
+    /// Checks a complete response head.
     pub(in super::super) fn check(self, head: &[u8]) -> Result<(), Refusal> {
         let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
         let mut response = Response::new(&mut []);
@@ -88,7 +84,9 @@ impl ExpectedAccept {
             .into_iter()
             .any(|name| fields::values(head, name).next().is_some())
         {
-            return Err(Refusal::NoWebSocket("the answer has an extension or protocol that was not offered"));
+            return Err(Refusal::NoWebSocket(
+                "the answer selects an extension or protocol that was not offered",
+            ));
         }
         Ok(())
     }
@@ -107,15 +105,15 @@ impl From<HeadError> for Refusal {
 mod tests {
     use std::borrow::Cow;
 
-    use super::super::{ClientRequest, Upgrade};
+    use super::super::{Asked, Upgrade};
     use super::*;
 
     const REQUEST: UpgradeRequest<'_> =
         UpgradeRequest { host: "example.com:8081", target: "/ws?a=b", nonce: *b"the sample nonce" };
 
     fn upgrade(request: Vec<u8>) -> Upgrade<'static> {
-        match ClientRequest::parse(Cow::Owned(request)) {
-            Ok(ClientRequest::Upgrade(upgrade)) => upgrade,
+        match Asked::parse(Cow::Owned(request)) {
+            Ok(Asked::Upgrade(upgrade)) => upgrade,
             other => panic!("{other:?}"),
         }
     }
@@ -129,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn other_answers_are_refused() {
+    fn invalid_responses_are_refused() {
         let (request, expected) = REQUEST.encode();
         let response = upgrade(request).response(false);
         let response = str::from_utf8(&response).unwrap();

@@ -1,7 +1,7 @@
-//! Offers of extensions (RFC 6455 §9.1): all are parsed, and the first acceptable permessage-deflate is chosen (RFC 7692
-//! §5, §7.1).
+//! Negotiation of extensions (RFC 6455 §9.1): reads all offers and accepts the first permessage-deflate offer that the
+//! server supports (RFC 7692 §5, §7.1).
 //!
-//! Does not know whether compression is enabled.
+//! It must not know whether compression is enabled.
 
 use super::fields::{Lexer, Malformed};
 use crate::websocket::deflate::WindowBits;
@@ -13,15 +13,16 @@ const PARAMETERS: [&str; 4] = [
     "client_max_window_bits",
 ];
 
-/// An acceptable offer of permessage-deflate.
+/// A permessage-deflate offer that the server can accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Offer {
-    /// The largest window the client accepts, if it said so; the response has to repeat it.
+    /// The limit on the server's window, if the client set one: the response must repeat it.
     pub(super) server_max_window_bits: Option<WindowBits>,
 }
 
 impl Offer {
-    /// The element of `Sec-WebSocket-Extensions` that accepts this offer, without context takeover on either side.
+    /// The element of `Sec-WebSocket-Extensions` that accepts this offer. It disables context takeover in both
+    /// directions.
     pub(super) fn answer(self) -> String {
         let mut answer =
             String::from("permessage-deflate; server_no_context_takeover; client_no_context_takeover");
@@ -34,10 +35,6 @@ impl Offer {
 }
 
 /// The first acceptable offer in the values of all `Sec-WebSocket-Extensions` headers.
-///
-/// # Errors
-///
-/// Any of the values is malformed.
 pub(super) fn negotiate<'a>(values: impl Iterator<Item = &'a [u8]>) -> Result<Option<Offer>, Malformed> {
     let mut chosen = None;
     for value in values {
@@ -56,7 +53,7 @@ pub(super) fn negotiate<'a>(values: impl Iterator<Item = &'a [u8]>) -> Result<Op
     Ok(chosen)
 }
 
-/// Reads one element of the list; `None` if the offer is not acceptable.
+/// Reads one element of the list: an acceptable offer, or `None` for one to decline.
 fn read_offer(lexer: &mut Lexer<'_>) -> Result<Option<Offer>, Malformed> {
     let mut acceptable = lexer.token()? == b"permessage-deflate";
     let mut offer = Offer { server_max_window_bits: None };
@@ -68,7 +65,7 @@ fn read_offer(lexer: &mut Lexer<'_>) -> Result<Option<Offer>, Malformed> {
             acceptable = false;
             continue;
         };
-        // A parameter may occur once (§7.1).
+        // A parameter may occur only once (§7.1).
         acceptable &= !std::mem::replace(&mut seen[parameter], true);
         match (PARAMETERS[parameter], value.as_deref()) {
             ("server_max_window_bits", Some(value)) => {
@@ -76,7 +73,7 @@ fn read_offer(lexer: &mut Lexer<'_>) -> Result<Option<Offer>, Malformed> {
                 offer.server_max_window_bits = window_bits(value).and_then(WindowBits::new);
                 acceptable &= offer.server_max_window_bits.is_some();
             }
-            // Our inflater supports every window, so the size does not matter.
+            // The value is ignored: the server always inflates with the largest window.
             ("client_max_window_bits", Some(value)) => acceptable &= window_bits(value).is_some(),
             (
                 "client_max_window_bits" | "server_no_context_takeover" | "client_no_context_takeover",
@@ -88,7 +85,7 @@ fn read_offer(lexer: &mut Lexer<'_>) -> Result<Option<Offer>, Malformed> {
     Ok(acceptable.then_some(offer))
 }
 
-/// A window size: 8 to 15, in decimal, without leading zeros (§7.1.2).
+/// Parses a window size: 8 to 15, in decimal, without leading zeros (§7.1.2).
 const fn window_bits(value: &[u8]) -> Option<u8> {
     match value {
         [digit @ b'8'..=b'9'] => Some(*digit - b'0'),
@@ -101,7 +98,7 @@ const fn window_bits(value: &[u8]) -> Option<u8> {
 mod tests {
     use super::*;
 
-    /// The window bits of the offer chosen from these values; 0 if it names none.
+    /// The window bits of the accepted offer, 0 if it does not limit them.
     fn negotiated(values: &[&str]) -> Result<Option<u8>, Malformed> {
         let offer = negotiate(values.iter().map(|value| value.as_bytes()))?;
         Ok(offer.map(|offer| offer.server_max_window_bits.map_or(0, WindowBits::get)))
@@ -131,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn offers_that_cannot_be_had_are_declined() {
+    fn unsupported_offers_are_declined() {
         for offer in [
             "permessage-bzip2",
             "Permessage-Deflate",
@@ -182,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_repeats_the_window_that_was_asked_for() {
+    fn the_response_repeats_the_requested_window() {
         let plain = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
         assert_eq!(Offer { server_max_window_bits: None }.answer(), plain);
         let offer = Offer { server_max_window_bits: WindowBits::new(9) };

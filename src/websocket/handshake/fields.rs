@@ -1,10 +1,10 @@
-//! The values of HTTP header fields: tokens, quoted strings and lists of them (RFC 9110 §5.6). Each byte is read once.
+//! Parses the values of HTTP header fields: tokens, quoted strings and lists (RFC 9110 §5.6), in one pass.
 //!
-//! Does not know particular fields.
+//! It must not know which fields exist.
 
 use std::borrow::Cow;
 
-/// The error for a value that violates its field's grammar.
+/// The value violates the grammar of its field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
@@ -17,7 +17,7 @@ impl<'a> Lexer<'a> {
         Self(value)
     }
 
-    /// Skips white space, then reads `byte` if it is next.
+    /// Skips white space, then consumes `byte` if it is next.
     pub(super) fn accept(&mut self, byte: u8) -> bool {
         self.0 = self.0.trim_ascii_start();
         match self.0.split_first() {
@@ -29,7 +29,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Skips white space and says whether nothing is left.
+    /// Skips white space; returns whether nothing is left.
     pub(super) fn is_at_end(&mut self) -> bool {
         self.0 = self.0.trim_ascii_start();
         self.0.is_empty()
@@ -89,7 +89,7 @@ pub(super) fn check_list(value: &[u8]) -> Result<(), Malformed> {
     }
 }
 
-/// The values of all fields with this name in a well-formed head, in their order.
+/// The values of all fields named `name` (in lower case) in a well-formed head, in order.
 pub(super) fn values<'h>(head: &'h [u8], name: &str) -> impl DoubleEndedIterator<Item = &'h [u8]> {
     let fields = head.iter().position(|&byte| byte == b'\n').map_or(&[][..], |end| &head[end + 1..]);
     fields.split(|&byte| byte == b'\n').filter_map(move |line| {
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn quoted_strings_hold_a_token() {
+    fn a_quoted_string_must_contain_a_token() {
         for (value, expected) in [
             ("abc;", Ok("abc")),
             (" \"abc\"", Ok("abc")),

@@ -1,34 +1,30 @@
-//! Finds the end of an HTTP head that arrives in pieces, reading each byte once.
+//! Finds the end of an HTTP head that arrives in pieces, in one pass.
 //!
-//! Does not know what the head says.
+//! It must not know what the head contains.
 
 use std::borrow::Cow;
 
 /// The head so far.
 #[derive(Debug, Default)]
 pub(in super::super) struct HeadReader {
-    /// The head's bytes from earlier pieces.
+    /// The bytes of earlier pieces. Invariant: none of them is beyond the head's end.
     held: Vec<u8>,
-    /// The length of the current line's part in `held`, in bytes.
+    /// Length of the unfinished line at the end of `held`, in bytes.
     line: usize,
 }
 
-/// Why a head is not read to its end.
+/// Why a head is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum HeadError {
-    /// It does not end within the limit.
+    /// The head does not end within the limit.
     TooLarge,
-    /// A line ends with LF alone, which not every proxy in front takes for a line's end.
+    /// A line ends with LF alone, which not every proxy on the way treats as a line ending.
     BareLineFeed,
 }
 
 impl HeadReader {
-    /// Reads the head, including its empty line, from the front of `input`: borrowed if it arrived in one piece; `None` if
-    /// it is incomplete. `limit` is its greatest length in bytes.
-    ///
-    /// # Errors
-    ///
-    /// See [`HeadError`].
+    /// Consumes `input` up to the end of the head. Returns the head with its empty line, borrowed if it arrived in one
+    /// piece; `None` if bytes are missing. `limit` is the longest head allowed, in bytes.
     pub(in super::super) fn take<'i>(
         &mut self,
         input: &mut &'i mut [u8],
@@ -52,12 +48,12 @@ impl HeadReader {
         Ok(Some(Cow::Owned(std::mem::take(&mut self.held))))
     }
 
-    /// Bytes of heap held.
+    /// Heap memory held, in bytes.
     pub(in super::super) fn held(&self) -> usize {
         self.held.capacity()
     }
 
-    /// The number of bytes of `piece` up to the head's end, if it ends in `piece`.
+    /// Number of bytes of `piece` that belong to the head, if the head ends in it.
     fn find_end(&mut self, piece: &[u8]) -> Result<Option<usize>, HeadError> {
         let mut start = 0;
         for end in memchr::memchr_iter(b'\n', piece) {
@@ -85,7 +81,7 @@ mod tests {
 
     const LIMIT: usize = 64;
 
-    /// The head read from pieces of these lengths and one for the rest, and the number of bytes left over.
+    /// Reads a head in pieces of these lengths, then the rest. Returns the head and how many bytes follow it.
     fn read(bytes: &[u8], lengths: impl IntoIterator<Item = usize>) -> (Result<Vec<u8>, HeadError>, usize) {
         let mut reader = HeadReader::default();
         let mut bytes = bytes.to_vec();

@@ -1,11 +1,11 @@
-//! The HTTP responses to requests that are not accepted.
+//! Rejected requests, and their HTTP responses.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use super::HeadError;
 
-/// Why a request is rejected, with its HTTP status. Every rejection closes the connection.
+/// Why a request is rejected; each reason has an HTTP status. Every rejection closes the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// 400; the text says what is wrong.
@@ -18,13 +18,13 @@ pub enum Rejection {
     MethodNotAllowed,
     /// 408: the head did not arrive in time.
     RequestTimeout,
-    /// 426: not an upgrade to WebSocket version 13; the response names that version (RFC 6455 §4.4).
+    /// 426: not an upgrade to WebSocket version 13; carries `Sec-WebSocket-Version: 13` (RFC 6455 §4.4).
     UpgradeRequired,
-    /// 431: the head exceeds `headBytes` or 100 headers.
+    /// 431: over `headBytes` or 100 headers.
     HeadTooLarge,
-    /// 503: too many connections; the response has `Retry-After`.
+    /// 503: too many connections; carries `Retry-After`.
     Unavailable {
-        /// Seconds before the next try.
+        /// Seconds after which to try again.
         retry_after: u32,
     },
     /// 505: not HTTP/1.1.
@@ -32,7 +32,7 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// Every status, for counters.
+    /// Every status, for counting by status.
     pub const STATUSES: [u16; 9] = [400, 403, 404, 405, 408, 426, 431, 503, 505];
 
     /// The HTTP status.
@@ -51,7 +51,7 @@ impl Rejection {
         }
     }
 
-    /// The whole response, with `Connection: close` and the explanation as its body.
+    /// The complete response: HTTP/1.1, `Connection: close`, the explanation as its body.
     #[must_use]
     pub fn response(self) -> Vec<u8> {
         let (status, reason, explanation) = (self.status(), self.reason(), self.explanation());
@@ -65,7 +65,7 @@ impl Rejection {
         .into_bytes()
     }
 
-    /// A sentence for people.
+    /// A human-readable explanation.
     #[must_use]
     pub const fn explanation(self) -> &'static str {
         match self {
@@ -96,18 +96,13 @@ impl Rejection {
         }
     }
 
-    /// The headers that the status requires, each with its line end.
+    /// The headers that the status requires, each with its line ending.
     fn headers(self) -> Cow<'static, str> {
         match self {
             Self::MethodNotAllowed => "Allow: GET\r\n".into(),
             Self::UpgradeRequired => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n".into(),
             Self::Unavailable { retry_after } => format!("Retry-After: {retry_after}\r\n").into(),
-            Self::BadRequest(_)
-            | Self::Forbidden
-            | Self::NotFound
-            | Self::RequestTimeout
-            | Self::HeadTooLarge
-            | Self::VersionNotSupported => "".into(),
+            _ => "".into(),
         }
     }
 }
@@ -132,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_response_is_whole_closes_and_carries_what_its_status_asks_for() {
+    fn every_response_is_complete_and_has_the_headers_its_status_requires() {
         for (rejection, status, header) in [
             (Rejection::BadRequest("no good"), "400 Bad Request", "Connection: close\r\n"),
             (Rejection::Forbidden, "403 Forbidden", "Connection: close\r\n"),

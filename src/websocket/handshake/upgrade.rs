@@ -1,6 +1,6 @@
-//! The server's half: the check of a request's head (RFC 6455 §4.2.1), and the response that accepts it.
+//! The server side: checks a request's head against RFC 6455 §4.2.1, and writes the response that accepts it.
 //!
-//! Ambiguous requests are rejected, so that no proxy in front can have read them differently.
+//! Ambiguous requests are rejected, so that no proxy on the way can have read them differently.
 
 use std::borrow::Cow;
 use std::mem::MaybeUninit;
@@ -14,28 +14,28 @@ use super::extensions::{self, Offer};
 use super::{KEY_LENGTH, MAX_HEADERS, Rejection, accept_value, fields};
 use crate::websocket::deflate::WindowBits;
 
-/// A client's HTTP request.
+/// What a request asks for.
 #[derive(Clone, Debug)]
-pub(in super::super) enum ClientRequest<'i> {
-    /// A request to open a WebSocket.
+pub(in super::super) enum Asked<'i> {
+    /// An upgrade to WebSocket.
     Upgrade(Upgrade<'i>),
-    /// A request without an upgrade.
+    /// The page at its path.
     Page(PageRequest<'i>),
 }
 
-/// A GET request without an upgrade, as browsers send it for a page.
+/// A GET without an upgrade, as browsers send it for a page.
 #[derive(Clone, Debug)]
 pub struct PageRequest<'i> {
     head: Cow<'i, [u8]>,
-    /// The path's range in `head`.
+    /// The range of the path in `head`.
     path: Range<usize>,
 }
 
-/// A request that satisfies RFC 6455 §4.2.1 and can be accepted.
+/// An upgrade request that meets every requirement of RFC 6455 §4.2.1.
 #[derive(Clone, Debug)]
 pub struct Upgrade<'i> {
     head: Cow<'i, [u8]>,
-    /// The path's range in `head`.
+    /// The range of the path in `head`.
     path: Range<usize>,
     /// The range of the `Origin` header's value in `head`.
     origin: Option<Range<usize>>,
@@ -43,12 +43,12 @@ pub struct Upgrade<'i> {
     offer: Option<Offer>,
 }
 
-impl<'i> ClientRequest<'i> {
-    /// Checks a whole head, from the request line to the empty line.
+impl<'i> Asked<'i> {
+    /// Checks a complete head, from the request line to the empty line.
     ///
     /// # Errors
     ///
-    /// The rejection to answer with, for the first fault found.
+    /// The [`Rejection`] to answer with, for the first fault found.
     pub(in super::super) fn parse(head: Cow<'i, [u8]>) -> Result<Self, Rejection> {
         let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
         let mut request = Request::new(&mut []);
@@ -93,7 +93,7 @@ impl<'i> ClientRequest<'i> {
         if headers.values(Name::Origin).count() > 1 {
             return Err(Rejection::BadRequest("there is more than one Origin header"));
         }
-        // The caller reads these headers as text.
+        // The caller decides by these headers, as text.
         if [Name::Origin, Name::Forwarded, Name::XForwardedFor]
             .into_iter()
             .any(|name| headers.values(name).any(|value| !value.is_ascii()))
@@ -110,7 +110,7 @@ impl<'i> ClientRequest<'i> {
 }
 
 impl PageRequest<'_> {
-    /// The path of the request target, without the query.
+    /// The path of the request's target, without the query.
     #[must_use]
     pub fn path(&self) -> &str {
         text(&self.head, &self.path)
@@ -118,11 +118,11 @@ impl PageRequest<'_> {
 }
 
 impl Upgrade<'_> {
-    /// The longest response, in bytes.
+    /// Upper bound on the length of a response, in bytes.
     pub(in super::super) const RESPONSE: usize = 320;
 
-    /// Appends the whole response that accepts the request, at most [`Upgrade::RESPONSE`] bytes; with permessage-deflate if
-    /// `compression` is set and it was offered.
+    /// Appends the complete response that accepts the request, at most [`Upgrade::RESPONSE`] bytes. With `compression`,
+    /// it accepts permessage-deflate if that was offered.
     pub(in super::super) fn respond(&self, compression: bool, response: &mut Vec<u8>) {
         response.extend_from_slice(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
@@ -143,41 +143,41 @@ impl Upgrade<'_> {
         response
     }
 
-    /// The path of the request target, without the query.
+    /// The path of the request's target, without the query.
     #[must_use]
     pub fn path(&self) -> &str {
         text(&self.head, &self.path)
     }
 
-    /// The `Origin` header; browsers always send one.
+    /// The `Origin` header: browsers always send one.
     #[must_use]
     pub fn origin(&self) -> Option<&str> {
         self.origin.as_ref().map(|origin| text(&self.head, origin))
     }
 
-    /// The values of all `X-Forwarded-For` headers, in their order; untrusted.
+    /// The values of all `X-Forwarded-For` headers, in order, unverified.
     pub fn forwarded_for(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.texts("x-forwarded-for")
     }
 
-    /// The values of all `Forwarded` headers (RFC 7239), in their order; untrusted.
+    /// The values of all `Forwarded` headers (RFC 7239), in order, unverified.
     pub fn forwarded(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.texts("forwarded")
     }
 
-    /// The window of the first acceptable offer of permessage-deflate, if there is one.
+    /// The window size of the first acceptable permessage-deflate offer, if any.
     #[must_use]
     pub fn deflate(&self) -> Option<WindowBits> {
         self.offer.map(|offer| offer.server_max_window_bits.unwrap_or_default())
     }
 
-    /// The values of a header that was checked to be ASCII.
+    /// The values of a header, which were checked to be ASCII.
     fn texts(&self, name: &'static str) -> impl DoubleEndedIterator<Item = &str> {
         fields::values(&self.head, name).filter_map(|value| str::from_utf8(value).ok())
     }
 }
 
-/// The headers that are checked.
+/// The headers that decide about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Name {
     Connection,
@@ -215,7 +215,7 @@ impl Name {
     }
 }
 
-/// The headers of one request, with their names matched once.
+/// The headers of one request, with their names resolved once.
 struct Headers<'h> {
     headers: &'h [Header<'h>],
     names: [Option<Name>; MAX_HEADERS],
@@ -244,18 +244,18 @@ impl<'h> Headers<'h> {
     }
 }
 
-/// The range of `value` in `head`, of which it is a part.
+/// The range in `head` of `value`, which must be a slice of it.
 fn place_in(head: &[u8], value: &[u8]) -> Range<usize> {
     let start = value.as_ptr().addr() - head.as_ptr().addr();
     start..start + value.len()
 }
 
-/// A part of a head that was checked to be text.
+/// A part of a head that was checked to be UTF-8.
 fn text<'h>(head: &'h [u8], range: &Range<usize>) -> &'h str {
     str::from_utf8(&head[range.clone()]).unwrap_or_default()
 }
 
-/// The path's range in a request target, which may begin with scheme and host (RFC 9112 §3.2).
+/// The range of the path in a request's target, which is in origin or absolute form (RFC 9112 §3.2).
 fn path_in(target: &str) -> Result<Range<usize>, Rejection> {
     let start = if target.starts_with('/') {
         0
@@ -268,7 +268,7 @@ fn path_in(target: &str) -> Result<Range<usize>, Rejection> {
     Ok(start..start + length)
 }
 
-/// Checks that `value` is a key: 16 bytes in base64.
+/// Parses a key: 16 bytes in base64.
 fn key(value: &[u8]) -> Option<[u8; KEY_LENGTH]> {
     let mut nonce = [0; 18];
     let key = value.try_into().ok()?;
@@ -284,13 +284,13 @@ mod tests {
         Sec-WebSocket-Version: 13\r\n\r\n";
 
     fn parse(head: &str) -> Result<Upgrade<'_>, Rejection> {
-        match ClientRequest::parse(Cow::Borrowed(head.as_bytes()))? {
-            ClientRequest::Upgrade(upgrade) => Ok(upgrade),
-            ClientRequest::Page(_) => Err(Rejection::UpgradeRequired),
+        match Asked::parse(Cow::Borrowed(head.as_bytes()))? {
+            Asked::Upgrade(upgrade) => Ok(upgrade),
+            Asked::Page(_) => Err(Rejection::UpgradeRequired),
         }
     }
 
-    /// The status for the request with one part replaced; 101 if it is accepted.
+    /// The status of the request with one part replaced; 101 if it is accepted.
     fn status(part: &str, replacement: &str) -> u16 {
         assert!(REQUEST.contains(part), "{part}");
         parse(&REQUEST.replacen(part, replacement, 1)).map_or_else(Rejection::status, |_| 101)
@@ -428,8 +428,8 @@ mod tests {
             ("GET / HTTP/1.1\r\n\r\n", Err(400)),
             ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n", Err(400)),
         ] {
-            match (ClientRequest::parse(Cow::Borrowed(request.as_bytes())), expected) {
-                (Ok(ClientRequest::Page(page)), Ok(path)) => assert_eq!(page.path(), path, "{request}"),
+            match (Asked::parse(Cow::Borrowed(request.as_bytes())), expected) {
+                (Ok(Asked::Page(page)), Ok(path)) => assert_eq!(page.path(), path, "{request}"),
                 (asked, expected) => {
                     assert_eq!(asked.err().map(Rejection::status), expected.err(), "{request}");
                 }
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn compression_is_negotiated_only_if_it_is_wanted() {
+    fn compression_is_negotiated_only_if_enabled() {
         let offer = "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10\r\nHost: ";
         let request = REQUEST.replace("Host: ", offer);
         let upgrade = parse(&request).unwrap();

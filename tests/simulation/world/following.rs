@@ -175,6 +175,14 @@ impl World {
             return Err(format!("client {number}: read on, and {sent:?} was not taken"));
         }
         client.given += count;
+        if self.plan.trace {
+            println!(
+                "client {number} is read up to {} of {}, due are {:?}",
+                client.given,
+                client.out.len(),
+                client.sent
+            );
+        }
         client.books.read_at = now;
         client.books.unread_since = is_left.then_some(now);
         if client.books.is_bad_head {
@@ -257,7 +265,10 @@ impl World {
                 client.listener.ask(ledger, request, now);
                 Ok(())
             }
-            _ => Err(format!("client {number}: the service was given a message that was not read")),
+            _ => Err(format!(
+                "client {number}: a message was taken, of {given} bytes read, and due is {:?}",
+                client.sent.front()
+            )),
         }
     }
 
@@ -300,7 +311,7 @@ impl World {
         {
             return about(format!("line {number} came at {arrived}, and was taken at {wall}, before it"));
         }
-        let written = producer.lines.pop_front().expect("looked at just now");
+        let written = producer.lines.pop_front().expect("it was the first just now");
         self.take_line(at, written, line.err())
     }
 
@@ -457,7 +468,7 @@ impl World {
         let is_late = closing_since.is_some_and(|since| now - since >= super::CLOSE)
             || opened_at.is_none()
                 && accepted_at.is_some_and(|at| now - at >= super::HANDSHAKE + super::CLOSE);
-        // For want of memory.
+        // So that its memory is freed.
         let is_slow = gone.is_some_and(|gone| gone.is_slow == Some(Slow::AllQueuesFull));
         let is_dropped = self.sizes.is_tight() && (is_slow || closing_since.is_some() || opened_at.is_none());
         if was_silent && !is_lost {
@@ -576,7 +587,7 @@ impl World {
     }
 }
 
-/// A client may be refused for want of memory.
+/// A client may be refused so that memory is freed.
 fn client_may_be_refused(statuses: &mut Vec<u16>) {
     if !statuses.contains(&503) {
         statuses.push(503);
@@ -588,7 +599,8 @@ impl Client {
     fn note(&mut self, said: Said, now: u64, faults: &mut Faults) {
         match said {
             Said::Ping => self.books.pinged_at = Some(now),
-            Said::Pong => faults.happened(Fault::PingFlood),
+            Said::Pong { was_blocked: true } => faults.happened(Fault::UnreadPongs),
+            Said::Pong { .. } => faults.happened(Fault::PingFlood),
             Said::Refused(status) => {
                 self.books.closing_since.get_or_insert(now);
                 match status {

@@ -65,7 +65,7 @@ impl World {
         }
     }
 
-    /// A third of all clients at first, the others by and by; and as many producers as there are to be.
+    /// A third of all clients at first, the others by and by; and all producers.
     fn connect_some(&mut self) {
         let share = if self.moments == 0 { self.plan.clients / 3 } else { self.plan.clients / 12 };
         for _ in 0..share {
@@ -198,7 +198,7 @@ impl World {
         for client in &mut self.clients {
             let Some(wire) = self.net.clients.wire(client.number) else { continue };
             let pending = client.out.len() - client.arrived;
-            if pending > 0 {
+            if pending > 0 && !client.end_has_arrived {
                 let cut = self.faults.strikes(Fault::CutInput, &mut client.random) && pending > 1;
                 let piece = if cut { client.random.between(1, pending.min(200)) } else { pending };
                 if piece < pending {

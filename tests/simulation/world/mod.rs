@@ -75,7 +75,7 @@ enum Stage {
     Closing,
 }
 
-/// See the module.
+/// An episode under way.
 pub(crate) struct World {
     plan: Plan,
     sizes: Sizes,
@@ -260,9 +260,9 @@ impl World {
         }
         // Long enough for what was begun to be late.
         let end = self.real.monotonic.0 + *self.random.pick(&[500, 500, 9000]);
-        let abort = self.random.chance(200).then(|| self.turn + self.random.between(1, 6) as u32);
+        let abort = self.random.chance(200).then(|| self.turn as usize + self.random.between(1, 6));
         for _ in 0..100_000 {
-            if self.stage != Stage::Serving && Some(self.turn) == abort {
+            if self.stage != Stage::Serving && Some(self.turn as usize) == abort {
                 self.abort()?;
             }
             let has_waited = self.turn()?;
@@ -377,7 +377,7 @@ impl World {
         }
     }
 
-    /// No more faults, and nobody wants anything new.
+    /// No more faults, and clients want nothing new.
     fn calm(&mut self) {
         self.is_rough = false;
         self.faults.end();
@@ -424,7 +424,7 @@ impl World {
     /// The operator changes keys and access.
     fn housekeeping(&mut self) -> Verdict {
         // With short turns there are many of them.
-        let is_time = self.random.below(10_000) < self.sizes.turn.max(200) as usize;
+        let is_time = (self.random.below(10_000) as u64) < self.sizes.turn.max(200);
         if !is_time {
             return Ok(());
         }

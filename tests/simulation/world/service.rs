@@ -51,7 +51,7 @@ impl World {
         self.follow()
     }
 
-    /// Before a revocation, the service has mostly ceased to grant the right.
+    /// Before a right is revoked, the service has mostly ceased to grant it.
     pub(super) fn take_from_service(&mut self, user: usize, subject: Option<Subject>) {
         let Some(mut table) = self.ledger.tables[self.ledger.epoch().access].clone() else { return };
         if !self.ledger.asks_service || !self.random.chance(700) {

@@ -3,14 +3,14 @@
 use super::Plan;
 use crate::faults::Fault;
 use crate::ledger::{AccessTable, Epoch, KEEP, Ledger, TIMEOUT, access_file};
-use crate::names::{DATASET_KINDS, KINDS, OBJECTS, USERS};
+use crate::names::{OBJECTS, USERS};
 use crate::producers::{ANSWERS, LINE};
 use crate::random::Random;
 use crate::rate::{BURST, PER_SECOND};
 use crate::tape::Tape;
 use crate::tokens::{self, ISSUER, KEY_SETS, OF_USER, START};
 use crate::witness::Witness;
-use airlay::access::{Access, AccessFile, AccessService, ServiceSettings};
+use airlay::access::{Access, AccessFile, Service, ServiceSettings};
 use airlay::api::EventType;
 use airlay::forwarded::TrustedProxies;
 use airlay::hub::{Admission, Hub, HubLimits};
@@ -38,7 +38,7 @@ pub(crate) const QUEUE_SOFT: usize = 3 << 10;
 pub(crate) const QUEUE_UNAUTHENTICATED: usize = 1 << 10;
 const SUBSCRIPTIONS: usize = 8;
 
-/// The server, and the oracle's books at the start.
+/// A server, and what the oracle knows of it.
 pub(super) struct Setup {
     pub(super) server: Server<Witness>,
     pub(super) ledger: Ledger,
@@ -170,13 +170,13 @@ pub(super) fn datasets(random: &mut Random) -> u32 {
 pub(super) fn access(table: &AccessTable) -> Access {
     let Some(table) = table else { return Access::Token };
     let file = AccessFile::parse(access_file(table).as_bytes()).unwrap_or_else(|error| panic!("{error}"));
-    let dataset_events = DATASET_KINDS.map(|kind| EventType::from_name(KINDS[kind]).expect("a type")).into();
+    let dataset_events = vec![EventType::DatasetUpdate, EventType::UploadFile, EventType::DownloadFile];
     Access::File { dataset_events, file }
 }
 
 /// A service that is not connected yet.
 fn service() -> Access {
-    Access::Service(Box::new(AccessService::new(ServiceSettings {
+    Access::Service(Box::new(Service::new(ServiceSettings {
         keep: Duration::from_millis(KEEP),
         timeout: Duration::from_millis(TIMEOUT),
         questions: usize::MAX,

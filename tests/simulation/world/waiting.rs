@@ -87,6 +87,8 @@ impl World {
             self.excused += self.real.monotonic.0 - begin + STOPPED_BEYOND;
             self.is_catching_up = true;
             for client in &mut self.clients {
+                // What is left of a flood is taken as if it had come during the stop.
+                client.books.is_flood = false;
                 let wire = self.net.clients.wire(client.number);
                 // One that waits for an answer is not read, and what a read does not give comes behind it.
                 let is_taken = client.sent.front().is_none_or(|(end, _)| *end > client.given);
@@ -182,7 +184,7 @@ impl World {
         Ok(())
     }
 
-    /// Nobody who could be accepted waits.
+    /// No client or producer that could be accepted waits.
     fn check_accepting(&mut self, timeout: Option<u64>, now: u64) -> Verdict {
         let connected = self.producers.iter().filter(|producer| producer.id.is_some()).count();
         let clients = &self.net.clients;
