@@ -53,7 +53,14 @@ impl Code {
     pub const fn status(self) -> u16 {
         match self {
             Self::Ok => 200,
-            _ => 400,
+            Self::TokenNotSet
+            | Self::InvalidToken
+            | Self::UserNotExists
+            | Self::NoAccess
+            | Self::InvalidRequest
+            | Self::TooManySubscriptions
+            | Self::TooManyRequests
+            | Self::Unavailable => 400,
         }
     }
 
