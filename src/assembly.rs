@@ -38,7 +38,7 @@ pub fn access(config: &config::Access) -> Result<Access, FileError> {
         AccessMode::File(path) => {
             Access::File { dataset_events: config.dataset_events.clone(), file: read_access_file(path)? }
         }
-        AccessMode::Socket(_) => Access::Service(Box::new(access::Service::new(ServiceSettings {
+        AccessMode::Socket(_) => Access::Service(Box::new(access::AccessService::new(ServiceSettings {
             keep: config.cache_seconds,
             timeout: config.timeout_ms,
             questions: config.questions,

@@ -18,7 +18,9 @@ struct Origin<S> {
 
 /// A text that is not an origin as browsers send it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{origin:?} is no origin: scheme://host or scheme://host:port, without a path and without wildcards")]
+#[error(
+    "{origin:?} is not an origin: scheme://host or scheme://host:port, without a path and without wildcards"
+)]
 pub struct OriginError {
     origin: String,
 }
@@ -210,7 +212,7 @@ mod tests {
             "https://[x]",
         ] {
             let error = Origins::only(["https://good.example", wrong]).unwrap_err();
-            assert!(error.to_string().starts_with(&format!("{wrong:?} is no origin")), "{error}");
+            assert!(error.to_string().starts_with(&format!("{wrong:?} is not an origin")), "{error}");
         }
         assert!(Origins::only(["app://bundle", "chrome-extension://abcdef"]).is_ok());
     }

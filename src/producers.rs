@@ -249,12 +249,16 @@ impl Producers {
         }
     }
 
-    /// Everything that was read has been offered to whom it concerns: all may be read again.
-    pub fn clear_backlog(&mut self) {
+    /// Every line that was taken has been offered to whom it concerns: only input that was kept remains in the backlog.
+    /// Returns how many bytes that is.
+    pub fn clear_backlog(&mut self) -> usize {
+        let mut bytes = 0;
         for producer in self.slots.values_mut() {
-            producer.backlog = 0;
+            producer.backlog = producer.leftover.len() - producer.taken;
             producer.deliveries = 0;
+            bytes += producer.backlog;
         }
+        bytes
     }
 
     /// The counters since the start.

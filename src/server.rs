@@ -255,13 +255,11 @@ impl<S: Service> Server<S> {
         let shares = self.shares;
         self.act(now, |_, peers| peers.flush(sockets, shares, now.monotonic));
         if !self.peers.owes_deliveries() {
-            // Also after lines that had been kept, of which no bytes are counted any longer.
             let fanned_out = self.peers.fanned_out();
-            let is_clear = self.backlog.bytes == 0 && self.backlog.fanned_out == fanned_out;
-            if !is_clear {
-                self.backlog.bytes = 0;
+            if self.backlog.bytes > 0 || self.backlog.fanned_out != fanned_out {
                 self.backlog.fanned_out = fanned_out;
-                self.producers.clear_backlog();
+                // Kept input has not been offered.
+                self.backlog.bytes = self.producers.clear_backlog();
             }
         }
     }

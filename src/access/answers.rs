@@ -1,22 +1,21 @@
-//! What counts of what the access service has said: answers kept for a while, and what was taken back meanwhile.
+//! Answers of the access service that are kept for a while, and the revocations that overrule them.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use super::QuestionId;
 use crate::api::{Code, Subject, UserId};
 use crate::time::Monotonic;
 
-use super::QuestionId;
-
-/// A question's contents: who, and what it is about (`None`: whether the user exists).
+/// What a question asks: may this user attach to this subject? `None` asks only whether the user exists.
 pub(super) type About = (UserId, Option<Subject>);
 
-/// The answers of the last while, at most so many: the oldest goes first.
+/// The recent answers, up to a limit; the oldest makes room.
 #[derive(Debug)]
 pub(super) struct Answers {
     kept: HashMap<About, Kept>,
-    /// The order of expiry, which is that of arrival since all are kept equally long. An item whose answer has been
-    /// replaced meanwhile stands for nothing.
+    /// In the order of arrival, which is also that of expiry, because all are kept equally long. An item whose answer has
+    /// since been replaced is stale.
     order: VecDeque<(About, QuestionId)>,
     keep: Duration,
     capacity: usize,
@@ -29,12 +28,12 @@ struct Kept {
     until: Monotonic,
 }
 
-/// What was taken back, kept as long as there may be answers to questions from before.
+/// Revocations, each kept as long as an answer to an earlier question may be in use.
 #[derive(Debug)]
 pub(super) struct Revocations {
-    /// By what was taken back (`None`: everything of the user's), the first question asked after that.
+    /// The first question asked after each revocation. A subject of `None` is all the user's rights.
     since: HashMap<About, QuestionId>,
-    /// In the order they came in, each with the moment it can be forgotten.
+    /// In the order of arrival, each with the moment at which it can be dropped.
     order: VecDeque<(About, QuestionId, Monotonic)>,
     keep: Duration,
 }
@@ -45,13 +44,13 @@ impl Answers {
         Self { kept: HashMap::new(), order: VecDeque::new(), keep, capacity }
     }
 
-    /// The answer that is still kept, and the question it answered.
+    /// The kept answer, if it is still valid, and the question it answered.
     pub(super) fn get(&self, about: &About, now: Monotonic) -> Option<(Code, QuestionId)> {
         let kept = self.kept.get(about).filter(|kept| now < kept.until)?;
         Some((kept.code, kept.question))
     }
 
-    /// Keeps an answer that came just now.
+    /// Keeps an answer that has just arrived.
     pub(super) fn keep(&mut self, about: About, question: QuestionId, code: Code, now: Monotonic) {
         if self.keep.is_zero() {
             return;
@@ -61,19 +60,19 @@ impl Answers {
             if !is_over && self.order.len() < self.capacity {
                 break;
             }
-            self.forget_oldest();
+            self.drop_oldest();
         }
         self.kept.insert(about, Kept { code, question, until: now + self.keep });
         self.order.push_back((about, question));
     }
 
-    /// Forgets every answer.
+    /// Drops every answer.
     pub(super) fn clear(&mut self) {
         self.kept.clear();
         self.order.clear();
     }
 
-    fn forget_oldest(&mut self) {
+    fn drop_oldest(&mut self) {
         if let Some((about, question)) = self.order.pop_front()
             && self.kept.get(&about).is_some_and(|kept| kept.question == question)
         {
@@ -83,12 +82,12 @@ impl Answers {
 }
 
 impl Revocations {
-    /// Keeps each for `keep`: no answer to a question from before may count longer than that.
+    /// Keeps each revocation for `keep`: no earlier answer may be used for longer than that.
     pub(super) fn new(keep: Duration) -> Self {
         Self { since: HashMap::new(), order: VecDeque::new(), keep }
     }
 
-    /// Notes that this was taken back before `next_question` was asked.
+    /// Records a revocation that precedes `next_question`.
     pub(super) fn add(&mut self, revoked: About, next_question: QuestionId, now: Monotonic) {
         while let Some((revoked, question, _)) = self.order.pop_front_if(|(_, _, until)| *until <= now) {
             if self.since.get(&revoked) == Some(&question) {
@@ -99,7 +98,7 @@ impl Revocations {
         self.order.push_back((revoked, next_question, now + self.keep));
     }
 
-    /// Why the answer to this question counts no more: it was asked before what it is about was taken back.
+    /// The code that overrules the answer to `question`, if a revocation came after it was asked.
     pub(super) fn overrule(&self, about: &About, question: QuestionId) -> Option<Code> {
         let (user, subject) = *about;
         let is_revoked = |about| self.since.get(&about).is_some_and(|first_after| question < *first_after);
@@ -116,7 +115,7 @@ impl Revocations {
         self.order.len()
     }
 
-    /// Forgets everything; for when no answer from before is left.
+    /// Drops everything; only valid when no earlier answer is kept or awaited.
     pub(super) fn clear(&mut self) {
         self.since.clear();
         self.order.clear();

@@ -12,19 +12,19 @@ use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::api::{Code, ObjectId, UserId};
 
-/// What an access file says.
+/// The contents of an access file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct AccessFile {
     users: HashMap<UserId, Datasets>,
 }
 
-/// What is wrong with an access file, and where: mistakes in JSON by line and column, bytes counted from 1.
+/// Why an access file is rejected. Errors in its JSON name line and column, bytes counted from 1.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessFileError {
-    /// It is no text.
+    /// It is not text.
     #[error("not UTF-8 from byte {} on", .0.valid_up_to())]
     NotUtf8(#[from] Utf8Error),
-    /// It is no JSON, or not the JSON it should be.
+    /// It is not JSON, or not of the expected shape.
     #[error("{0}")]
     Json(#[from] serde_json::Error),
 }
@@ -42,12 +42,12 @@ impl AccessFile {
     ///
     /// # Errors
     ///
-    /// It is no such JSON object, an id is bad, or a user or a known member stands twice. Then nothing of it counts.
+    /// It is not such a JSON object, an id is malformed, or a user or a known member occurs twice.
     pub fn parse(file: &[u8]) -> Result<Self, AccessFileError> {
         Ok(serde_json::from_str(str::from_utf8(file)?)?)
     }
 
-    /// Whether the user exists and, if a dataset is named, may see it: [`Code::Ok`], [`Code::UserNotExists`] or
+    /// Decides whether the user exists and, if a dataset is given, may see it: [`Code::Ok`], [`Code::UserNotExists`] or
     /// [`Code::NoAccess`].
     #[must_use]
     pub fn decide(&self, user: UserId, dataset: Option<ObjectId>) -> Code {
@@ -60,7 +60,7 @@ impl AccessFile {
         }
     }
 
-    /// How many users exist.
+    /// The number of users.
     #[must_use]
     pub fn users(&self) -> usize {
         self.users.len()
@@ -96,7 +96,7 @@ impl<'de> Visitor<'de> for UsersVisitor {
         let mut users = HashMap::new();
         while let Some(Id(user)) = map.next_key()? {
             let Entry::Vacant(place) = users.entry(UserId(user)) else {
-                return Err(A::Error::custom(format_args!("user {user} stands twice")));
+                return Err(A::Error::custom(format_args!("user {user} is given twice")));
             };
             let User(datasets) = map.next_value()?;
             place.insert(datasets);
@@ -105,7 +105,7 @@ impl<'de> Visitor<'de> for UsersVisitor {
     }
 }
 
-/// What a user's id leads to.
+/// The value of a user's member.
 struct User(Datasets);
 
 impl<'de> Deserialize<'de> for User {
@@ -162,7 +162,7 @@ impl<'de> Deserialize<'de> for Dataset {
     }
 }
 
-/// An id in a member's name.
+/// An id that is a member's name.
 struct Id(ObjectId);
 
 impl<'de> Deserialize<'de> for Id {
@@ -171,7 +171,7 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
-/// An object of which one member counts, which must be there once.
+/// Reads an object's one known member, which must occur exactly once.
 struct OnlyMember<T> {
     name: &'static str,
     value: PhantomData<T>,

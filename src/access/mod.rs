@@ -1,8 +1,9 @@
-//! Who exists and who may see what: everybody everything, what a file lists, or what a backend service answers.
+//! The access policy: which users exist and what each may attach to, decided by the token alone, by a file, or by the
+//! access service.
 //!
-//! [`Access::decide`] answers at once, or says that the service has to be asked and which question's answer to wait
-//! for. Nothing here knows tokens, connections, files or sockets: the file's text and the service's lines come in
-//! from outside.
+//! [`Access::decide`] answers at once or names the question whose answer to wait for. Owns the policy, the questions
+//! and the answers kept. Does not know tokens, connections, files or sockets: the caller passes in the file's text and
+//! the service's lines.
 
 mod answers;
 mod file;
@@ -13,36 +14,36 @@ use crate::api::{Code, EventType, Subject, UserId};
 use crate::time::Monotonic;
 
 pub use file::{AccessFile, AccessFileError};
-pub use service::{QuestionId, Service, ServiceSettings};
+pub use service::{AccessService, QuestionId, ServiceSettings};
 
 /// `[access] mode`.
 #[derive(Debug)]
 pub enum Access {
     /// `token`: every good token's user exists and may attach to everything.
     Token,
-    /// `file`: what the file says; the object's id counts for these types only.
+    /// `file`: the file lists the users, and the datasets of each.
     File {
-        /// `[access] datasetEvents`.
+        /// `[access] datasetEvents`: the types whose id has to be one of the user's datasets.
         dataset_events: Vec<EventType>,
-        /// The file as it was last read without a mistake. To be replaced when there is a new one.
+        /// The last version of the file that was read without an error.
         file: AccessFile,
     },
-    /// `socket`: what the service answers.
-    Service(Box<Service>),
+    /// `socket`: the access service decides.
+    Service(Box<AccessService>),
 }
 
-/// The answer to a question of access.
+/// The outcome of [`Access::decide`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// [`Code::Ok`], [`Code::UserNotExists`], [`Code::NoAccess`] or [`Code::Unavailable`].
     Now(Code),
-    /// It will be the service's: the question's id comes back with its answer.
+    /// The access service has to be asked; its answer comes with this id.
     Later(QuestionId),
 }
 
 impl Access {
-    /// May `user` attach to `subject`? With `None`, and for a notification of any id, the question is only whether
-    /// the user exists.
+    /// Decides whether `user` may attach to `subject`. For `None`, and for a personal type with any id, it only decides
+    /// whether the user exists.
     pub fn decide(&mut self, user: UserId, subject: Option<Subject>, now: Monotonic) -> Decision {
         match self {
             Self::Token => Decision::Now(Code::Ok),
@@ -57,8 +58,8 @@ impl Access {
         }
     }
 
-    /// What a producer has taken back: no answer given before counts for a later question, and a question on its way
-    /// is not answered with what was true when it was asked. `subject` is `None` if all of the user's rights are gone.
+    /// Records a producer's revocation; `subject` is `None` if it is of all the user's rights. Answers given before it are
+    /// dropped, and those to questions asked before it are overruled.
     pub fn revoke(&mut self, user: UserId, subject: Option<Subject>, now: Monotonic) {
         if let Self::Service(service) = self {
             service.revoke(user, subject, now);

@@ -1,46 +1,64 @@
-//! The client side of the access service: which questions are on their way, which answers count, and when to connect
-//! again. Whatever goes wrong, nobody gets in by it: no connection, no answer in time or no sense in it is
-//! [`Code::Unavailable`].
+//! The client side of the access service: unanswered questions, kept answers, and when to reconnect.
 //!
-//! The socket is elsewhere: it takes questions from here when it can write, hands in the lines it has read, and tells
-//! when it was connected and disconnected.
+//! It fails closed: without a connection, without an answer in time, or with an answer it cannot interpret, the
+//! decision is [`Code::Unavailable`]. Does not know the socket. Its owner calls [`AccessService::next_question`] when it
+//! can write, and the `handle_` methods when it has read a line, connected or disconnected.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::api::{Answer, Code, LineError, Question, Subject, UserId};
-use crate::time::Monotonic;
-
 use super::Decision;
 use super::answers::{About, Answers, Revocations};
 use super::turns::Turns;
+use crate::api::{AccessAnswer, Code, LineError, Question, Subject, UserId};
+use crate::time::Monotonic;
 
-/// Names a question to the service; never given twice.
+/// One user may have this fraction of all unanswered questions, so that room is left for others.
+const USERS_SHARE: usize = 8;
+
+/// The least share of one user: a burst of requests of one connection.
+const LEAST_SHARE: usize = 512;
+
+/// Most answers kept.
+const MAX_ANSWERS: usize = 100_000;
+
+/// Most revocations kept.
+const MAX_REVOCATIONS: usize = 100_000;
+
+/// The pause before reconnecting after the first failure.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause before reconnecting.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Identifies a question to the service; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QuestionId(pub(super) u64);
 
 /// `[access] cacheSeconds`, `timeoutMs` and `questions`.
 #[derive(Clone, Copy, Debug)]
 pub struct ServiceSettings {
-    /// How long an answer counts for the same question; zero: not at all.
+    /// How long an answer is reused for the same question; zero: never.
     pub keep: Duration,
     /// How long to wait for an answer.
     pub timeout: Duration,
-    /// How many questions may wait for their answers; one more is unavailable at once.
+    /// Most unanswered questions; one more is `Unavailable` at once.
     pub questions: usize,
 }
 
-/// The questions to the service and its answers.
+/// The access service as its client sees it.
+///
+/// Invariants: `in_flight` is in the order of asking, which is also that of the deadlines; its front is never `None`;
+/// entry `i` has the id `first + i`.
 #[derive(Debug)]
-pub struct Service {
+pub struct AccessService {
     settings: ServiceSettings,
-    connection: Connection,
+    link: Link,
     /// The pause after the next failure, before jitter.
     pause: Duration,
-    /// The questions without an answer in the order they were asked, which is that of their deadlines; `None` where one
-    /// has been answered before the ones ahead of it. The first is never `None`.
+    /// The unanswered questions; `None` where one was answered before an earlier one.
     in_flight: VecDeque<Option<InFlight>>,
-    /// The id of the first in `in_flight`; the others follow one by one.
+    /// The id of the front of `in_flight`.
     first: QuestionId,
     turns: Turns,
     answers: Answers,
@@ -48,7 +66,7 @@ pub struct Service {
 }
 
 #[derive(Debug)]
-enum Connection {
+enum Link {
     Down { attempt_at: Monotonic },
     Up,
 }
@@ -60,13 +78,13 @@ struct InFlight {
     is_sent: bool,
 }
 
-impl Service {
-    /// Not connected yet; the first attempt is due at once.
+impl AccessService {
+    /// A service that is not connected yet; the first attempt is due at once.
     #[must_use]
     pub fn new(settings: ServiceSettings) -> Self {
         Self {
             settings,
-            connection: Connection::Down { attempt_at: Monotonic::default() },
+            link: Link::Down { attempt_at: Monotonic::default() },
             pause: FIRST_PAUSE,
             in_flight: VecDeque::new(),
             first: QuestionId(1),
@@ -76,32 +94,34 @@ impl Service {
         }
     }
 
-    /// When to try to connect; `None` while there is a connection.
+    /// When to try to connect; `None` while connected.
     #[must_use]
     pub const fn next_attempt(&self) -> Option<Monotonic> {
-        match self.connection {
-            Connection::Down { attempt_at } => Some(attempt_at),
-            Connection::Up => None,
+        match self.link {
+            Link::Down { attempt_at } => Some(attempt_at),
+            Link::Up => None,
         }
     }
 
-    /// A connection was made, and questions can be sent.
+    /// Records that a connection was made: questions can be sent.
     pub fn handle_connected(&mut self) {
-        self.connection = Connection::Up;
+        self.link = Link::Up;
     }
 
-    /// The connection is gone, or an attempt to make one has failed. The next is due after a pause that doubles from
-    /// failure to failure, up to 10 s, until an answer comes; a part of it, by `random`, is left out, so that many servers do
-    /// not come back at once. Every question on its way is unanswered now: see [`Self::poll_unanswered`].
+    /// Records that the connection was lost, or that an attempt to connect failed.
+    ///
+    /// The next attempt is due after a pause that doubles with each failure, up to 10 s, until an answer arrives. `random`
+    /// shortens it by up to half, so that many servers do not reconnect at once. Every question is now unanswerable: see
+    /// [`Self::poll_unanswered`].
     pub fn handle_disconnected(&mut self, now: Monotonic, random: u64) {
         let half = self.pause / 2;
         let jitter = Duration::from_millis(random % (u64::try_from(half.as_millis()).unwrap_or(0) + 1));
-        self.connection = Connection::Down { attempt_at: now + half + jitter };
+        self.link = Link::Down { attempt_at: now + half + jitter };
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         self.turns.drop_unsent();
     }
 
-    /// The answer that is kept, or a question to be sent.
+    /// Decides by a kept answer, or asks a question.
     pub(super) fn decide(&mut self, user: UserId, subject: Option<Subject>, now: Monotonic) -> Decision {
         let about = (user, subject);
         if let Some((code, question)) = self.answers.get(&about, now)
@@ -110,7 +130,7 @@ impl Service {
             return Decision::Now(code);
         }
         let share = (self.settings.questions / USERS_SHARE).max(LEAST_SHARE);
-        if matches!(self.connection, Connection::Down { .. })
+        if matches!(self.link, Link::Down { .. })
             || self.in_flight.len() >= self.settings.questions
             || self.turns.count(user) >= share
         {
@@ -125,7 +145,7 @@ impl Service {
 
     pub(super) fn revoke(&mut self, user: UserId, subject: Option<Subject>, now: Monotonic) {
         if self.revocations.len() >= MAX_REVOCATIONS {
-            // Then nothing from before counts at all.
+            // No record of earlier revocations is left, so no earlier answer may be used.
             self.answers.clear();
             self.revocations.clear();
             for question in self.in_flight.iter_mut().flatten() {
@@ -135,8 +155,8 @@ impl Service {
         self.revocations.add((user, subject), self.next_id(), now);
     }
 
-    /// The next question to send, if one is waiting. Ask for it only when its line can be written soon: what waits here
-    /// too long is never sent.
+    /// Takes the next question to send. Call it only when its line can be written soon: a question that times out while it
+    /// waits here is never sent.
     pub fn next_question(&mut self) -> Option<Question> {
         let (user, id) = self.turns.next()?;
         let question = self.get_mut(id)?;
@@ -144,18 +164,18 @@ impl Service {
         Some(Question { reference: id.0, user, subject: question.about.1 })
     }
 
-    /// Takes in a line that the service wrote, without its line end. Returns the question it answers and how; `None` if
-    /// nobody waits for it (any more).
+    /// Reads a line of the service, given without its line end. Returns the question it answers and the code; `None` if
+    /// that question is not, or no longer, waiting.
     ///
     /// # Errors
     ///
-    /// The line is no answer. It is to be ignored: the question it may have been for stays unanswered.
+    /// The line is not an answer. The question it may have been meant for stays unanswered.
     pub fn handle_line<'l>(
         &mut self,
         line: &'l [u8],
         now: Monotonic,
     ) -> Result<Option<(QuestionId, Code)>, LineError<'l>> {
-        let Answer { reference, code } = Answer::parse(line)?;
+        let AccessAnswer { reference, code } = AccessAnswer::parse(line)?;
         self.pause = FIRST_PAUSE;
         let id = QuestionId(reference);
         if self.get_mut(id).is_none_or(|question| !question.is_sent || question.deadline <= now) {
@@ -171,16 +191,16 @@ impl Service {
         Ok(Some((id, code)))
     }
 
-    /// When the first question on its way is given up.
+    /// When the next question times out.
     #[must_use]
     pub fn deadline(&self) -> Option<Monotonic> {
         self.in_flight.front()?.as_ref().map(|question| question.deadline)
     }
 
-    /// A question that will have no answer, so that it has to be answered with [`Code::Unavailable`]. To be called until it
-    /// returns `None`, after each disconnection and at the [deadline](Self::deadline).
+    /// Takes a question that will get no answer; its decision is [`Code::Unavailable`]. Call it until it returns `None`,
+    /// after each disconnection and at the [deadline](Self::deadline).
     pub fn poll_unanswered(&mut self, now: Monotonic) -> Option<QuestionId> {
-        let is_down = matches!(self.connection, Connection::Down { .. });
+        let is_down = matches!(self.link, Link::Down { .. });
         if !is_down && self.deadline()? > now {
             return None;
         }
@@ -188,7 +208,7 @@ impl Service {
         self.remove(id).map(|_| id)
     }
 
-    /// The id the next question will have.
+    /// The id of the next question asked.
     fn next_id(&self) -> QuestionId {
         QuestionId(self.first.0 + self.in_flight.len() as u64)
     }
@@ -210,29 +230,11 @@ impl Service {
         removed
     }
 
-    /// The place in `in_flight` of a question that has not left it.
+    /// The index in `in_flight` of a question that has not left it.
     fn place(&self, id: QuestionId) -> Option<usize> {
         usize::try_from(id.0.checked_sub(self.first.0)?).ok()
     }
 }
-
-/// One user may ask this part of all questions at once, so that others are asked about too.
-const USERS_SHARE: usize = 8;
-
-/// But as many as one connection asks for in a burst.
-const LEAST_SHARE: usize = 512;
-
-/// The most answers kept.
-const MAX_ANSWERS: usize = 100_000;
-
-/// The most revocations kept.
-const MAX_REVOCATIONS: usize = 100_000;
-
-/// The pause after the first failure.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests;

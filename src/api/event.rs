@@ -1,4 +1,4 @@
-//! An event: what a producer publishes and its subscribers are told.
+//! An event: what a producer publishes and subscribers receive.
 
 use serde_json::value::RawValue;
 
@@ -9,28 +9,28 @@ use super::id::{Subject, UserId};
 pub struct Event<'a> {
     /// What it is about.
     pub subject: Subject,
-    /// `data`: any JSON value, exactly as it was written; `[]` if it was absent.
+    /// `data`: any JSON value, exactly as it was written; `[]` if absent.
     pub data: &'a RawValue,
-    /// Whom it reaches.
+    /// Which subscribers it reaches.
     pub audience: Audience,
-    /// `ack`: if it is there, the producer wants one line back. A JSON string or number, exactly as it was written.
+    /// `ack`: if present, the producer wants an answer. A JSON string or number, exactly as it was written.
     pub ack: Option<&'a str>,
 }
 
-/// Whom an event reaches, of those attached to what it is about.
+/// Which of the subscribers attached to its subject an event reaches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// All of them: every event but a notification.
+    /// All of them; the event's type is not personal.
     Attached,
-    /// All of them, for a notification: `"users":"*"`.
+    /// All of them; the type is personal and the event says `"users":"*"`.
     Everyone,
-    /// These users, for a notification; in ascending order, each once. If `users` was absent, the user whose id is
-    /// the event's.
+    /// Those of these users, in ascending order and each once; the type is personal. If `users` was absent, the user
+    /// whose id is the event's.
     Users(Vec<UserId>),
 }
 
 impl Event<'_> {
-    /// Appends the message subscribers get: `{"type":"…","id":"…","data":…}`.
+    /// Appends the message to subscribers: `{"type":"…","id":"…","data":…}`.
     pub fn encode_message(&self, out: &mut Vec<u8>) {
         out.push(b'{');
         self.subject.write_members(out);
@@ -39,8 +39,8 @@ impl Event<'_> {
         out.push(b'}');
     }
 
-    /// Appends the line that publishes the event, its line feed included. Line feeds inside `data` (white space
-    /// between its tokens, by JSON's rules) become spaces.
+    /// Appends the line that publishes the event, with its line feed. Line feeds inside `data`, which JSON allows only
+    /// between tokens, become spaces.
     pub fn encode_line(&self, out: &mut Vec<u8>) {
         out.push(b'{');
         if let Some(ack) = self.ack {
@@ -57,7 +57,7 @@ impl Event<'_> {
 }
 
 impl Audience {
-    /// Writes `,"users":…`, or nothing where it does not belong.
+    /// Appends `,"users":…`, or nothing if the type is not personal.
     fn write_member(&self, out: &mut Vec<u8>) {
         match self {
             Self::Attached => {}

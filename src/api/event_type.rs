@@ -17,14 +17,14 @@ event_types! {
     DownloadFile = "downloadFile": Class::Dataset,
 }
 
-/// What kind of thing a type's id names, and so whom its events may reach.
+/// What a type's id names, and with it who may attach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
-    /// An object that every user may attach to, unless the access service says otherwise.
+    /// An object; with an access file, every user may attach.
     Object,
-    /// A dataset: with an access file, only its users may attach.
+    /// A dataset; with an access file, only users who may see it may attach.
     Dataset,
-    /// Anything or nothing: the events are for the users they name.
+    /// Anything or nothing; each event names the users it is for.
     Personal,
 }
 

@@ -6,25 +6,25 @@ use std::str::FromStr;
 
 use super::event_type::EventType;
 
-/// The id of an object: 12 bytes, on the wire 24 hex digits, written in lower case and read in either.
+/// The id of an object: 12 bytes; on the wire 24 hex digits, written in lower case and read in either case.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectId([u8; 12]);
 
-/// The id of a user: an [`ObjectId`] of its own kind, so that a user is never taken for an object.
+/// The id of a user: an [`ObjectId`] with a type of its own, so that users and objects cannot be confused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserId(pub ObjectId);
 
-/// A text that is no [`ObjectId`].
+/// The error for a text that is not an [`ObjectId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an id is 24 hexadecimal digits")]
 pub struct ObjectIdError;
 
-/// What an event is about, as the wire names it: `{"type": …, "id": …}`. Only a notification may lack the id.
+/// What an event is about: `{"type": …, "id": …}`. Only some types may lack the id (see [`EventType::id_optional`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Subject {
     /// `type`
     pub kind: EventType,
-    /// `id`; on the wire `None` is written `""` and read from an absent member, `null` or `""`.
+    /// `id`. `None` is written as `""`, and read from an absent member, `null` or `""`.
     pub id: Option<ObjectId>,
 }
 
@@ -54,7 +54,7 @@ impl ObjectId {
     }
 }
 
-/// Without the length that a derived implementation would put before the bytes.
+/// A derived implementation would also hash the length.
 impl Hash for ObjectId {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write(&self.0);

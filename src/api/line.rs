@@ -12,23 +12,23 @@ use crate::json::object::{self, Member};
 use crate::json::problem::{Problem, What, offset_in};
 use crate::json::value::Value;
 
-/// What a producer's line says.
+/// A line of a producer.
 #[derive(Clone, Debug)]
 pub enum Line<'a> {
     /// An event to publish.
     Event(Event<'a>),
-    /// `{"control":"revoke", …}`: subscriptions end.
+    /// `{"control":"revoke", …}`: ends subscriptions.
     Revoke {
-        /// Whose.
+        /// The user whose subscriptions end.
         user: UserId,
-        /// The one that ends, with code 4; `None`: every one of the user's, with code 3.
+        /// The subject of the subscriptions that end, with code 4; `None`: all of the user's, with code 3.
         subject: Option<Subject>,
         /// `ack`, as in [`Event::ack`].
         ack: Option<&'a str>,
     },
 }
 
-/// Why a line cannot be taken. Its text says what is wrong and in which column, bytes counted from 1.
+/// Why a line is refused. The text says what is wrong and in which column, bytes counted from 1.
 #[derive(Debug)]
 pub struct LineError<'a> {
     what: What<'a>,
@@ -41,7 +41,7 @@ impl<'a> Line<'a> {
     ///
     /// # Errors
     ///
-    /// The line is no UTF-8, no JSON object, nests deeper than 128 levels, or a member is not as it should be.
+    /// The line is not UTF-8 or not a JSON object, nests deeper than 128 levels, or has a wrong member.
     pub fn parse(line: &'a [u8]) -> Result<Self, LineError<'a>> {
         let (text, utf8) = utf8_prefix(line);
         let names = ["control", "type", "id", "data", "users", "ack", "user", "event"];
@@ -58,13 +58,13 @@ impl<'a> Line<'a> {
 }
 
 impl<'a> LineError<'a> {
-    /// That a line is longer than `limit` bytes.
+    /// The error for a line longer than `limit` bytes.
     #[must_use]
     pub fn too_long(limit: usize) -> Self {
         Self { what: What::Rule(format!("longer than lineBytes = {limit}")), column: limit + 1, ack: None }
     }
 
-    /// That a line is unfinished and there is no room for it: producers' unfinished lines hold `limit` bytes.
+    /// The error for an unfinished line that does not fit into the `limit` bytes for unfinished lines of all producers.
     #[must_use]
     pub fn no_room(limit: usize) -> Self {
         let what =
@@ -72,13 +72,13 @@ impl<'a> LineError<'a> {
         Self { what: What::Rule(what), column: 1, ack: None }
     }
 
-    /// The line's `ack`, if it has one that could be read; exactly as it was written.
+    /// The line's `ack` as it was written, if it has one that could be read.
     #[must_use]
     pub const fn ack(&self) -> Option<&'a str> {
         self.ack
     }
 
-    /// A problem of this line, which has no `ack`.
+    /// The error for a problem in this line, without an `ack`.
     pub(super) fn of(problem: Problem<'a>, line: &[u8]) -> Self {
         Self { what: problem.what, column: offset_in(line, problem.at) + 1, ack: None }
     }
@@ -173,15 +173,15 @@ fn read_ack(ack: Member<'_>) -> Result<Option<&str>, Problem<'_>> {
     Ok(Some(ack.text()))
 }
 
-/// The `ack` of a line that is wrong elsewhere, unless it is wrong itself.
+/// The `ack` of a line that has a problem elsewhere; `None` if the `ack` is wrong itself.
 fn salvage_ack<'a>(line: &'a str, ack: Member<'a>) -> Option<&'a str> {
     let ack = read_ack(ack).ok().flatten()?;
-    // A number that something else follows may be the beginning of another one.
+    // A number at which the line breaks off may be only the beginning of the one meant.
     let rest = &line[offset_in(line.as_bytes(), ack.as_bytes()) + ack.len()..];
     (ack.starts_with('"') || rest.starts_with([',', '}', ' ', '\t', '\r'])).then_some(ack)
 }
 
-/// What `data` is if it is absent.
+/// The value of an absent `data`.
 fn no_data() -> &'static RawValue {
     serde_json::from_str("[]").expect("an empty array is JSON")
 }
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_notification_says_whom_it_is_for() {
+    fn a_notification_names_its_users() {
         for (members, expected) in [
             (r#""users":"*""#.to_owned(), Audience::Everyone),
             (r#""users":"\u002a""#.to_owned(), Audience::Everyone),

@@ -1,7 +1,6 @@
-//! The JSON of the wire contract as typed values, and back.
+//! The JSON of the wire contract as typed values, read and written.
 //!
-//! Everything here is text in, value out (or the reverse). It knows nothing of connections, tokens' contents or who
-//! may see what.
+//! Owns every name, code and text on the wire. Does not know connections, the contents of tokens, or the access policy.
 
 mod answer;
 mod event;
@@ -18,6 +17,6 @@ pub use event::{Audience, Event};
 pub use event_type::EventType;
 pub use id::{ObjectId, ObjectIdError, Subject, UserId};
 pub use line::{Line, LineError};
-pub use question::{Answer, Question};
+pub use question::{AccessAnswer, Question};
 pub use reply::{Code, encode_loss};
 pub use request::{Action, Request};

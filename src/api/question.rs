@@ -1,4 +1,4 @@
-//! The access service's questions and answers: one line each.
+//! Questions to the access service and its answers: one line each.
 
 use std::io::Write as _;
 
@@ -8,33 +8,32 @@ use super::reply::Code;
 use crate::json::object::{self, Member};
 use crate::json::problem::Problem;
 
-/// A question to the access service: may this user attach to this?
+/// A question to the access service: may this user attach to this subject?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// `ref`: names the question in its answer.
+    /// `ref`: identifies the question in its answer.
     pub reference: u64,
-    /// Who.
+    /// The user.
     pub user: UserId,
-    /// To what; `None` asks only whether the user exists, as a notification (of any id) does.
+    /// What to attach to; `None`, or a personal type with any id, asks only whether the user exists.
     pub subject: Option<Subject>,
 }
 
 /// An answer of the access service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct AccessAnswer {
     /// `ref` of the question.
     pub reference: u64,
-    /// [`Code::Ok`], [`Code::UserNotExists`] or [`Code::NoAccess`]; [`Code::Unavailable`] if the service's `code` is
-    /// none of theirs.
+    /// [`Code::Ok`], [`Code::UserNotExists`] or [`Code::NoAccess`]; [`Code::Unavailable`] if `code` is anything else.
     pub code: Code,
 }
 
 impl Question {
-    /// Appends the question's line, its line feed included:
+    /// Appends the question's line, with its line feed:
     /// `{"ref":1,"user":"…","event":{"type":"…","id":"…"}}`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         write!(out, r#"{{"ref":{},"user":"{}","event":{{"#, self.reference, self.user)
-            .expect("memory takes every byte");
+            .expect("writing to memory does not fail");
         match self.subject {
             Some(subject) if !subject.kind.is_personal() => subject.write_members(out),
             _ => out.extend_from_slice(br#""type":"notification""#),
@@ -43,12 +42,12 @@ impl Question {
     }
 }
 
-impl Answer {
+impl AccessAnswer {
     /// Reads a line, given without its line end.
     ///
     /// # Errors
     ///
-    /// The line is no JSON object, or has no `ref` that could name a question.
+    /// The line is not a JSON object, or its `ref` is not the number of a question.
     pub fn parse(line: &[u8]) -> Result<Self, LineError<'_>> {
         Self::read(line).map_err(|problem| LineError::of(problem, line))
     }
@@ -80,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn questions_are_worded_as_in_the_contract() {
+    fn questions_are_those_of_the_contract() {
         let id = Some("610217e481f6fc54736209e0".parse().unwrap());
         for (subject, event) in [
             (
@@ -117,10 +116,14 @@ mod tests {
             (r#"{"ref":1,"code":[0]}"#, Code::Unavailable),
             (r#"{"ref":1,"code":0,"code":0}"#, Code::Unavailable),
         ] {
-            assert_eq!(Answer::parse(line.as_bytes()).unwrap(), Answer { reference: 1, code }, "{line}");
+            assert_eq!(
+                AccessAnswer::parse(line.as_bytes()).unwrap(),
+                AccessAnswer { reference: 1, code },
+                "{line}"
+            );
         }
         let largest = format!(r#"{{"ref":{},"code":0}}"#, u64::MAX);
-        assert_eq!(Answer::parse(largest.as_bytes()).unwrap().reference, u64::MAX);
+        assert_eq!(AccessAnswer::parse(largest.as_bytes()).unwrap().reference, u64::MAX);
     }
 
     #[test]
@@ -140,7 +143,7 @@ mod tests {
                 "ref is 18446744073709551616, not the number of a question, column 8",
             ),
         ] {
-            assert_eq!(Answer::parse(line).unwrap_err().to_string(), expected);
+            assert_eq!(AccessAnswer::parse(line).unwrap_err().to_string(), expected);
         }
     }
 }

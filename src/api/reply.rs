@@ -1,10 +1,10 @@
-//! What the server answers a client: the codes, the replies, and the message that says a subscription is lost.
+//! The server's replies to a client, and the message that a subscription was lost.
 
 use std::fmt;
 
 use super::id::Subject;
 
-/// The outcome of a request, or why a subscription was lost: `code`.
+/// `code`: the outcome of a request, or why a subscription was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Code {
@@ -12,24 +12,24 @@ pub enum Code {
     Ok = 0,
     /// `auth` is absent, `null` or `""`.
     TokenNotSet = 1,
-    /// The token is malformed, of another algorithm, badly signed, expired, of a wrong issuer or without a user.
+    /// The token is malformed, expired or badly signed, or has the wrong algorithm or issuer or no user.
     InvalidToken = 2,
-    /// The token is good, and its user is not known.
+    /// The token is good, but its user does not exist.
     UserNotExists = 3,
     /// The user may not see this object.
     NoAccess = 4,
-    /// The request is not as it should be.
+    /// The request is malformed.
     InvalidRequest = 5,
-    /// The connection has as many subscriptions as it may have.
+    /// The connection is at its limit of subscriptions.
     TooManySubscriptions = 6,
-    /// The connection sends more requests than it may send.
+    /// The connection exceeds its request rate.
     TooManyRequests = 7,
     /// The access service gave no answer in time.
     Unavailable = 8,
 }
 
 impl Code {
-    /// Every code, each at the place of its number.
+    /// Every code, each at the index of its number.
     pub const ALL: [Self; 9] = [
         Self::Ok,
         Self::TokenNotSet,
@@ -80,7 +80,7 @@ impl Code {
         }
     }
 
-    /// The reply to a request: a whole text message.
+    /// The whole text message that replies to a request.
     #[must_use]
     pub const fn reply(self) -> &'static str {
         match self {
@@ -105,7 +105,7 @@ impl fmt::Display for Code {
 
 impl std::error::Error for Code {}
 
-/// Appends the unasked message that says the subscription to `subject` is lost, and why.
+/// Appends the unsolicited message that the subscription to `subject` was lost, and why.
 pub fn encode_loss(code: Code, subject: Subject, out: &mut Vec<u8>) {
     let reply = code.reply();
     out.extend_from_slice(&reply.as_bytes()[..reply.len() - 1]);

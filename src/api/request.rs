@@ -6,18 +6,18 @@ use super::id::Subject;
 use super::reply::Code;
 use crate::json::object::{self, Member};
 
-/// What a client asks for: `{"auth": …, "action": …, "event": {"type": …, "id": …}}`.
+/// A client's request: `{"auth": …, "action": …, "event": {"type": …, "id": …}}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
-    /// The token, never empty; nothing of it has been looked at.
+    /// The token, not empty and not checked.
     pub auth: Cow<'a, str>,
     /// What to do.
     pub action: Action,
-    /// Which events it is about.
+    /// What to subscribe to or unsubscribe from.
     pub subject: Subject,
 }
 
-/// What a request wants done.
+/// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Subscribe.
@@ -32,10 +32,10 @@ impl<'a> Request<'a> {
     /// # Errors
     ///
     /// The first of these that applies:
-    /// - [`Code::InvalidRequest`]: the text is no JSON object, or nests deeper than 128 levels;
+    /// - [`Code::InvalidRequest`]: the text is not a JSON object, or nests deeper than 128 levels;
     /// - [`Code::TokenNotSet`]: `auth` is absent, `null` or `""`;
-    /// - [`Code::InvalidRequest`]: anything else is not as it should be, `auth` of another type included, or a known
-    ///   member is there twice. (A string that holds an escaped lone surrogate is no text, so no `auth` either.)
+    /// - [`Code::InvalidRequest`]: a known member occurs twice or has a wrong value. That includes an `auth` that is not a
+    ///   string, or is one with an escaped lone surrogate.
     pub fn parse(text: &'a str) -> Result<Self, Code> {
         let ([auth, action, event], outcome) = object::read(text, ["auth", "action", "event"]);
         outcome.map_err(|_| Code::InvalidRequest)?;
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn each_type_wants_its_id() {
+    fn each_type_needs_its_id() {
         for kind in EventType::ALL {
             let name = kind.as_str();
             let optional = kind.id_optional();
@@ -152,7 +152,7 @@ mod tests {
         use Code::{InvalidRequest, TokenNotSet};
         let event = r#""event":{"type":"notification"}"#;
         for (text, code) in [
-            // No JSON object, whatever else is wrong with it.
+            // Not a JSON object.
             ("".into(), InvalidRequest),
             ("null".into(), InvalidRequest),
             ("[]".into(), InvalidRequest),

@@ -1,4 +1,4 @@
-//! What an event is about, read from and written as JSON.
+//! Subjects and ids as JSON.
 
 use super::event_type::EventType;
 use super::id::{ObjectId, Subject, UserId};
@@ -9,7 +9,7 @@ use crate::json::value::Value;
 const ID: &str = "a string of 24 hexadecimal digits";
 
 impl Subject {
-    /// Writes `"type":"…","id":"…"`: the id is `""` if there is none.
+    /// Appends `"type":"…","id":"…"`; the id is `""` if there is none.
     pub(super) fn write_members(self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"\"type\":\"");
         out.extend_from_slice(self.kind.as_str().as_bytes());
@@ -20,14 +20,22 @@ impl Subject {
         out.push(b'"');
     }
 
-    /// The subject of an `event` member: `{"type": …, "id": …}`.
+    /// Reads the subject from an `event` member: `{"type": …, "id": …}`.
+    ///
+    /// # Errors
+    ///
+    /// It is not an object, or as for [`read`](Self::read).
     pub(super) fn read_event(event: Value<'_>) -> Result<Self, Problem<'_>> {
         let ([kind, id], outcome) = object::read(event.text(), ["type", "id"]);
         outcome.map_err(|_| event.unfit("event", "an object"))?;
         Self::read(event.text(), (kind, "event.type"), (id, "event.id"))
     }
 
-    /// The subject of these two members, each with the path it goes by in messages; `object` is where they stand.
+    /// Reads the subject from these two members of `object`, each with its path for error messages.
+    ///
+    /// # Errors
+    ///
+    /// The type is missing or unknown, or the id is malformed, or missing though the type needs it.
     pub(super) fn read<'a>(
         object: &'a str,
         (kind, kind_path): (Member<'a>, &'static str),
@@ -46,7 +54,11 @@ impl Subject {
     }
 }
 
-/// The user a value names.
+/// Reads a user's id.
+///
+/// # Errors
+///
+/// The value is not a string of 24 hex digits.
 pub(super) fn read_user<'a>(value: Value<'a>, path: &'static str) -> Result<UserId, Problem<'a>> {
     read_id(value, path).map(UserId)
 }
@@ -55,7 +67,7 @@ fn read_id<'a>(value: Value<'a>, path: &'static str) -> Result<ObjectId, Problem
     value.string().and_then(|id| id.parse().ok()).ok_or_else(|| value.unfit(path, ID))
 }
 
-/// Whether an id is written as none: `null` or `""`.
+/// Whether the value means no id: `null` or `""`.
 fn is_none(id: Value<'_>) -> bool {
     id.is_null() || id.text() == "\"\""
 }

@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn an_origin_or_a_proxy_that_is_none_is_named() {
         let wrong = origins().read("https://a, https://b/path", Path::new("")).unwrap_err();
-        assert!(wrong.starts_with("\"https://b/path\" is no origin"), "{wrong}");
+        assert!(wrong.starts_with("\"https://b/path\" is not an origin"), "{wrong}");
         let wrong = proxies().read("10.0.0.0/8, 10.0.0.1/8", Path::new("")).unwrap_err();
         assert!(wrong.starts_with("\"10.0.0.1/8\" is not"), "{wrong}");
         assert!(takes(&origins(), "") && takes(&proxies(), ""));

@@ -6,10 +6,10 @@ use crate::peers::{PeerId, Peers};
 use crate::websocket::handshake::{PageRequest, Rejection, Upgrade};
 use std::net::IpAddr;
 
-/// Seconds after which a refused client should try again.
+/// `Retry-After` of a refusal, in seconds.
 const RETRY_AFTER: u32 = 5;
 
-/// Connections at one address that may wait to be refused, besides as many as may be open.
+/// Connections at one address that may be waiting for their refusal, beyond twice the limit of open ones.
 const REFUSED_AT_ADDRESS: usize = 8;
 
 /// The rules of admission.
@@ -19,7 +19,7 @@ pub struct Admission {
     pub path: String,
     /// The pages that may connect.
     pub origins: Origins,
-    /// The proxies whose word about a client's address is taken.
+    /// The proxies trusted to report a client's address.
     pub trusted_proxies: TrustedProxies,
     /// Open connections allowed.
     pub connections: usize,
@@ -30,10 +30,11 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Admits a client, counted under its real address.
+    /// Admits a client and counts it under its real address.
     ///
     /// # Errors
-    /// The HTTP answer that refuses it.
+    ///
+    /// The HTTP response that refuses it.
     pub(super) fn admit(
         &self,
         peers: &mut Peers,
@@ -62,8 +63,9 @@ impl Admission {
         Ok(())
     }
 
-    /// The most connections at this address, those that have not sent a request and those that were refused included: else
-    /// one address could take every slot without a request. A proxy speaks for many clients.
+    /// The most connections at this address, including those that have not sent a request or are being refused;
+    /// otherwise one address could occupy every slot without sending a request. `None` for a trusted proxy, which
+    /// serves many clients, and without a limit.
     pub(super) fn connections_at(&self, address: IpAddr) -> Option<usize> {
         let limit = self.connections_per_address;
         (limit > 0 && !self.trusted_proxies.contains(address))
@@ -73,7 +75,8 @@ impl Admission {
     /// The requested page.
     ///
     /// # Errors
-    /// The HTTP answer if there is none.
+    ///
+    /// The HTTP response if there is no such page.
     pub(super) fn page(&self, request: &PageRequest<'_>) -> Result<&[u8], Rejection> {
         match (&self.page, request.path()) {
             (_, path) if path == self.path => Err(Rejection::UpgradeRequired),

@@ -1,10 +1,10 @@
-//! The hub's side of the access service: answers become replies, and questions without one fail.
+//! The hub's side of the access service: its answers become replies, and unanswered questions fail.
 //!
-//! The owner of the socket moves the lines; [`access::Service`](crate::access::Service) has the rules. All of this is
-//! called through [`Server::act`](crate::server::Server::act).
+//! The owner of the socket moves the lines; [`AccessService`] has the rules. Call these methods through
+//! [`Server::act`](crate::server::Server::act).
 
 use super::Hub;
-use crate::access::{Access, QuestionId, Service};
+use crate::access::{Access, AccessService, QuestionId};
 use crate::api::{Code, LineError, Question};
 use crate::peers::Peers;
 use crate::time::{Monotonic, Now};
@@ -23,7 +23,7 @@ impl Hub {
         }
     }
 
-    /// The connection to the access service is lost, or an attempt to make one failed. Every question on its way fails;
+    /// The connection to the access service is lost, or an attempt to connect failed. Every question in flight fails;
     /// `random` jitters the pause before the next attempt.
     pub fn access_disconnected(&mut self, peers: &mut Peers, now: Now, random: u64) {
         if let Some(service) = self.service_mut() {
@@ -32,16 +32,17 @@ impl Hub {
         self.fail_questions(peers, now);
     }
 
-    /// The next question to write to the access service. Take it only when its line can be written soon: a question that
-    /// has waited for its whole time is never sent.
+    /// The next question to write to the access service. It counts as sent, so call this only when its line can be
+    /// written soon: a question that times out before that is never sent.
     pub fn next_access_question(&mut self) -> Option<Question> {
         self.service_mut()?.next_question()
     }
 
-    /// Takes a line of the access service, without its line end.
+    /// Handles a line of the access service, given without its line end.
     ///
     /// # Errors
-    /// The line is no answer; it is ignored.
+    ///
+    /// The line is not an answer. It was ignored.
     pub fn access_line<'l>(
         &mut self,
         peers: &mut Peers,
@@ -64,7 +65,7 @@ impl Hub {
         }
     }
 
-    /// When a question times out.
+    /// When the next question times out.
     pub(super) fn next_question_deadline(&self) -> Option<Monotonic> {
         self.service()?.deadline()
     }
@@ -75,14 +76,14 @@ impl Hub {
         }
     }
 
-    fn service(&self) -> Option<&Service> {
+    fn service(&self) -> Option<&AccessService> {
         match &self.access {
             Access::Service(service) => Some(service),
             Access::Token | Access::File { .. } => None,
         }
     }
 
-    fn service_mut(&mut self) -> Option<&mut Service> {
+    fn service_mut(&mut self) -> Option<&mut AccessService> {
         match &mut self.access {
             Access::Service(service) => Some(service),
             Access::Token | Access::File { .. } => None,

@@ -1,4 +1,4 @@
-//! Counters of what clients and producers asked for, since the start.
+//! Counters of requests, events and revocations since the start.
 
 use super::Hub;
 use crate::api::{Code, EventType};
@@ -8,17 +8,17 @@ use crate::token::Tokens;
 /// Counters of one hub.
 #[derive(Clone, Debug, Default)]
 pub struct HubCounters {
-    /// Producers' lines that revoked something.
+    /// `revoke` lines taken from producers.
     pub revocations: u64,
     /// Producers' lines that were refused.
     pub refused_lines: u64,
-    /// Subscriptions that ended because their authorization did, by the code their client was told.
+    /// Subscriptions ended because their authorization lapsed, by the code sent to the client.
     pub lost_subscriptions: [u64; Code::ALL.len()],
     /// Replies to requests, by code.
     pub replies: [u64; Code::ALL.len()],
     /// Events taken from producers, by type.
     pub events: [u64; EventType::ALL.len()],
-    /// Events queued for a subscriber, counted for each, by type.
+    /// Events queued for subscribers, counted once for each subscriber, by type.
     pub deliveries: [u64; EventType::ALL.len()],
 }
 

@@ -1,7 +1,7 @@
-//! The service itself: clients' requests and producers' lines → replies, deliveries, closings.
+//! The service itself: turns clients' requests and producers' lines into replies, deliveries and closings.
 //!
-//! It brings together authorization ([`Tokens`], [`Access`]) and [`Subscriptions`], and answers its clients through
-//! [`Peers`]. It knows no socket, no file, no clock and no frame.
+//! It combines authorization ([`Tokens`], [`Access`]) with [`Subscriptions`] and sends to clients through [`Peers`]. It
+//! knows no sockets, files, clocks or frames.
 
 mod admission;
 mod consulting;
@@ -31,24 +31,24 @@ use publishing::Batch;
 use rate::RateLimit;
 use std::net::IpAddr;
 
-/// The limits on what clients may ask for.
+/// Limits on clients' requests and producers' lines.
 #[derive(Clone, Copy, Debug)]
 pub struct HubLimits {
-    /// Subscriptions of one connection; then code 6.
+    /// The most subscriptions of one connection; one more is refused with code 6.
     pub subscriptions: usize,
-    /// Connections of one user, 0 for any number; then code 7.
+    /// The most connections of one user, 0 for no limit; one more is refused with code 7.
     pub connections_per_user: usize,
-    /// Requests of one connection a second, 0 for any number; then code 7.
+    /// Requests per second of one connection, 0 for no limit; beyond that, code 7.
     pub requests_per_second: u32,
-    /// Requests of one connection at once, after a rest.
+    /// Requests that a connection may send at once after being idle.
     pub request_burst: u32,
-    /// The longest line of a producer, in bytes; for the answer to a longer one.
+    /// The longest line of a producer, in bytes. Used only in the text of an error.
     pub line: usize,
-    /// Bytes held for all producers; for the answer to a line that has no room.
+    /// Bytes buffered for all producers. Used only in the text of an error.
     pub producers_total: usize,
 }
 
-/// Clients, their subscriptions and what these rest on.
+/// Clients, their subscriptions, and the authorization of both.
 #[derive(Debug)]
 pub struct Hub {
     admission: Admission,
@@ -62,7 +62,7 @@ pub struct Hub {
     rate: RateLimit,
     /// Whether a subscription ends with its token.
     enforce_expiry: bool,
-    /// Consecutive events for the same subscribers, not queued yet.
+    /// Consecutive events for the same subscribers, not yet fanned out.
     batch: Batch,
     /// See [`Service::take_examined`].
     examined: usize,

@@ -1,4 +1,4 @@
-//! What is kept of each client between its requests: its rate, its offences, and its pending requests.
+//! The state of each client between requests: its rate, its offences and its pending requests.
 
 use super::rate::{Account, Offences};
 use crate::access::QuestionId;
@@ -12,9 +12,9 @@ use std::collections::{HashMap, VecDeque};
 pub(super) struct Clients {
     /// By the peer's slot.
     clients: Vec<Client>,
-    /// The pending requests of each client that has any, in their order.
+    /// The pending requests of each client that has any.
     pending: HashMap<PeerId, Queue>,
-    /// The clients with a pending request that needs a signature check, in the order they came.
+    /// Clients with a pending request that needs a signature check, in the order of arrival.
     unverified: VecDeque<PeerId>,
     /// The client that waits for the answer to each question.
     questions: HashMap<QuestionId, PeerId>,
@@ -33,22 +33,23 @@ struct Queue {
     requests: VecDeque<Pending>,
     /// Length of the prefix that needs no signature check.
     known: usize,
-    /// The client is in the list of those with an unverified request.
+    /// The client is in [`Clients::unverified`].
     is_listed: bool,
-    /// A token was refused: the next one is verified only when it comes first, for the connection may be closed before.
+    /// A token was refused. The next one is verified only when its request is at the front, since the connection may
+    /// be closed before that.
     is_held: bool,
 }
 
-/// A request that cannot be finished yet: something it needs is not known, or it is behind one like that.
+/// A request that is not finished: it waits for a signature check or an answer, or behind a request that does.
 #[derive(Debug)]
 pub(super) enum Pending {
-    /// The token's signature has to be verified.
+    /// The token's signature needs to be verified.
     Token { token: Box<Unverified>, operation: Operation },
     /// The access service has been asked.
     Access { question: QuestionId, operation: Operation, claims: Claims },
-    /// All is known, as of this access epoch.
+    /// Decided, as of this access epoch.
     Decided { code: Code, epoch: u64, operation: Operation, claims: Claims },
-    /// It is refused, whatever else might become known.
+    /// Refused for good.
     Refused(Code),
 }
 
@@ -60,7 +61,7 @@ pub(super) struct Operation {
 }
 
 impl Clients {
-    /// A client's connection is open.
+    /// Adds a client, resetting what its slot's last client left.
     pub(super) fn connect(&mut self, peer: PeerId) {
         if self.clients.len() <= peer.index() {
             self.clients.resize(peer.index() + 1, Client::default());
@@ -68,7 +69,7 @@ impl Clients {
         self.clients[peer.index()] = Client::default();
     }
 
-    /// A client is gone: its pending requests are dropped.
+    /// Drops the pending requests of a client that disconnected.
     pub(super) fn disconnect(&mut self, peer: PeerId) {
         for request in self.pending.remove(&peer).into_iter().flat_map(|queue| queue.requests) {
             if let Pending::Access { question, .. } = request {
@@ -81,12 +82,12 @@ impl Clients {
         &mut self.clients[peer.index()]
     }
 
-    /// Whether this client has pending requests, so that a new one has to wait behind them.
+    /// Whether this client has pending requests, so that a new one must wait behind them.
     pub(super) fn has_pending(&self, peer: PeerId) -> bool {
         self.pending.contains_key(&peer)
     }
 
-    /// Puts a request behind the pending ones.
+    /// Appends a request to the pending ones.
     pub(super) fn push(&mut self, peer: PeerId, request: Pending) {
         self.expect_answer(peer, &request);
         let queue = self.pending.entry(peer).or_default();
@@ -96,12 +97,12 @@ impl Clients {
         queue.requests.push_back(request);
     }
 
-    /// How many pending requests this client has.
+    /// The number of this client's pending requests.
     pub(super) fn pending(&self, peer: PeerId) -> usize {
         self.pending.get(&peer).map_or(0, |queue| queue.requests.len())
     }
 
-    /// Takes the first request, if all it needs is known; removes the client's queue when it is empty.
+    /// Takes the first request, if it is decided or refused. Removes the client's queue when it is empty.
     pub(super) fn next_ready(&mut self, peer: PeerId) -> Option<Pending> {
         let queue = self.pending.get_mut(&peer)?;
         match queue.requests.front() {
@@ -119,7 +120,7 @@ impl Clients {
         None
     }
 
-    /// Puts a request that came from [`Clients::next_ready`] back to the front, where it waits for an answer.
+    /// Returns a request that [`Clients::next_ready`] took to the front, to wait for an answer.
     pub(super) fn push_first(&mut self, peer: PeerId, request: Pending) {
         self.expect_answer(peer, &request);
         let queue = self.pending.entry(peer).or_default();
@@ -127,12 +128,12 @@ impl Clients {
         queue.known += 1;
     }
 
-    /// Whether a signature has to be verified.
+    /// Whether there are signatures to verify.
     pub(super) fn has_unverified(&self) -> bool {
         !self.unverified.is_empty()
     }
 
-    /// Takes out the next request whose token has to be verified: the first one of each client.
+    /// Takes the next request whose token needs to be verified. Clients take turns with their first such request.
     pub(super) fn next_unverified(&mut self) -> Option<(PeerId, Box<Unverified>, Operation)> {
         while let Some(peer) = self.unverified.pop_front() {
             let Some(queue) = self.pending.get_mut(&peer) else { continue };
@@ -147,7 +148,7 @@ impl Clients {
         None
     }
 
-    /// Puts a request that came from [`Clients::next_unverified`] back to its place, with what is known of it now.
+    /// Returns a request that [`Clients::next_unverified`] took to its place in the queue, in its new state.
     pub(super) fn put_back(&mut self, peer: PeerId, request: Pending) {
         self.expect_answer(peer, &request);
         let queue = self.pending.entry(peer).or_default();
@@ -159,7 +160,7 @@ impl Clients {
         }
     }
 
-    /// Notes the answer to a question, as of this access epoch. Returns the client whose request it was.
+    /// Records the answer to a question, as of this access epoch. Returns the client whose request asked it.
     pub(super) fn answer(&mut self, question: QuestionId, code: Code, epoch: u64) -> Option<PeerId> {
         let peer = self.questions.remove(&question)?;
         for request in &mut self.pending.get_mut(&peer)?.requests {
@@ -192,7 +193,7 @@ mod tests {
     use super::*;
     use crate::api::EventType;
 
-    /// A request that needs a signature check, told from others by its action.
+    /// A request that needs a signature check. The tests tell requests apart by the action.
     fn token(action: Action) -> Pending {
         let subject = Subject { kind: EventType::Notification, id: None };
         Pending::Token { token: Box::new(Unverified::example()), operation: Operation { action, subject } }
@@ -212,7 +213,7 @@ mod tests {
         clients.push(other, token(Action::Attach));
         assert_eq!(next_unverified(&mut clients), Some((peer, Action::Detach)));
         clients.put_back(peer, Pending::Refused(Code::InvalidToken));
-        // One that comes now is pending as well.
+        // A request received now is pending as well.
         clients.push(peer, token(Action::Detach));
         assert_eq!(next_unverified(&mut clients), Some((other, Action::Attach)));
         assert_eq!(next_unverified(&mut clients), None);
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_goes_back_to_its_place() {
+    fn a_request_returns_to_its_place() {
         let mut clients = Clients::default();
         let peer = PeerId::new(0, 1);
         let refused = [Code::TokenNotSet, Code::InvalidRequest, Code::TooManyRequests];

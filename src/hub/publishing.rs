@@ -1,8 +1,8 @@
 //! From a producer's event to its subscribers' queues: encoded once, shared by all.
 //!
-//! Consecutive events for the same subscribers are batched: a burst costs each subscriber one entry in its queue and one
-//! write, however many events it has. Nothing is delayed for it: a batch ends with the turn's input at the latest, and
-//! before anything changes who is subscribed.
+//! Consecutive events for the same subscribers are batched, so a burst costs each subscriber one queue entry and one
+//! write. Batching adds no delay: a batch is flushed at the latest at the end of the turn's input, and before any change
+//! of the subscriptions.
 
 use super::{Hub, HubCounters};
 use crate::api::{Audience, Event, EventType, ObjectId, Subject, UserId, encode_taken};
@@ -11,35 +11,35 @@ use crate::server::Service as _;
 use crate::subscriptions::{Subscriptions, Topic};
 use crate::time::{Monotonic, Now};
 
-/// A fan-out to more peers than this is bulk: others are written to between.
+/// A fan-out to more peers than this is written in the bulk lane.
 const PROMPT_FAN_OUT: usize = 128;
 
-/// Most bytes of a batch, but for its last event: about what a socket takes at once.
+/// Most bytes of a batch before its last event: about what a socket buffer holds.
 const BATCH_BYTES: usize = 64 << 10;
 
 /// Consecutive events for the same subscribers, not yet fanned out.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    /// Whom the events are for; `None` if there are none.
+    /// The recipients of the events; `None` if the batch is empty.
     recipients: Option<Recipients>,
-    /// The slots of the recipients' peers, each once; those of a topic's subscribers are known to the subscriptions.
+    /// For personal events, the slots of the recipients' peers, each once. For a topic, the subscriptions know them.
     slots: Vec<usize>,
-    /// How many events there are.
+    /// The number of events.
     events: u64,
     texts: Texts,
 }
 
-/// Whom an event is for.
+/// The recipients of an event.
 #[derive(Debug, PartialEq, Eq)]
 enum Recipients {
     /// The topic's subscribers.
     Topic(Topic),
-    /// The subscribers to this personal type among these users (`None`: among all) that want this id.
+    /// Those of these users (`None`: all users) that are subscribed to this personal type, with this id or any.
     Personal(EventType, Option<Box<[UserId]>>, Option<ObjectId>),
 }
 
 impl Batch {
-    /// Queues the events for their recipients, and is empty again.
+    /// Queues the events for their recipients and empties the batch.
     pub(super) fn flush(
         &mut self,
         subscriptions: &Subscriptions,
@@ -63,7 +63,7 @@ impl Batch {
         counters.deliveries[kind as usize] += queued as u64 * std::mem::take(&mut self.events);
     }
 
-    /// Whether an event of this subject for these users can be added.
+    /// Whether an event of this subject for these users can join the batch.
     fn continues(&self, subject: Subject, users: Option<&[UserId]>) -> bool {
         let Some(Recipients::Personal(kind, of_batch, id)) = &self.recipients else { return false };
         let is_same = (*kind, *id) == (subject.kind, subject.id) && of_batch.as_deref() == users;
@@ -78,7 +78,7 @@ impl Batch {
 }
 
 impl Hub {
-    /// Publishes an event, and answers if it asks for that.
+    /// Publishes an event, and answers if it has an `ack`.
     pub(super) fn publish(&mut self, peers: &mut Peers, event: &Event<'_>, answers: &mut Vec<u8>, now: Now) {
         let subscribers = match (&event.audience, event.subject.id) {
             (Audience::Attached, Some(id)) => {
@@ -91,7 +91,7 @@ impl Hub {
         acknowledge(event.ack, subscribers, answers);
     }
 
-    /// Adds the event to the batch of its topic. Returns how many subscribers it is for.
+    /// Adds the event to the batch of its topic. Returns the number of subscribers.
     fn publish_to_topic(&mut self, peers: &mut Peers, topic: Topic, event: &Event<'_>, now: Now) -> usize {
         if self.batch.recipients != Some(Recipients::Topic(topic)) || self.batch.texts.len() >= BATCH_BYTES {
             self.flush_batch(peers, now);
@@ -104,8 +104,8 @@ impl Hub {
         subscribers
     }
 
-    /// Adds a personal event for these users (`None`: for everyone) to their batch, once for each peer. Returns how many
-    /// peers it is for.
+    /// Adds a personal event for these users (`None`: everyone) to their batch. Returns the number of peers it reaches,
+    /// each counted once.
     fn notify(&mut self, peers: &mut Peers, users: Option<&[UserId]>, event: &Event<'_>, now: Now) -> usize {
         let Subject { kind, id } = event.subject;
         if !self.batch.continues(event.subject, users) {
@@ -126,7 +126,7 @@ impl Hub {
     }
 }
 
-/// Answers a line that asks for it.
+/// Answers a line that has an `ack`.
 pub(super) fn acknowledge(ack: Option<&str>, subscribers: usize, answers: &mut Vec<u8>) {
     if let Some(ack) = ack {
         encode_taken(ack, subscribers as u64, answers);

@@ -1,28 +1,38 @@
-//! How often a client may ask, and how long it may go on after being refused.
+//! Rate limit of requests, and the offences that close a connection.
 
 use crate::time::Monotonic;
 
-/// The rate all clients are held to.
+/// Requests over the rate, minus one a second, that close the connection.
+const OVER_RATE: u16 = 1000;
+
+/// The most consecutive requests over the rate; one more closes the connection.
+const OVER_RATE_IN_A_ROW: u8 = 255;
+
+/// Bad tokens, minus good ones, that close the connection.
+const BAD_TOKENS: u8 = 20;
+
+/// Consecutive bad tokens that close the connection.
+const BAD_TOKENS_IN_A_ROW: u8 = 5;
+
+/// The rate limit of every client.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RateLimit {
-    /// Microseconds that one request takes up; 0: no limit.
+    /// Microseconds between requests at the limit; 0: no limit.
     interval: u64,
-    /// Microseconds that may be taken up ahead of the clock.
+    /// Microseconds by which an account may run ahead of the clock.
     burst: u64,
 }
 
-/// One client's account: the moment, in microseconds, up to which its requests have taken up the time.
-///
-/// This is the generic cell rate algorithm (ITU-T I.371): a token bucket that fits into one number, since a bucket
-/// that fills steadily is known by when it will be full.
+/// One client's account under the generic cell rate algorithm (ITU-T I.371): the time, in microseconds, at which its
+/// token bucket will be full again.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Account(u64);
 
-/// What a client was refused for, counted in a row, and counted whatever came between: of the latter each good token
-/// forgives one bad one, and each second one request over the rate. Eight bytes, for there may be a million of these.
+/// A client's refused requests: consecutive ones, and a running total. In the totals, each good token cancels one bad
+/// one, and each second cancels one request over the rate. Eight bytes, for there may be a million of these.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Offences {
-    /// The lower 16 bits of the second of the last one.
+    /// The lower 16 bits of the second of the last request over the rate.
     second: u16,
     over_rate: u16,
     bad_tokens: u8,
@@ -30,26 +40,14 @@ pub(super) struct Offences {
     bad_tokens_in_a_row: u8,
 }
 
-/// Requests over the rate that end the connection.
-const OVER_RATE: u16 = 1000;
-
-/// Consecutive requests over the rate of which one more ends the connection.
-const OVER_RATE_IN_A_ROW: u8 = 255;
-
-/// Bad tokens, less good ones, that end the connection.
-const BAD_TOKENS: u8 = 20;
-
-/// Consecutive bad tokens that end the connection.
-const BAD_TOKENS_IN_A_ROW: u8 = 5;
-
 impl RateLimit {
-    /// `per_second` requests a second (0: any number) and `burst` at once.
+    /// Allows `per_second` requests a second (0: any number) and `burst` at once.
     pub(super) fn new(per_second: u32, burst: u32) -> Self {
         let interval = if per_second == 0 { 0 } else { 1_000_000 / u64::from(per_second) };
         Self { interval, burst: interval * u64::from(burst) }
     }
 
-    /// Whether one more request is within the rate. One that is not takes up nothing.
+    /// Whether one more request is within the rate. A refused one is not charged to the account.
     pub(super) fn admit(self, account: &mut Account, now: Monotonic) -> bool {
         let now = now.0.saturating_mul(1000);
         let taken_up = account.0.max(now) + self.interval;
@@ -62,7 +60,7 @@ impl RateLimit {
 }
 
 impl Offences {
-    /// A request was refused for its rate. Returns whether the connection ends for it.
+    /// Counts a request over the rate. Returns whether to close the connection.
     pub(super) fn over_rate(&mut self, now: Monotonic) -> bool {
         self.forgive(now);
         let is_last_in_a_row = self.over_rate_in_a_row == OVER_RATE_IN_A_ROW;
@@ -71,19 +69,19 @@ impl Offences {
         is_last_in_a_row || self.over_rate >= OVER_RATE
     }
 
-    /// A request was within the rate.
+    /// Ends the run of consecutive requests over the rate.
     pub(super) const fn within_rate(&mut self) {
         self.over_rate_in_a_row = 0;
     }
 
-    /// A token was bad. Returns whether the connection ends for it.
+    /// Counts a bad token. Returns whether to close the connection.
     pub(super) const fn bad_token(&mut self) -> bool {
         self.bad_tokens_in_a_row += 1;
         self.bad_tokens += 1;
         self.bad_tokens_in_a_row >= BAD_TOKENS_IN_A_ROW || self.bad_tokens >= BAD_TOKENS
     }
 
-    /// A token was good.
+    /// Counts a good token.
     pub(super) const fn good_token(&mut self) {
         self.bad_tokens_in_a_row = 0;
         self.bad_tokens = self.bad_tokens.saturating_sub(1);

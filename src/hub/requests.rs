@@ -1,7 +1,7 @@
-//! A client's requests: from the message to its one reply, in their order, however long one of them takes.
+//! A client's requests: each message gets one reply, in the order of the messages.
 //!
-//! What can be decided at once is answered at once. A request that needs a signature check or an answer of the access
-//! service is pending, and those behind it with it, though what they need is found out meanwhile.
+//! A request that can be decided at once is answered at once. One that needs a signature check or an answer of the
+//! access service is pending, and so are those behind it; their checks and questions run meanwhile.
 
 use super::Hub;
 use super::pending::{Operation, Pending};
@@ -14,11 +14,11 @@ use crate::time::{Now, Wall};
 use crate::token::{Claims, Lookup};
 use crate::websocket::message::Message;
 
-/// Pending requests that one connection may have beyond a whole burst; with more it is closed.
+/// Pending requests that a connection may have beyond its burst; with more it is closed.
 const PENDING_OVER_BURST: usize = 256;
 
 impl Hub {
-    /// Takes one message of a client.
+    /// Handles one message of a client.
     pub(super) fn request(&mut self, peers: &mut Peers, peer: PeerId, message: Message<'_>, now: Now) {
         let request = self.read_request(peer, message, peers.is_catching_up(), now);
         let is_known = matches!(request, Pending::Decided { .. } | Pending::Refused(_));
@@ -26,7 +26,7 @@ impl Hub {
             self.finish(peers, peer, request, now);
         } else {
             self.clients.push(peer, request);
-            // What has been read already is still taken; the rest stays in the socket.
+            // Messages already read are still handled; the rest stays in the socket.
             peers.pause(peer);
             if self.clients.pending(peer) > self.limits.request_burst as usize + PENDING_OVER_BURST {
                 peers.close(peer, CloseReason::TooManyRequests, now.monotonic);
@@ -34,8 +34,8 @@ impl Hub {
         }
     }
 
-    /// What is known of a request at once, first refusal first. Every message counts against the rate, before it is parsed;
-    /// but those that came while the process was stopped came at their own time.
+    /// Reads a request and decides it as far as possible without waiting. Every message counts against the rate, even one
+    /// that cannot be parsed; but those that arrived while the process was stopped arrived at their own time.
     fn read_request(&mut self, peer: PeerId, message: Message<'_>, catching_up: bool, now: Now) -> Pending {
         if !catching_up && !self.rate.admit(&mut self.clients.get_mut(peer).rate, now.monotonic) {
             return Pending::Refused(Code::TooManyRequests);
@@ -56,7 +56,7 @@ impl Hub {
         }
     }
 
-    /// Asks whether the user of a good token may do this.
+    /// Asks whether the user of a valid token may do this.
     fn ask(&mut self, claims: Claims, operation: Operation, now: Now) -> Pending {
         let subject = match operation.action {
             Action::Attach => Some(operation.subject),
@@ -68,11 +68,11 @@ impl Hub {
         }
     }
 
-    /// Verifies pending tokens, within a turn's share.
+    /// Verifies pending tokens within the turn's budget.
     pub(super) fn verify_some(&mut self, peers: &mut Peers, budget: &mut Budget, now: Now) {
         while !budget.is_spent() {
             let Some((peer, token, operation)) = self.clients.next_unverified() else { break };
-            // It may have been verified for another request meanwhile, and it may have expired.
+            // Since then it may have expired or been verified for another request.
             let verified = match self.tokens.settle(&token, now.wall) {
                 Some(known) => {
                     budget.charge(cost::TOKEN_LOOKUP);
@@ -92,7 +92,7 @@ impl Hub {
         }
     }
 
-    /// Finishes the requests at the front of which all is known, up to one that closes the connection.
+    /// Finishes the decided requests at the front of the queue, stopping at one that closes the connection.
     pub(super) fn finish_ready(&mut self, peers: &mut Peers, peer: PeerId, now: Now) {
         while peers.is_open(peer)
             && let Some(request) = self.clients.next_ready(peer)
@@ -110,7 +110,7 @@ impl Hub {
         }
     }
 
-    /// What is known of a request that was pending: it is decided again if the access epoch has changed.
+    /// Decides a request again if the access epoch has changed since.
     fn renew(&mut self, request: Pending, now: Now) -> Pending {
         match request {
             Pending::Decided { epoch, operation, claims, .. } if epoch != self.access_epoch => {
@@ -120,12 +120,12 @@ impl Hub {
         }
     }
 
-    /// Does what a request asks for, of which all is known, and replies.
+    /// Carries out a decided request, or refuses it, and replies.
     fn finish(&mut self, peers: &mut Peers, peer: PeerId, request: Pending, now: Now) {
         let code = match request {
             Pending::Refused(code) => code,
             Pending::Decided { code, operation, claims, .. } => {
-                // Time may have passed since the token was verified, and the keys may have changed.
+                // The token may have expired or its key may have been removed while the request was pending.
                 if self.tokens.ends_at(&claims) <= now.wall || !self.tokens.knows_key(claims.key) {
                     Code::InvalidToken
                 } else {
@@ -135,7 +135,7 @@ impl Hub {
                 }
             }
             Pending::Token { .. } | Pending::Access { .. } => {
-                unreachable!("all is known of a request that is finished")
+                unreachable!("only decided and refused requests are finished")
             }
         };
         self.reply(peers, peer, code, now);
@@ -169,7 +169,7 @@ impl Hub {
         Code::Ok
     }
 
-    /// Replies to one request, and closes the connection of a client that keeps being refused.
+    /// Replies to a request, and closes the connection after too many refusals.
     fn reply(&mut self, peers: &mut Peers, peer: PeerId, code: Code, now: Now) {
         peers.send(peer, &self.replies[usize::from(code.number())], now.monotonic);
         self.counters.replies[usize::from(code.number())] += 1;

@@ -1,6 +1,6 @@
 //! Ends subscriptions whose authorization has lapsed: revocation, expiry, changed keys, changed access.
 //!
-//! The client is told once for each subscription lost.
+//! The client receives one message for each lost subscription.
 
 use super::{Hub, HubCounters};
 use crate::access::{Access, Decision};
@@ -12,7 +12,7 @@ use crate::time::{Monotonic, Now};
 use crate::token::KeySet;
 
 impl Hub {
-    /// Ends every subscription of `user`, with code 3, or the one to `subject`, with code 4. Returns how many.
+    /// Ends every subscription of `user` with code 3, or those to `subject` with code 4. Returns how many ended.
     pub(super) fn revoke(
         &mut self,
         peers: &mut Peers,
@@ -41,7 +41,8 @@ impl Hub {
         count
     }
 
-    /// Ends the subscriptions whose token has expired: before each event, since it may be what has woken the server.
+    /// Ends the subscriptions whose token has expired. Called before each event too, so that an event read in the same
+    /// turn is not delivered to them.
     pub(super) fn expire(&mut self, peers: &mut Peers, now: Now) {
         if self.subscriptions.next_end().is_none_or(|end| end > now.wall) {
             return;
@@ -53,8 +54,8 @@ impl Hub {
         });
     }
 
-    /// Puts other keys into force. A subscription whose token was verified with a key that is gone ends, with code 2.
-    /// Called through [`Server::act`](crate::server::Server::act).
+    /// Replaces the keys. Subscriptions whose token was verified with a removed key end with code 2. Call this through
+    /// [`Server::act`](crate::server::Server::act).
     pub fn replace_keys(&mut self, peers: &mut Peers, keys: KeySet, now: Now) {
         if self.tokens.replace_keys(keys) {
             let Self { tokens, counters, subscriptions, .. } = self;
@@ -65,8 +66,8 @@ impl Hub {
         }
     }
 
-    /// Puts another access file into force. A subscription that it does not allow ends, with code 3 or 4. Called through
-    /// [`Server::act`](crate::server::Server::act).
+    /// Replaces the access policy after a reload. Subscriptions that it no longer allows end with code 3 or 4. Call this
+    /// through [`Server::act`](crate::server::Server::act).
     pub fn replace_access(&mut self, peers: &mut Peers, access: Access, now: Now) {
         self.access_epoch += 1;
         self.access = access;
@@ -119,7 +120,7 @@ mod tests {
 
     const ID: &str = "610217e481f6fc54736209e0";
 
-    /// The socket of the only peer, which takes everything.
+    /// The socket of the only peer; it accepts every byte.
     struct Socket(Vec<u8>);
 
     impl Sockets for Socket {
@@ -264,7 +265,7 @@ mod tests {
         let said = String::from_utf8_lossy(&socket.0);
         let ok = said.find(r#""code":0"#).expect("the request is answered");
         let before = said.find("before").expect("the event is delivered");
-        let lost = said.find(r#""code":2"#).expect("the client is told of its loss");
+        let lost = said.find(r#""code":2"#).expect("the client is told of the lost subscription");
         assert!(ok < before && before < lost && !said.contains("at the end"), "{said}");
     }
 }

@@ -295,7 +295,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(512))]
 
-        /// What is taken is what another reading of the same crate takes, for texts near to JSON.
+        /// For texts close to JSON, accepts exactly what serde_json's own map accepts.
         #[test]
         fn exactly_json_objects_are_taken(text in r#"\{("[ab]":([\[\]{}",:0-9a\\-]|"x"|1|\[\]|null|true)?,?){0,4}\}? ?"#) {
             let taken = read(&text, ["a"]).1.is_ok();

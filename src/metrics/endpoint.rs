@@ -1,6 +1,6 @@
 //! HTTP for the metrics endpoint (RFC 9112), one request per connection: parsing the request, encoding the answer.
 //!
-//! It must not know sockets, nor which metrics there are.
+//! This module knows neither sockets nor the metrics.
 
 use prometheus::TEXT_FORMAT;
 
@@ -133,7 +133,7 @@ impl Answer {
     }
 }
 
-/// The reason phrase (RFC 9110 §15) and an explanation for people, as body.
+/// The reason phrase (RFC 9110 §15) and a readable explanation as the body.
 const fn refusal(status: u16) -> (&'static str, &'static str) {
     match status {
         404 => ("Not Found", "the paths are /metrics, /healthz and /readyz\n"),

@@ -1,8 +1,8 @@
 //! The access service's socket: connecting, writing questions, reading answers.
 //!
-//! What the lines mean, what becomes of a question without an answer and when to connect again is said by
-//! [`access::Service`](crate::access::Service). Nothing here waits: a service that does not read is owed one buffer of
-//! questions and no more, and one that writes without end gets a share of each turn.
+//! [`AccessService`](crate::access::AccessService) interprets the lines, times out questions and decides when to
+//! reconnect. All I/O is non-blocking: at most one buffer of questions waits for a service that does not read, and a
+//! service that writes without end gets a share of each turn.
 
 use super::random::random;
 use super::readiness::Source;
@@ -17,6 +17,12 @@ use mio::{Interest, Registry};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::PathBuf;
 
+/// Bytes read at once: few enough answers for a turn's share.
+const READ_BYTES: usize = 4 << 10;
+
+/// Bytes of questions encoded at once, before the last question.
+const QUESTIONS_AT_ONCE: usize = 16 << 10;
+
 /// The service's path, and the connection to it while there is one.
 #[derive(Debug)]
 pub(super) struct AccessSocket {
@@ -29,17 +35,17 @@ pub(super) struct AccessSocket {
 #[derive(Debug)]
 struct Connection {
     stream: UnixStream,
-    /// The socket may have something to read.
+    /// The socket may be readable.
     readable: bool,
-    /// The socket may take something.
+    /// The socket may be writable.
     writable: bool,
-    /// The answer that is being read.
+    /// The answer being read.
     answer: LineReader,
-    /// The questions that are being written.
+    /// The questions being written.
     questions: Vec<u8>,
-    /// How much of `questions` the socket has taken.
+    /// The number of bytes of `questions` already written.
     written: usize,
-    /// A line that is no answer has been reported; the rest of them would tell nothing new.
+    /// A malformed line has been reported as a warning; further ones are logged at a lower level.
     has_complained: bool,
 }
 
@@ -49,7 +55,7 @@ impl AccessSocket {
         Self { path, line_bytes, connection: None }
     }
 
-    /// The socket is ready for something.
+    /// Handles a readiness event of the socket.
     pub(super) fn ready(&mut self, event: &Event) {
         if let Some(connection) = &mut self.connection {
             connection.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
@@ -57,12 +63,12 @@ impl AccessSocket {
         }
     }
 
-    /// Whether something is left to be read.
+    /// Whether the socket may still have answers to read.
     pub(super) fn has_work(&self) -> bool {
         self.connection.as_ref().is_some_and(|connection| connection.readable)
     }
 
-    /// Reads a share of the answers and writes the questions that the socket takes; or connects, when it is time.
+    /// Reads a share of the answers and writes the questions that the socket accepts, or connects when that is due.
     pub(super) fn turn(
         &mut self,
         server: &mut Server<Hub>,
@@ -88,8 +94,7 @@ impl AccessSocket {
         }
     }
 
-    /// A connection to a Unix-domain socket is there at once or not at all: when the service's queue is full, that is an
-    /// error (connect(2), EAGAIN).
+    /// Connects. A Unix-domain socket connects at once or fails: if the service's queue is full, with EAGAIN (connect(2)).
     fn connect(&mut self, server: &mut Server<Hub>, registry: &Registry, now: Now) -> io::Result<()> {
         let mut stream = UnixStream::connect(&self.path)?;
         registry.register(
@@ -113,8 +118,11 @@ impl AccessSocket {
 }
 
 impl Connection {
+    /// Reads a share of the answers.
+    ///
     /// # Errors
-    /// The connection is gone. A line that it has cut is no answer.
+    ///
+    /// The connection is lost. A partial line is discarded.
     fn read_answers(
         &mut self,
         server: &mut Server<Hub>,
@@ -126,7 +134,9 @@ impl Connection {
         while self.readable && !budget.is_spent() {
             budget.charge(cost::READ);
             match self.stream.read(&mut buffer[..READ_BYTES]) {
-                Ok(0) => return Err(io::Error::new(ErrorKind::UnexpectedEof, "the service has ended it")),
+                Ok(0) => {
+                    return Err(io::Error::new(ErrorKind::UnexpectedEof, "the service closed the connection"));
+                }
                 Ok(count) => {
                     let mut input = &buffer[..count];
                     while let Some(line) = self.answer.read(&mut input, line_bytes) {
@@ -146,18 +156,21 @@ impl Connection {
 
     fn complain(&mut self, problem: &str) {
         let level = if self.has_complained { log::Level::Debug } else { log::Level::Warn };
-        log::log!(level, problem; "the access service has written a line that is no answer");
+        log::log!(level, problem; "the access service sent a line that is not an answer");
         self.has_complained = true;
     }
 
+    /// Writes questions until none are left or the socket is full.
+    ///
     /// # Errors
-    /// The connection is gone.
+    ///
+    /// The connection is lost.
     fn write_questions(&mut self, server: &mut Server<Hub>, now: Now) -> io::Result<()> {
         while self.writable {
             if self.written == self.questions.len() {
                 self.questions.clear();
                 self.written = 0;
-                // Questions are taken as late as can be: one that waits is dropped when its time is over.
+                // Take questions as late as possible: one that times out in the queue is never sent.
                 while self.questions.len() < QUESTIONS_AT_ONCE
                     && let Some(question) = server.act(now, |hub, _| hub.next_access_question())
                 {
@@ -178,7 +191,7 @@ impl Connection {
     }
 }
 
-/// Takes one line; the error says what is wrong with it.
+/// Handles one line. The error describes what is wrong with it.
 fn take_answer(server: &mut Server<Hub>, line: RawLine<'_>, now: Now) -> Result<(), String> {
     match line.bytes {
         Ok(line) => server
@@ -186,9 +199,3 @@ fn take_answer(server: &mut Server<Hub>, line: RawLine<'_>, now: Now) -> Result<
         Err(TooLong) => Err("it is longer than lineBytes".to_owned()),
     }
 }
-
-/// Bytes read at once: not many more answers than a turn's share.
-const READ_BYTES: usize = 4 << 10;
-
-/// Bytes of questions that are written at once, and at most one question more.
-const QUESTIONS_AT_ONCE: usize = 16 << 10;

@@ -1,9 +1,9 @@
-//! Where the time comes from.
+//! The system's clocks.
 
 use crate::time::{Monotonic, Now, Wall, millis};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// The system's clocks; the monotonic one counts from the moment this was made.
+/// The system's clocks. The monotonic one counts from the creation of this value.
 #[derive(Debug)]
 pub(super) struct Clock {
     start: Instant,
@@ -18,14 +18,14 @@ impl Clock {
         self.at(Instant::now())
     }
 
-    /// What both clocks show at `moment`, which is this one.
+    /// The time on both clocks; `moment` must be now.
     pub(super) fn at(&self, moment: Instant) -> Now {
         Now { monotonic: Monotonic(millis(moment - self.start)), wall: Self::wall() }
     }
 
-    /// What the wall clock shows.
+    /// The time on the wall clock.
     pub(super) fn wall() -> Wall {
-        // Before 1970 every token is good and none has expired: 1970 serves as well.
+        // A clock before 1970 is read as 1970: no token has expired by then either.
         Wall(millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()))
     }
 }

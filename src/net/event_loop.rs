@@ -1,7 +1,7 @@
-//! The loop: waits for readiness, tells the [`Driver`] of it, and lets it do a turn.
+//! The event loop: waits for readiness, passes it to the [`Driver`], and runs a turn.
 //!
-//! What a turn does and in which order is said in `driver/`; here it is given the poll, the clocks, the signals, the service
-//! manager, the metrics' endpoint, and the housekeeping between reading and writing.
+//! `driver/` defines the steps of a turn. The loop adds the poll, the clocks, signals, the service manager, the metrics
+//! endpoint, and housekeeping between reading and writing.
 
 use super::clock::Clock;
 use super::events_socket::EventsSocket;
@@ -22,10 +22,10 @@ use mio::{Events, Poll, Registry};
 use std::io;
 use std::time::{Duration, Instant};
 
-/// Readiness events taken at once.
+/// Readiness events fetched at once.
 const EVENTS: usize = 1024;
 
-/// A driver, and everything it does not know.
+/// A driver with its surroundings: poll, clock, sockets, signals and metrics.
 pub(super) struct EventLoop<S> {
     poll: Poll,
     clock: Clock,
@@ -35,41 +35,41 @@ pub(super) struct EventLoop<S> {
     manager: ServiceManager,
     metrics: Option<Metrics<S>>,
     figures: LoopFigures,
-    /// When reading the lines began that have not been offered to every peer yet.
+    /// When the current backlog began: lines read and not yet offered to all peers.
     fan_out: Option<Instant>,
 }
 
-/// The metrics' endpoint, and what renders the metrics.
+/// The metrics endpoint and the function that renders the metrics.
 pub(super) struct Metrics<S> {
     pub(super) http: MetricsHttp,
     pub(super) render: fn(&Server<S>, &LoopFigures) -> String,
 }
 
-/// What happens beside the traffic.
+/// Work besides the traffic of clients and producers.
 pub(super) trait Housekeeping<S> {
-    /// How often [`Housekeeping::tick`] is wanted; `None` for never.
+    /// The interval of [`Housekeeping::tick`]; `None` for never.
     const EVERY: Option<Duration>;
 
-    /// Looks after what has no readiness event.
+    /// Does periodic work for which there are no readiness events.
     fn tick(&mut self, server: &mut Server<S>, now: Now);
 
-    /// SIGHUP has come: reads again what may have changed. `false` if there is nothing to read: then the signal means what
-    /// it means to most programs, that their terminal is gone, and ends the server.
+    /// Handles SIGHUP by reloading files. Returns `false` if there is nothing to reload; the signal then stops the server,
+    /// as it stops most programs that lose their terminal.
     fn reload(&mut self, server: &mut Server<S>, now: Now) -> bool;
 
-    /// What was read again since the start.
+    /// Counters of reloads since the start.
     fn reloads(&self) -> Reloads {
         Reloads::default()
     }
 
-    /// A socket of the housekeeping's own is ready for something.
+    /// Handles a readiness event of its own socket.
     fn ready(&mut self, _event: &Event) {}
 
-    /// Does a turn's share with these sockets: after the traffic was read, and before answers are written. `buffer` is the
-    /// loop's.
+    /// Does a turn's share of work on its own socket, after the traffic is read and before answers are written. `buffer` is
+    /// scratch space.
     fn turn(&mut self, _server: &mut Server<S>, _registry: &Registry, _buffer: &mut [u8], _now: Now) {}
 
-    /// Whether the next turn has something to do even if nothing comes and nothing is due.
+    /// Whether the next turn has work even without readiness events or due deadlines.
     fn has_work(&self) -> bool {
         false
     }
@@ -80,7 +80,7 @@ pub(super) trait Housekeeping<S> {
     }
 }
 
-/// Nothing happens beside the traffic.
+/// No housekeeping.
 pub(super) struct NoHousekeeping;
 
 impl<S> Housekeeping<S> for NoHousekeeping {
@@ -119,10 +119,11 @@ impl<S: Service> EventLoop<S> {
         })
     }
 
-    /// Serves until told to stop by a signal, and all peers are gone.
+    /// Serves until a signal stops the server and all peers are gone.
     ///
     /// # Errors
-    /// The system cannot wait for readiness.
+    ///
+    /// Polling failed.
     pub(super) fn run(mut self, mut housekeeping: impl Housekeeping<S>) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         // The service manager's time goes on while the process is stopped.
@@ -155,7 +156,7 @@ impl<S: Service> EventLoop<S> {
             self.figures.reloads = housekeeping.reloads();
             let took = start.elapsed();
             self.figures.turns.observe(took);
-            // For the wait. Asking the clocks once a turn is enough.
+            // The wait needs the current time; reading the clocks once a turn is enough.
             now = now + took;
             real = real + took;
             if self.driver.is_over() {
@@ -208,7 +209,7 @@ impl<S: Service> EventLoop<S> {
         }
     }
 
-    /// Reads again what may have changed; `false` if there is nothing to read.
+    /// Reloads files; `false` if there are none.
     fn reload(&mut self, housekeeping: &mut impl Housekeeping<S>, now: Now) -> bool {
         self.manager.reloading();
         let reloaded = housekeeping.reload(self.driver.server_mut(), now);
@@ -240,7 +241,7 @@ impl<S: Service> EventLoop<S> {
         self.serve_metrics(now);
     }
 
-    /// Does what is due, and measures it if signatures have to be verified: that is nearly all of it then.
+    /// Does what is due. If there are signatures to verify, the time counts as verification, which dominates it.
     fn advance(&mut self, now: Now) {
         let start = self.driver.server().service().has_work().then(Instant::now);
         self.driver.advance(now);
@@ -267,7 +268,7 @@ impl<S: Service> EventLoop<S> {
         Counts { connections: server.peers().len(), producers: server.producers().len() }
     }
 
-    /// How long to wait for readiness: not at all while there is something to do. `real` is the monotonic clock at `now`,
+    /// How long to wait for readiness: zero while there is work. `real` is the monotonic clock at `now`,
     /// stops included.
     fn timeout(
         &mut self,

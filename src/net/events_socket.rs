@@ -1,4 +1,4 @@
-//! The listener of the events socket: making it safely or taking it over, and letting in only those who may write events.
+//! The listener of the events socket: created safely or inherited, and restricted to allowed users and groups.
 
 use super::readiness::Source;
 use mio::net::{UnixListener, UnixStream};
@@ -10,50 +10,55 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// Producers the kernel keeps for us until we accept them.
+/// Connections that the kernel queues until they are accepted.
 const BACKLOG: i32 = 1024;
 
-/// Who may connect, besides what the socket file's mode says; the server's own user always may.
+/// The users and groups that may connect, if the file's mode permits; if both are empty, all. The server's own user always
+/// may.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Allowed {
     pub(super) users: Vec<u32>,
     pub(super) groups: Vec<u32>,
 }
 
-/// The listener, and its file if we made it.
+/// The listener, and its file if the server created it.
 #[derive(Debug)]
 pub(super) struct EventsSocket {
-    /// The service manager keeps an inherited socket's file: its mode is not set and it is not removed.
+    /// `None` for an inherited socket, whose file belongs to the service manager.
     _file: Option<SocketFile>,
     listener: UnixListener,
     path: PathBuf,
     allowed: Allowed,
 }
 
-/// The socket's file, and the lock that says that it is ours.
+/// The socket's file, and the lock that marks it as ours.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
     _lock: File,
 }
 
-/// Why the events socket cannot be had.
+/// Why the events socket cannot be created or inherited.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum EventsSocketError {
     #[error("the events socket {} is in use by another server", .0.display())]
     InUse(PathBuf),
     #[error("the events socket's path {} is taken by something that is not a socket; remove it or choose another", .0.display())]
     NoSocket(PathBuf),
-    #[error("cannot make the events socket {}: {error}", path.display())]
+    #[error("cannot create the events socket {}: {error}", path.display())]
     Io { path: PathBuf, error: io::Error },
 }
 
 impl EventsSocket {
-    /// Listens at `path` with this file mode. A socket file left by a server that is gone is replaced.
+    /// Listens at `path` with this file mode, replacing a socket file left by a server that no longer runs.
     ///
-    /// The socket is made under another name and moved to its own when it is ready: nobody can connect before its mode
-    /// is set, and there is no moment without a file while one replaces another. The lock file beside it decides between
-    /// servers that start at once; it stays, since removing it would let two hold locks on different files of one name.
+    /// The socket is created under another name and renamed when it is ready, so no client can connect before the mode is
+    /// set, and replacing an old file leaves no gap. The lock file beside it excludes servers that start concurrently. It
+    /// is never removed, since two servers could then lock different files of the same name.
+    ///
+    /// # Errors
+    ///
+    /// Another server uses the path, the path is not a socket, or a system call failed.
     pub(super) fn bind(
         path: &Path,
         mode: u32,
@@ -78,7 +83,11 @@ impl EventsSocket {
         Self::new(Some(file), listener, path.to_owned(), allowed, registry).map_err(failed)
     }
 
-    /// Takes over a listener that the service manager holds open.
+    /// Takes over a listener that the service manager passed.
+    ///
+    /// # Errors
+    ///
+    /// The poll refuses the listener.
     pub(super) fn inherit(
         listener: std::os::unix::net::UnixListener,
         allowed: Allowed,
@@ -107,13 +116,13 @@ impl EventsSocket {
         &self.path
     }
 
-    /// Accepts no more. Who has connected to an inherited socket and was not accepted waits for the next server.
+    /// Stops accepting. Producers queued at an inherited socket wait for the next server.
     pub(super) fn close(mut self, registry: &Registry) {
-        // The service manager's descriptor would keep a mere closing from taking the socket out of the poll.
+        // Closing alone does not remove the socket from the poll while the service manager has it open.
         let _ = registry.deregister(&mut self.listener);
     }
 
-    /// Accepts one producer; `None` if it is not allowed in, or was gone before.
+    /// Accepts one producer; `None` if it is not allowed.
     pub(super) fn accept(&self) -> io::Result<Option<UnixStream>> {
         let (stream, _) = self.listener.accept()?;
         let peer = rustix::net::sockopt::socket_peercred(&stream)?;
@@ -132,16 +141,16 @@ impl EventsSocket {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // While the lock is held the file is ours. If it is gone already, so much the better.
+        // The file is ours while the lock is held. It may have been removed already.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Takes the lock that belongs to the socket at `path`, without waiting for it.
+/// Acquires the lock of the socket at `path` without waiting.
 fn lock(path: &Path) -> Result<File, EventsSocketError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    // A link is not followed, and a FIFO is not waited for: another user may be able to write into the folder.
+    // Do not follow links or block on a FIFO: another user may be able to write to the folder.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let options =
         OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).custom_flags(flags).clone();
@@ -158,21 +167,21 @@ fn lock(path: &Path) -> Result<File, EventsSocketError> {
     })
 }
 
-/// Whether somebody accepts connections at `path`.
+/// Whether a server is listening at `path`.
 fn is_answered(path: &Path) -> io::Result<bool> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     match socket.connect(&SockAddr::unix(path)?) {
         Ok(()) => Ok(true),
         Err(error) => match error.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Ok(false),
-            // Its queue of connections is full: somebody listens.
+            // The listener's queue is full, so there is one.
             io::ErrorKind::WouldBlock => Ok(true),
             _ => Err(error),
         },
     }
 }
 
-/// A listener at `path` that nobody could connect to before its mode was set.
+/// Creates a listener at `path` to which no client can connect before its mode is set.
 fn listen(path: &Path, mode: u32) -> io::Result<UnixListener> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");

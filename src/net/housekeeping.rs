@@ -1,4 +1,4 @@
-//! What the event service looks after beside its traffic: files that change, and the access service.
+//! Housekeeping of the event service: files that change, and the access service.
 
 use super::access_socket::AccessSocket;
 use super::event_loop::Housekeeping;
@@ -11,7 +11,7 @@ use mio::Registry;
 use mio::event::Event;
 use std::time::Duration;
 
-/// See the module.
+/// Reloads files and drives the access service's socket.
 #[derive(Debug)]
 pub(super) struct Household {
     pub(super) reload: Reload,

@@ -1,7 +1,7 @@
-//! The sockets of the metrics' endpoint: few, short-lived, and served last in a turn.
+//! The sockets of the metrics endpoint: few, short-lived, and served last in a turn.
 //!
-//! One request a connection: its head is read, its answer written, its sending half shut, and what still comes thrown
-//! away until the other side ends it too, so that no reset overtakes the answer.
+//! Each connection serves one request: read the head, write the answer, shut down the sending half, then discard input
+//! until the client closes too, so that no reset overtakes the answer.
 
 use super::peer_sockets::is_exhaustion;
 use super::readiness::Source;
@@ -14,22 +14,22 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::time::Duration;
 
-/// Accepting pauses so long when the process or the system is out of descriptors or memory.
+/// How long accepting pauses when the process or the system is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Bytes that may come after a request; whoever sends more is not waited for.
+/// The most bytes discarded after a request; beyond that the connection is closed.
 const THROWN_AWAY: usize = 64 << 10;
 
-/// A connection of the endpoint.
+/// Identifies a connection of the endpoint.
 pub(super) type ScraperId = SlotId<Scraper>;
 
-/// What the endpoint's connections may cost.
+/// Limits on the endpoint's connections.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ScraperLimits {
     pub(super) connections: usize,
-    /// Of a request's head.
+    /// The longest request head.
     pub(super) head_bytes: usize,
-    /// From accept to the end.
+    /// From accept to the end of the connection.
     pub(super) time: Duration,
 }
 
@@ -38,10 +38,10 @@ pub(super) struct ScraperLimits {
 pub(super) struct MetricsHttp {
     listener: TcpListener,
     may_accept: bool,
-    /// Until when nobody is accepted, for want of descriptors.
+    /// When to accept again: after a pause, or in the next turn.
     accept_again: Option<Monotonic>,
     scrapers: Slots<Scraper>,
-    /// Connections whose sockets may be read from or written to.
+    /// Connections whose sockets may be readable or writable.
     ready: Vec<ScraperId>,
     limits: ScraperLimits,
 }
@@ -52,7 +52,7 @@ pub(super) struct Scraper {
     stream: TcpStream,
     address: IpAddr,
     stage: Stage,
-    /// When it is given up.
+    /// When the connection is closed at the latest.
     due: Monotonic,
     /// There were too many: it gets a 503.
     is_refused: bool,
@@ -61,18 +61,18 @@ pub(super) struct Scraper {
 #[derive(Debug)]
 enum Stage {
     Reading(RequestReader),
-    /// `bytes[sent..]` is still to be written.
+    /// `bytes[sent..]` is not written yet.
     Writing {
         bytes: Vec<u8>,
         sent: usize,
     },
-    /// The end of the stream is awaited.
+    /// The answer is written; the end of the client's stream is not read yet.
     Shut {
         thrown_away: usize,
     },
 }
 
-/// What became of a connection's turn.
+/// Whether a connection waits for its socket or is over.
 #[derive(PartialEq, Eq)]
 enum Progress {
     Waits,
@@ -82,7 +82,7 @@ enum Progress {
 impl MetricsHttp {
     /// Listens on `address`.
     pub(super) fn bind(address: SocketAddr, limits: ScraperLimits, registry: &Registry) -> io::Result<Self> {
-        // With SO_REUSEADDR, and not waiting.
+        // mio sets SO_REUSEADDR and non-blocking mode.
         let mut listener = TcpListener::bind(address)?;
         registry.register(&mut listener, Source::MetricsListener.into(), Interest::READABLE)?;
         Ok(Self {
@@ -95,27 +95,27 @@ impl MetricsHttp {
         })
     }
 
-    /// The address listened on, with the port the system chose if it was to.
+    /// The bound address, with the actual port if the configured one was 0.
     pub(super) fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Somebody may be waiting to be accepted.
+    /// The listener may have connections to accept.
     pub(super) const fn listener_ready(&mut self) {
         self.may_accept = true;
     }
 
-    /// The connection's socket may have something to read, or room for what is to be written.
+    /// The connection's socket may be readable or writable.
     pub(super) fn ready(&mut self, scraper: ScraperId) {
         self.ready.push(scraper);
     }
 
-    /// When [`MetricsHttp::turn`] has something to do even if nothing comes.
+    /// When [`MetricsHttp::turn`] has work even without readiness events.
     pub(super) fn next_deadline(&self) -> Option<Monotonic> {
         self.scrapers.iter().map(|(_, scraper)| scraper.due).chain(self.accept_again).min()
     }
 
-    /// Accepts, reads and answers what has come; gives up what is late. `answer` says what a page shows.
+    /// Accepts connections, serves requests, and closes connections past their deadline. `answer` renders a page.
     pub(super) fn turn(
         &mut self,
         registry: &Registry,
@@ -123,14 +123,14 @@ impl MetricsHttp {
         now: Monotonic,
         mut answer: impl FnMut(Page) -> Answer,
     ) {
-        // Those who go make room for those who come, who may have sent their request already.
+        // Finished connections make room for new ones, whose request may have arrived already.
         self.serve_ready(buffer, &mut answer);
         self.accept(registry, now);
         self.serve_ready(buffer, &mut answer);
         let late = self.scrapers.iter().filter(|(_, scraper)| scraper.due <= now).map(|(id, _)| id);
         for id in late.collect::<Vec<_>>() {
             if let Some(Scraper { stage: Stage::Reading(_), mut stream, .. }) = self.scrapers.remove(id) {
-                // Nothing was written before: there is room for this.
+                // Nothing was written before, so the socket buffer has room.
                 let _ = stream.write(&Answer::Refused(408).encode(false));
             }
         }
@@ -150,7 +150,7 @@ impl MetricsHttp {
             return;
         }
         self.accept_again = None;
-        // As many as there may be at once are a turn's share too: more come with the next one.
+        // A turn accepts as many as may be open at once; the next turn accepts the rest.
         for _ in 0..self.limits.connections {
             if !self.may_accept {
                 return;
@@ -233,7 +233,7 @@ impl Occupant for Scraper {
 }
 
 impl Scraper {
-    /// Goes as far as the socket lets it.
+    /// Reads and writes until the socket would block.
     fn advance(&mut self, buffer: &mut [u8], answer: &mut impl FnMut(Page) -> Answer) -> Progress {
         loop {
             let progress = match &self.stage {
@@ -256,12 +256,12 @@ impl Scraper {
         }
     }
 
-    /// So many bytes of the answer are on their way.
+    /// Counts `count` bytes of the answer as written.
     fn written(&mut self, count: usize) -> Progress {
         if let Stage::Writing { bytes, sent } = &mut self.stage {
             *sent += count;
             if *sent == bytes.len() {
-                // That the other side has gone meanwhile is told by the next read.
+                // If the client has disconnected, the next read reports it.
                 let _ = self.stream.shutdown(Shutdown::Write);
                 self.stage = Stage::Shut { thrown_away: 0 };
             }
@@ -269,7 +269,7 @@ impl Scraper {
         Progress::Waits
     }
 
-    /// Takes what was read; nothing is the end of the stream.
+    /// Handles bytes read; none means the end of the stream.
     fn take(&mut self, bytes: &[u8], answer: &mut impl FnMut(Page) -> Answer) -> Progress {
         match &mut self.stage {
             _ if bytes.is_empty() => return Progress::Over,

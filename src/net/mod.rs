@@ -1,8 +1,8 @@
-//! The only I/O: sockets, the event loop, signals, the clock, and the files that are read again while serving.
+//! All I/O of the server: sockets, the event loop, signals, clocks, and files reloaded while serving.
 //!
-//! [`Listening::bind`] takes hold of everything that can be refused; [`Listening::serve`] runs the loop. Between the two
-//! the addresses are known and nobody is served, so a caller can say that the server is ready when it is.
-//! [`serve_clients`] runs the same loop for another [`Service`].
+//! [`Listening::bind`] acquires all resources that may be unavailable; [`Listening::serve`] runs the loop. Between the two
+//! calls the addresses are known, so a caller can report them before serving. [`serve_clients`] runs the same loop for
+//! another [`Service`].
 #![expect(
     clippy::disallowed_types,
     clippy::disallowed_methods,
@@ -45,16 +45,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// Descriptors that are neither peers' nor producers': listeners, scrapers, files, the poll's own.
+/// Descriptors reserved for listeners, scrapers, files and the poll.
 const OTHER_DESCRIPTORS: u64 = 64;
 
-/// Of all descriptors, producers get this part at most.
+/// Producers get at most this part of all descriptors.
 const PRODUCERS_PART: u64 = 8;
 
-/// The service with its sockets bound, about to serve.
+/// The service with its sockets bound, ready to serve.
 pub struct Listening {
     event_loop: EventLoop<Hub>,
-    /// A server that was given all it knows has none.
+    /// `None` for a server that has no files to reload.
     household: Option<Household>,
     address: SocketAddr,
     metrics_address: Option<SocketAddr>,
@@ -64,45 +64,45 @@ pub struct Listening {
 /// Why the service cannot start, or has failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The address for clients is taken, or not this machine's.
+    /// The address for clients is in use or not available.
     #[error("cannot listen on {address} ([webSocketEvents] address and port): {error}")]
     Address {
-        /// What was to be listened on.
+        /// The configured address.
         address: SocketAddr,
-        /// Why not.
+        /// The cause.
         error: io::Error,
     },
-    /// The address for the metrics is taken, or not this machine's.
+    /// The address for metrics is in use or not available.
     #[error("cannot listen on {address} ([metrics] address): {error}")]
     Metrics {
-        /// What was to be listened on.
+        /// The configured address.
         address: SocketAddr,
-        /// Why not.
+        /// The cause.
         error: io::Error,
     },
-    /// The service manager passed a socket that is of no use.
+    /// The service manager passed an unusable socket.
     #[error("the sockets passed by the service manager cannot be used: {0}")]
     Inherited(String),
-    /// The events socket is taken, or cannot be made.
+    /// The events socket is in use or cannot be created.
     #[error("{0} ([events] socket)")]
     EventsSocket(String),
-    /// A file that the configuration names is not what it was when that was loaded.
+    /// A configured file has become unusable since the configuration was checked.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The system gives no event loop, or does not run it.
+    /// The event loop cannot be created, or polling failed.
     #[error("the event loop failed: {0}")]
     EventLoop(#[from] io::Error),
 }
 
 impl Listening {
-    /// Reads the files that the configuration names and binds both sockets, or takes over those that the service manager
-    /// passed (sd_listen_fds(3), named `websocket` and `events`), whatever the configuration says of their addresses.
-    /// Nothing is half-started if it fails.
+    /// Reads the configured files and binds the sockets. Sockets passed by the service manager (sd_listen_fds(3), named
+    /// `websocket` and `events`) are used instead of the configured addresses. On failure everything is released.
     ///
-    /// It removes the variables of the environment that tell of passed sockets.
+    /// Removes the environment variables that announce passed sockets.
     ///
     /// # Errors
-    /// What of it cannot be had.
+    ///
+    /// A file, an address, a passed socket or the event loop is unavailable or unusable.
     pub fn bind(config: &Config) -> Result<Self, ServeError> {
         let household = Household { reload: Reload::new(config.clone()), access: access_socket(config) };
         let keys = config.token.read_keys().map_err(|mut errors| errors.swap_remove(0))?;
@@ -113,11 +113,12 @@ impl Listening {
         Self::bind_with(config, Embedded { keys, access, page: None }, Some(household), inherited, manager)
     }
 
-    /// As [`Listening::bind`], with what is given in place of any file: the configuration's keys and `[access] mode` are
-    /// not looked at.
+    /// Like [`Listening::bind`], but with embedded keys and access policy: the configured keys and `[access] mode` are
+    /// ignored.
     ///
     /// # Errors
-    /// What cannot be had.
+    ///
+    /// An address, the events socket or the event loop is unavailable.
     pub fn bind_embedded(config: &Config, embedded: Embedded) -> Result<Self, ServeError> {
         Self::bind_with(config, embedded, None, Inherited::default(), ServiceManager::default())
     }
@@ -167,7 +168,7 @@ impl Listening {
         self.address
     }
 
-    /// The address of the metrics' endpoint, if there is one.
+    /// The address of the metrics endpoint, if there is one.
     #[must_use]
     pub const fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_address
@@ -179,10 +180,11 @@ impl Listening {
         &self.events_path
     }
 
-    /// Serves until a signal ends it.
+    /// Serves until stopped by a signal.
     ///
     /// # Errors
-    /// The event loop has failed.
+    ///
+    /// The event loop failed.
     pub fn serve(self) -> Result<(), ServeError> {
         match self.household {
             Some(household) => self.event_loop.run(household)?,
@@ -192,11 +194,12 @@ impl Listening {
     }
 }
 
-/// Serves WebSocket clients with `service` in place of the hub, until a signal ends it: at the address, with the limits and
-/// the compression that `config` says. There are no producers. `ready` is told the address that clients connect to.
+/// Serves WebSocket clients with `service` instead of the hub until stopped by a signal, with the address, limits and
+/// compression of `config`. There are no producers. Calls `ready` with the address before serving.
 ///
 /// # Errors
-/// What cannot be had, or the event loop has failed.
+///
+/// The address is unavailable, or the event loop failed.
 pub fn serve_clients(
     config: &Config,
     service: impl Service,
@@ -227,7 +230,7 @@ fn bind_clients(
     .map_err(|error| ServeError::Address { address, error })
 }
 
-/// The metrics' endpoint at `address`.
+/// Binds the metrics endpoint at `address`.
 fn metrics(
     address: SocketAddr,
     config: &config::Metrics,
@@ -243,7 +246,7 @@ fn metrics(
     Ok(Metrics { http, render: |server, figures| metrics::render(Facts { server, figures }) })
 }
 
-/// The socket of whoever decides, if it is a service.
+/// The access service's socket, in the mode that has one.
 fn access_socket(config: &Config) -> Option<AccessSocket> {
     match &config.access.mode {
         AccessMode::Socket(path) => Some(AccessSocket::new(path.clone(), config.limits.line_bytes)),
@@ -251,8 +254,8 @@ fn access_socket(config: &Config) -> Option<AccessSocket> {
     }
 }
 
-/// How many connections there may be: what the limit on open files allows, after it has been raised as far as it may be, if
-/// the configuration does not say.
+/// The configured limit on connections; if it is 0, what the limit on open files allows, which is raised first to its
+/// maximum.
 fn connections(limits: &config::Limits) -> io::Result<usize> {
     if limits.connections != 0 {
         return Ok(limits.connections);

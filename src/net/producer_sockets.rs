@@ -15,14 +15,14 @@ use std::io;
 pub(super) struct ProducerSockets {
     listener: Option<EventsSocket>,
     registry: Registry,
-    /// Accepted, and not adopted yet.
+    /// Accepted but not adopted yet.
     accepted: Option<UnixStream>,
     /// By the producer's slot.
     sockets: Vec<Option<UnixStream>>,
 }
 
 impl ProducerSockets {
-    /// Producers of this socket; without one there are none.
+    /// The producers of this socket; without one there are none.
     pub(super) fn new(listener: Option<EventsSocket>, registry: &Registry) -> io::Result<Self> {
         Ok(Self { listener, registry: registry.try_clone()?, accepted: None, sockets: Vec::new() })
     }
@@ -56,18 +56,18 @@ impl ProducerSockets {
         self.sockets[producer.index()].as_mut().expect("a producer has its socket until it is closed")
     }
 
-    /// Bytes that can be read at this moment.
+    /// The number of bytes that can be read now.
     pub(super) fn unread_of(&mut self, producer: ProducerId) -> u64 {
-        // It fails for no socket; and if it did, reading until there is no more would be right too.
+        // FIONREAD does not fail for sockets. If it did, reading until the socket is empty would be correct too.
         ioctl_fionread(self.socket(producer)).unwrap_or(u64::MAX)
     }
 
-    /// Closes a producer's socket. Dropping it takes it out of the poll too.
+    /// Closes a producer's socket, which removes it from the poll too.
     pub(super) fn close(&mut self, producer: ProducerId) {
         self.sockets[producer.index()] = None;
     }
 
-    /// Closes the events socket, or lets go of an inherited one.
+    /// Closes the events socket.
     pub(super) fn stop_accepting(&mut self) {
         if let Some(listener) = self.listener.take() {
             listener.close(&self.registry);

@@ -1,9 +1,16 @@
-//! What a readiness event is about: a kind, a slot and a generation in the 64 bits of a [`mio::Token`].
+//! Encodes the source of a readiness event, a kind with a slot id, in the 64 bits of a [`mio::Token`].
 
 use super::metrics_http::ScraperId;
 use crate::peers::PeerId;
 use crate::producers::ProducerId;
 use mio::Token;
+
+/// The position of the kind, above the bits of a slot id.
+const KIND_SHIFT: u32 = PeerId::BITS;
+const SINGLE: u64 = 0;
+const PEER: u64 = 1;
+const PRODUCER: u64 = 2;
+const METRICS: u64 = 3;
 
 /// The owner of a registered socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +19,7 @@ pub(super) enum Source {
     PeerListener,
     /// The listener for producers.
     ProducerListener,
-    /// The listener of the metrics' endpoint.
+    /// The listener of the metrics endpoint.
     MetricsListener,
     /// The pipe of signals.
     Signals,
@@ -22,16 +29,9 @@ pub(super) enum Source {
     Peer(PeerId),
     /// A producer.
     Producer(ProducerId),
-    /// A connection of the metrics' endpoint.
+    /// A connection of the metrics endpoint.
     Metrics(ScraperId),
 }
-
-/// Above the bits of a slot id.
-const KIND_SHIFT: u32 = PeerId::BITS;
-const SINGLE: u64 = 0;
-const PEER: u64 = 1;
-const PRODUCER: u64 = 2;
-const METRICS: u64 = 3;
 
 impl From<Source> for Token {
     fn from(source: Source) -> Self {
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_survives_the_way_through_the_kernel() {
+    fn a_source_survives_encoding() {
         let ids = [(0, 0), (5, 7), (u32::MAX, u32::MAX >> 2), (1 << 20, 1)];
         let peers = ids.map(|(index, generation)| Source::Peer(PeerId::new(index, generation)));
         let producers = ids.map(|(index, generation)| Source::Producer(ProducerId::new(index, generation)));

@@ -1,6 +1,6 @@
-//! Keys and access, read again: on SIGHUP, and the access file also when it changes.
+//! Reloads keys and the access file on SIGHUP, and the access file also when it changes.
 //!
-//! What cannot be read, or is not as it should be, is reported, and what was in force stays so.
+//! An unreadable or malformed file is reported, and the previous version stays in force.
 
 use crate::access::Access;
 use crate::config::{AccessMode, Config, read_access_file};
@@ -11,7 +11,7 @@ use crate::time::Now;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
-/// The files the configuration names, watched.
+/// Watches and reloads the configured files.
 #[derive(Debug)]
 pub(super) struct Reload {
     config: Config,
@@ -19,7 +19,7 @@ pub(super) struct Reload {
     reloads: Reloads,
 }
 
-/// What tells that a file is another, or has been written to: device, inode, length, and the times of its last changes.
+/// Identifies a file's version: device and inode, length, and the times of its last changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Version {
     file: (u64, u64),
@@ -35,17 +35,17 @@ impl Reload {
         reload
     }
 
-    /// Reads the access file again if it is another than before.
+    /// Reloads the access file if it has changed.
     pub(super) fn look(&mut self, server: &mut Server<Hub>, now: Now) {
         let version = self.access_file_version();
-        // A file that is gone for a moment, while another takes its place, is no change yet.
+        // A missing file is not a change yet: it may be about to be replaced.
         if version.is_some() && version != self.access_file {
             self.access_file = version;
             self.reload_access(server, now);
         }
     }
 
-    /// Reads again whatever may have changed.
+    /// Reloads all files.
     pub(super) fn reload(&mut self, server: &mut Server<Hub>, now: Now) {
         self.access_file = self.access_file_version();
         self.reload_access(server, now);
@@ -63,7 +63,7 @@ impl Reload {
         })
     }
 
-    /// What has been read again since the start.
+    /// Counters of reloads since the start.
     pub(super) const fn counters(&self) -> Reloads {
         self.reloads
     }

@@ -1,9 +1,8 @@
-//! What the service manager is told (sd_notify(3)): that the server is ready, reloading or stopping, how many are
-//! connected, and that the loop still turns.
+//! Notifications to the service manager (sd_notify(3)): ready, reloading, stopping, the number of connections, and the
+//! watchdog.
 //!
-//! It knows the protocol and when something is due, nothing else of the server. Own code, for the crates there are wait until
-//! the manager takes a message, and do not reach a manager in the abstract namespace. Nothing waits for it here: what
-//! it has no room for is sent again later, in order.
+//! Sends never block: messages that do not fit into the socket are queued and retried in order. Existing crates block, and
+//! do not support managers in the abstract namespace.
 
 use crate::time::Monotonic;
 use rustix::time::{ClockId, clock_gettime};
@@ -15,11 +14,20 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::time::Duration;
 
-/// The connection to the service manager, if there is one that wants to be told.
+/// The shortest interval between status lines.
+const STATUS_EVERY: Duration = Duration::from_secs(10);
+
+/// The pause before unsent messages are retried.
+const TRY_AGAIN: Duration = Duration::from_millis(100);
+
+/// The most messages queued for a manager that does not read.
+const MOST_UNSENT: usize = 16;
+
+/// The connection to the service manager, if there is one that accepts notifications.
 #[derive(Debug, Default)]
 pub(super) struct ServiceManager(Option<Channel>);
 
-/// How many are connected, for the line of status.
+/// The numbers in the status line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) connections: usize,
@@ -29,19 +37,20 @@ pub(super) struct Counts {
 #[derive(Debug)]
 struct Channel {
     socket: Socket,
-    /// Messages the manager had no room for.
+    /// Messages that did not fit into the socket.
     unsent: VecDeque<String>,
-    /// How often the manager is told that the loop turns: half of the time after which it takes the server for hung.
+    /// The interval of watchdog messages: half of the manager's time-out.
     watchdog_every: Option<Duration>,
     watchdog_due: Monotonic,
     status: Counts,
     status_due: Monotonic,
-    /// What was due in the last turn has changed since.
+    /// The counts differ from those last sent.
     status_changed: bool,
 }
 
 impl ServiceManager {
-    /// The one that the environment names. A server that cannot tell it anything serves all the same, and says so in the log.
+    /// Connects to the manager named by the environment. On failure the server runs without notifications and logs a
+    /// warning.
     pub(super) fn from_environment() -> Self {
         let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Self(None);
@@ -50,13 +59,13 @@ impl ServiceManager {
             Ok(socket) => Self(Some(Channel::new(socket, watchdog_every()))),
             Err(error) => {
                 let name = name.to_string_lossy();
-                log::warn!(error:%, name:%; "the service manager cannot be told anything (NOTIFY_SOCKET)");
+                log::warn!(error:%, name:%; "cannot notify the service manager (NOTIFY_SOCKET)");
                 Self(None)
             }
         }
     }
 
-    /// The server serves.
+    /// The server is ready.
     pub(super) fn ready(&mut self, counts: Counts, now: Monotonic) {
         self.tell(format!("READY=1\n{}", counts.status()));
         if let Some(channel) = &mut self.0 {
@@ -65,32 +74,32 @@ impl ServiceManager {
         }
     }
 
-    /// The server reads its files again; it is to be [`ServiceManager::reloaded`] afterwards.
+    /// The server begins a reload. Call [`ServiceManager::reloaded`] when it is done.
     pub(super) fn reloading(&mut self) {
-        // The manager tells by the time which reload is meant, so it is that of its own clock.
+        // The manager identifies the reload by this time, which must be of its own clock (CLOCK_MONOTONIC).
         let time = clock_gettime(ClockId::Monotonic);
         let micros = i128::from(time.tv_sec) * 1_000_000 + i128::from(time.tv_nsec / 1000);
         self.tell(format!("RELOADING=1\nMONOTONIC_USEC={micros}\n"));
     }
 
-    /// The server has read its files again.
+    /// The reload is done.
     pub(super) fn reloaded(&mut self) {
         self.tell("READY=1\n".to_owned());
     }
 
-    /// The server is on its way to its end.
+    /// The server is stopping.
     pub(super) fn stopping(&mut self) {
         self.tell("STOPPING=1\n".to_owned());
     }
 
-    /// A turn of the loop is done: tells what is due.
+    /// A turn of the loop is done: sends the watchdog and status messages that are due.
     pub(super) fn turned(&mut self, counts: Counts, now: Monotonic) {
         if let Some(channel) = &mut self.0 {
             channel.turned(counts, now);
         }
     }
 
-    /// When the next turn is due at the latest.
+    /// When the next message is due.
     pub(super) fn next_deadline(&self, now: Monotonic) -> Option<Monotonic> {
         let channel = self.0.as_ref()?;
         let watchdog = channel.watchdog_every.map(|_| channel.watchdog_due);
@@ -137,14 +146,14 @@ impl Channel {
 
     fn tell(&mut self, message: String) {
         if self.unsent.len() == MOST_UNSENT {
-            log::warn!("the service manager reads nothing, one message is lost");
+            log::warn!("the service manager does not read its socket, dropping a message");
             self.unsent.pop_front();
         }
         self.unsent.push_back(message);
         self.send();
     }
 
-    /// For what is told again soon anyhow.
+    /// Sends a message that is repeated soon, so that it need not be queued behind others.
     fn tell_if_room(&mut self, message: &str) {
         if self.unsent.is_empty() {
             self.tell(message.to_owned());
@@ -156,7 +165,7 @@ impl Channel {
             match self.socket.send(message.as_bytes()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => log::debug!(error:%; "the service manager cannot be told anything"),
+                Err(error) => log::debug!(error:%; "cannot notify the service manager"),
                 Ok(_) => {}
             }
             self.unsent.pop_front();
@@ -171,7 +180,7 @@ impl Counts {
     }
 }
 
-/// A socket whose datagrams go to the one of this name: a path, or `@` and a name in the abstract namespace.
+/// A datagram socket connected to this name: a path, or `@` and a name in the abstract namespace.
 fn connect(name: &OsStr) -> io::Result<Socket> {
     let address = match name.as_bytes().strip_prefix(b"@") {
         Some(name) => OsString::from_vec([b"\0", name].concat()),
@@ -182,23 +191,14 @@ fn connect(name: &OsStr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Half of what the environment names, if it is meant for this process (sd_watchdog_enabled(3)).
+/// Half of the watchdog time-out in the environment, if it is for this process (sd_watchdog_enabled(3)).
 fn watchdog_every() -> Option<Duration> {
     let variable = |name| env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let is_ours = variable("WATCHDOG_PID").is_none_or(|process| process == u64::from(std::process::id()));
-    // The clock counts milliseconds.
+    // Our clock has a resolution of a millisecond.
     let every = Duration::from_micros(variable("WATCHDOG_USEC").filter(|_| is_ours)? / 2);
     (!every.is_zero()).then(|| every.max(Duration::from_millis(1)))
 }
-
-/// How often the line of status is told, at most.
-const STATUS_EVERY: Duration = Duration::from_secs(10);
-
-/// When a message is sent again that the manager had no room for.
-const TRY_AGAIN: Duration = Duration::from_millis(100);
-
-/// Messages kept for a manager that reads nothing.
-const MOST_UNSENT: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -210,7 +210,7 @@ mod tests {
         (Channel::new(ours, watchdog_every), manager)
     }
 
-    /// What the manager has not read yet.
+    /// Reads the manager's unread messages.
     fn read_all(mut manager: &Socket) -> Vec<String> {
         let mut buffer = [0; 256];
         let mut read = || io::Read::read(&mut manager, &mut buffer).map(|length| buffer[..length].to_vec());
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_watchdog_is_fed_once_an_interval_however_often_the_loop_turns() {
+    fn the_watchdog_is_fed_once_per_interval() {
         let (mut channel, manager) = channel(Some(Duration::from_millis(500)));
         let mut fed = Vec::new();
         for now in 0..=2000 {
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_is_told_when_it_has_changed_and_seldom() {
+    fn a_changed_status_is_sent_at_most_once_per_interval() {
         let (channel, other) = channel(None);
         let mut manager = ServiceManager(Some(channel));
         let counts = |connections| Counts { connections, producers: 1 };
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_manager_has_no_room_for_is_told_later_in_order() {
+    fn unsent_messages_are_retried_in_order() {
         let (channel, other) = channel(Some(Duration::from_millis(1)));
         while channel.socket.send(b"noise").is_ok() {}
         let mut manager = ServiceManager(Some(channel));

@@ -1,4 +1,4 @@
-//! The signals the server heeds, as readiness events of its loop.
+//! The signals that the server handles, as readiness events of its loop.
 
 use super::readiness::Source;
 use mio::{Interest, Registry};
@@ -6,12 +6,12 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use std::io;
 
-/// What a signal asks for.
+/// What a signal requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Request {
-    /// SIGHUP: read again the files that may have changed.
+    /// SIGHUP: reload files.
     Reload,
-    /// SIGTERM, SIGINT: stop in order; a second one stops at once.
+    /// SIGTERM, SIGINT: stop gracefully; a second one stops at once.
     Stop,
 }
 
@@ -25,7 +25,7 @@ impl SignalPipe {
         Ok(Self(signals))
     }
 
-    /// The signals that have come.
+    /// The signals received.
     pub(super) fn pending(&mut self) -> impl Iterator<Item = Request> {
         self.0.pending().map(|signal| if signal == SIGHUP { Request::Reload } else { Request::Stop })
     }

@@ -1,7 +1,7 @@
-//! Listeners that the service manager holds open and passes on at the start (sd_listen_fds(3)): connections queue in
-//! them while no server runs, so a restart refuses nobody.
+//! Socket activation (sd_listen_fds(3)): listeners that the service manager holds open and passes at the start.
+//! Connections queue in them while no server runs, so a restart refuses none.
 //!
-//! It knows the sockets' names and sees to it that each is what its name says; who listens on them is not its business.
+//! This module checks that each socket is of the kind that its name requires.
 
 use listenfd::ListenFd;
 use rustix::net::sockopt::socket_acceptconn;
@@ -11,16 +11,22 @@ use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 
-/// The listeners that were passed.
+/// `FileDescriptorName=` of the socket for WebSocket clients.
+const WEBSOCKET: &str = "websocket";
+
+/// `FileDescriptorName=` of the socket for producers.
+const EVENTS: &str = "events";
+
+/// The passed listeners.
 #[derive(Debug, Default)]
 pub(super) struct Inherited {
-    /// The one for WebSocket clients, named `websocket`.
+    /// For WebSocket clients, named `websocket`.
     pub(super) websocket: Option<TcpListener>,
-    /// The one for producers, named `events`.
+    /// For producers, named `events`.
     pub(super) events: Option<UnixListener>,
 }
 
-/// Why a socket that was passed cannot be used.
+/// Why a passed socket cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum InheritedError {
     #[error("one is named \"{0}\"; FileDescriptorName= must be {WEBSOCKET} or {EVENTS}")]
@@ -32,7 +38,11 @@ pub(super) enum InheritedError {
 }
 
 impl Inherited {
-    /// Takes what was passed to this process. The variables that say so are removed, so it is there once only.
+    /// Takes the sockets passed to this process, and removes the environment variables that announce them.
+    ///
+    /// # Errors
+    ///
+    /// A socket has an unknown name or the name of another one, or is not of the kind that its name requires.
     pub(super) fn from_environment() -> Result<Self, InheritedError> {
         let mut passed = ListenFd::from_env();
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
@@ -73,9 +83,3 @@ fn put<L: AsFd>(
 const fn unfit(name: &'static str, error: io::Error) -> InheritedError {
     InheritedError::Unfit { name, error }
 }
-
-/// `FileDescriptorName=` of the socket for WebSocket clients.
-const WEBSOCKET: &str = "websocket";
-
-/// `FileDescriptorName=` of the socket for producers.
-const EVENTS: &str = "events";

@@ -1,4 +1,4 @@
-//! The real [`Transport`]: the sockets of peers and producers, and the wall clock.
+//! The [`Transport`] of a real server: the sockets of peers and producers, and the wall clock.
 
 use super::clock::Clock;
 use super::peer_sockets::PeerSockets;

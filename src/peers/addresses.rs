@@ -1,15 +1,15 @@
-//! The peers' addresses: each once, with the number of its peers. A peer keeps four bytes of it.
+//! The peers' addresses, each stored once with the number of its peers. A peer holds a key of four bytes.
 
 use hashbrown::HashTable;
 use slab::Slab;
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 
-/// An address that at least one peer has.
+/// Identifies an address while a peer holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AddressKey(u32);
 
-/// All peers' addresses.
+/// The addresses of all peers.
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
     entries: Slab<Entry>,
@@ -20,9 +20,9 @@ pub(super) struct Addresses {
 #[derive(Debug)]
 struct Entry {
     address: IpAddr,
-    /// Those that have not given the address back.
+    /// Peers that hold the address, including those that wait to be reaped.
     holders: usize,
-    /// Those of them that are not gone.
+    /// Peers that hold it and have not [left](Addresses::leave).
     present: usize,
 }
 
@@ -45,12 +45,12 @@ impl Addresses {
         AddressKey(key)
     }
 
-    /// A peer at this address is gone; it keeps the address until [`remove`](Self::remove).
+    /// Counts one peer less at this address. The peer holds the address until [`remove`](Self::remove).
     pub(super) fn leave(&mut self, AddressKey(key): AddressKey) {
         self.entries[key as usize].present -= 1;
     }
 
-    /// A peer that has left gives the address back.
+    /// Releases the address of a peer that has left.
     pub(super) fn remove(&mut self, AddressKey(key): AddressKey) {
         let entry = &mut self.entries[key as usize];
         entry.holders -= 1;
@@ -63,12 +63,12 @@ impl Addresses {
         }
     }
 
-    /// The address itself.
+    /// The address with this key.
     pub(super) fn get(&self, AddressKey(key): AddressKey) -> IpAddr {
         self.entries[key as usize].address
     }
 
-    /// How many peers there are at `address` that have not left.
+    /// The number of peers at `address` that have not left.
     pub(super) fn count(&self, address: IpAddr) -> usize {
         let hash = self.hasher.hash_one(address);
         let found = self.index.find(hash, |&key| self.entries[key as usize].address == address);

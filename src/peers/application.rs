@@ -1,4 +1,4 @@
-//! What a server does with its peers' messages: the service's hub, or an echo.
+//! The interface between peers and the application above them: the hub, or an echo.
 
 use super::{PeerId, Peers};
 use crate::time::Now;
@@ -6,13 +6,14 @@ use crate::websocket::handshake::{PageRequest, Rejection, Upgrade};
 use crate::websocket::message::Message;
 use std::net::IpAddr;
 
-/// The part of a server that gives messages their meaning. It answers through [`Peers::send`], [`Peers::fan_out`] and
-/// [`Peers::close`], and is told of each peer's end exactly once.
+/// Handles peers' messages. It responds through [`Peers::send`], [`Peers::fan_out`] and [`Peers::close`], and is notified of
+/// the end of each WebSocket exactly once.
 pub trait Application {
-    /// A peer wants to open a WebSocket.
+    /// A peer requests an upgrade to WebSocket.
     ///
     /// # Errors
-    /// The HTTP answer that refuses it.
+    ///
+    /// The HTTP response that refuses it.
     fn upgrade(
         &mut self,
         peers: &mut Peers,
@@ -21,27 +22,29 @@ pub trait Application {
         now: Now,
     ) -> Result<(), Rejection>;
 
-    /// A peer asks for a page instead: what it gets is a whole HTTP response that says `Connection: close`.
+    /// A peer requests a page instead. Returns a complete HTTP response with `Connection: close`. By default there are no
+    /// pages.
     ///
     /// # Errors
-    /// The HTTP answer that refuses it. Without an implementation there are no pages.
+    ///
+    /// The HTTP response that refuses it.
     fn page(&self, _request: &PageRequest<'_>) -> Result<&[u8], Rejection> {
         Err(Rejection::UpgradeRequired)
     }
 
-    /// The most peers there may be at an address, whatever has become of their requests; `None` for any number.
+    /// The most peers at an address, in whatever phase; `None` for no limit.
     fn connections_at(&self, _address: IpAddr) -> Option<usize> {
         None
     }
 
-    /// A peer has sent a message.
+    /// A message was received from a peer.
     fn message(&mut self, peers: &mut Peers, peer: PeerId, message: Message<'_>, now: Now);
 
-    /// The users on this connection, for the log, if any are known.
+    /// The known users of this connection, for the log.
     fn user(&self, _peer: PeerId) -> Option<String> {
         None
     }
 
-    /// The peer's WebSocket, once open, is closing or lost: nothing can be sent to it any more.
+    /// The peer's WebSocket was open and is now closing or lost. Nothing can be sent to it any longer.
     fn closed(&mut self, peer: PeerId);
 }

@@ -1,15 +1,15 @@
-//! Deadlines of one duration: those set first are due first, so a queue holds them, not a heap.
+//! Deadlines of equal duration: they are due in the order they were set, so a queue holds them instead of a heap.
 //!
-//! A deadline cannot be taken back. Whoever gets one that is due looks whether it still matters: the peer may be gone,
-//! or may have done what was waited for.
+//! A deadline cannot be cancelled. When one is due, callers must check whether it still applies: the peer may be gone or
+//! may have done what was expected.
 
 use super::PeerId;
 use crate::time::Monotonic;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Deadlines are due at multiples of this many milliseconds: up to this much late, never early. Those due together share
-/// one bucket, so a deadline costs the eight bytes of its peer's id.
+/// Deadlines are due at multiples of this many milliseconds: late by less than this, never early. Deadlines due together
+/// share a bucket, so each costs only the eight bytes of its peer's id.
 const GRANULARITY: u64 = 128;
 
 /// A queue of deadlines that all have the same duration.
@@ -26,7 +26,7 @@ struct Bucket {
 }
 
 impl Deadlines {
-    /// None yet; each will be due `duration` after it is set.
+    /// An empty queue of deadlines that are due `duration` after they are set.
     pub(super) const fn new(duration: Duration) -> Self {
         Self { duration, buckets: VecDeque::new() }
     }
@@ -35,13 +35,13 @@ impl Deadlines {
     pub(super) fn set(&mut self, peer: PeerId, now: Monotonic) {
         let due = Monotonic((now + self.duration).0.div_ceil(GRANULARITY).saturating_mul(GRANULARITY));
         match self.buckets.back_mut() {
-            // Not before the last one's: the clock is monotonic, and if it were not, order would still hold.
+            // The clock is monotonic; even if it were not, the order would hold.
             Some(last) if last.due >= due => last.peers.push(peer),
             _ => self.buckets.push_back(Bucket { due, peers: vec![peer] }),
         }
     }
 
-    /// The next peer whose deadline is past.
+    /// Takes the next peer whose deadline has passed.
     pub(super) fn pop(&mut self, now: Monotonic) -> Option<PeerId> {
         while let Some(bucket) = self.buckets.front_mut()
             && bucket.due <= now
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn deadlines_come_when_they_are_due_and_never_before() {
+    fn deadlines_are_due_on_time_and_never_early() {
         let mut deadlines = Deadlines::new(Duration::from_secs(5));
         let peers: Vec<PeerId> = (0..1000).map(|index| PeerId::new(index, 1)).collect();
         for (&peer, set) in peers.iter().zip((0..).step_by(7)) {
@@ -75,10 +75,7 @@ mod tests {
         for now in 0..20_000 {
             while let Some(peer) = deadlines.pop(Monotonic(now)) {
                 let set = peer.index() as u64 * 7;
-                assert!(
-                    (set + 5000..=set + 5000 + GRANULARITY).contains(&now),
-                    "set at {set}, came at {now}"
-                );
+                assert!((set + 5000..=set + 5000 + GRANULARITY).contains(&now), "set at {set}, due at {now}");
                 popped.push(peer);
             }
         }

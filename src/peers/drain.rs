@@ -1,4 +1,4 @@
-//! The end of all connections, spread over a time: their clients shall not all come back at the same moment.
+//! Closes all connections when the server stops, spread over a time, so that clients do not all reconnect at once.
 
 use super::{CloseReason, PeerId, Peers};
 use crate::time::Monotonic;
@@ -6,16 +6,16 @@ use crate::websocket::handshake::Rejection;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
-/// Seconds after which somebody who was still connecting should try again.
+/// `Retry-After` for clients that were still connecting, in seconds.
 const RETRY_AFTER: u32 = 1;
 
-/// The closings that are still to come: at even distances, each moved by up to one distance, in no order of the peers.
+/// The remaining closings: in random order, at equal intervals, each delayed by a random part of one interval.
 #[derive(Debug)]
 pub(super) struct Drain {
     start: Monotonic,
     span: Duration,
     seed: u64,
-    /// How many there were at the start.
+    /// The number of peers at the start.
     total: usize,
     remaining: Vec<PeerId>,
 }
@@ -34,15 +34,15 @@ impl Drain {
         (!self.remaining.is_empty()).then(|| self.start + self.span.mul_f64(share))
     }
 
-    /// The next peer whose closing is due.
+    /// Takes a random peer, if a closing is due.
     fn pop(&mut self, now: Monotonic) -> Option<PeerId> {
         self.next().filter(|&due| due <= now)?;
-        #[expect(clippy::cast_possible_truncation, reason = "any of the bits will do")]
+        #[expect(clippy::cast_possible_truncation, reason = "any of its bits are random")]
         let chosen = self.random() as usize % self.remaining.len();
         Some(self.remaining.swap_remove(chosen))
     }
 
-    /// A number that is another for each closing and each seed. A hash is random enough to keep clients apart.
+    /// A number that differs for each closing and each seed. A hash is random enough to spread clients.
     fn random(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self.seed, self.remaining.len()).hash(&mut hasher);
@@ -51,8 +51,8 @@ impl Drain {
 }
 
 impl Peers {
-    /// Begins to close every connection, with 1001, over `span` from now; who is still connecting is refused at once. What
-    /// is queued for a peer until its turn comes is sent before. `seed` decides about the order, and how even it is.
+    /// Begins to close every connection with 1001, spread over `span` from now. Peers that are still connecting are
+    /// refused at once. Messages queued for a peer before its Close are still sent. `seed` determines order and jitter.
     pub fn drain(&mut self, span: Duration, seed: u64, now: Monotonic) {
         let mut open = Vec::with_capacity(self.open);
         for id in self.ids().collect::<Vec<_>>() {
@@ -65,7 +65,7 @@ impl Peers {
         self.close_drained(now);
     }
 
-    /// Closes those whose turn it is.
+    /// Closes the peers whose closing is due.
     pub(super) fn close_drained(&mut self, now: Monotonic) {
         while let Some(id) = self.drain.as_mut().and_then(|drain| drain.pop(now)) {
             self.close(id, CloseReason::Stopping, now);
@@ -77,14 +77,14 @@ impl Peers {
 mod tests {
     use super::*;
 
-    /// Who is closed when, in milliseconds after the start.
+    /// The closings, each with its time in milliseconds since the start.
     fn run(peers: u32, span: Duration, seed: u64) -> Vec<(u64, PeerId)> {
         let start = Monotonic(1_000_000);
         let mut drain =
             Drain::new((0..peers).map(|index| PeerId::new(index, 1)).collect(), span, seed, start);
         let mut closed = Vec::new();
         while let Some(due) = drain.next() {
-            assert_eq!(drain.pop(Monotonic(due.0 - 1)), None, "never before its time");
+            assert_eq!(drain.pop(Monotonic(due.0 - 1)), None, "never early");
             closed.push((due.0 - start.0, drain.pop(due).unwrap()));
         }
         closed
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(peers.len(), 20_000, "each once");
         assert!(closed.is_sorted_by_key(|&(due, _)| due));
         assert!(closed.iter().all(|&(due, _)| due <= 30_000));
-        // A hundredth of them in each hundredth of the time, but for the one at either border.
+        // A hundredth of them in each hundredth of the time, give or take one at either border.
         for hundredth in 0..100 {
             let borders = hundredth * 300..(hundredth + 1) * 300;
             let count = closed.iter().filter(|(due, _)| borders.contains(due)).count();

@@ -1,45 +1,45 @@
-//! What a peer may cost.
+//! Limits on a peer's time and memory.
 
 use super::{Marks, Peer};
 use std::time::Duration;
 
-/// The limits on a peer's time and on what is queued for it. Sizes are in bytes.
+/// Limits on a peer's time and queue. Sizes are in bytes. `then` gives the HTTP status or close code beyond the limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerLimits {
-    /// Peers there may be at once, those that are still connecting included.
+    /// The most peers at once, including those still connecting.
     pub peers: usize,
     /// From accept to the end of the upgrade request; then 408.
     pub handshake: Duration,
     /// From the first to the last byte of a message; then 1008.
     pub message: Duration,
-    /// Frames without a message (fragments, pings, pongs) in one second, 0 for any number; then 1008.
+    /// Frames that complete no message (fragments, pings, pongs) in one second, 0 for no limit; then 1008.
     pub frames_per_second: u32,
-    /// Between two pings.
+    /// The interval between pings.
     pub ping: Duration,
-    /// From a ping to whatever comes from the peer; then the connection is dropped. Less than `ping`.
+    /// From a ping to the next bytes from the peer; then the connection is dropped. Less than `ping`.
     pub pong: Duration,
     /// From the start of the closing handshake to the end of the connection; then it is dropped.
     pub close: Duration,
-    /// Queued for one peer; then 1008.
+    /// The largest queue of one peer; then 1008.
     pub queue: usize,
-    /// Queued for one peer for longer than `queue_soft_time`; then 1008.
+    /// A queue larger than this for longer than `queue_soft_time` closes the peer with 1008.
     pub queue_soft: usize,
-    /// See `queue_soft`; also the time in which a peer must take something of what is queued.
+    /// See `queue_soft`; also the longest time in which a peer's socket may accept nothing of its queue.
     pub queue_soft_time: Duration,
-    /// Queued for a peer that has not shown a good token yet; then 1008.
+    /// The largest queue of a peer that has not sent a valid token yet; then 1008.
     pub queue_unauthenticated: usize,
-    /// Memory held for all peers: queues, and what they have begun to send; then those that hold most are closed with 1008.
+    /// Memory held for all peers: queues and unfinished messages. Beyond it, the peers that hold most are closed with 1008.
     pub queue_total: usize,
 }
 
 impl PeerLimits {
-    /// Bytes that may be queued for a peer whose socket is full.
+    /// The most bytes queued for a peer whose socket is full.
     pub(super) const fn queue_of(&self, peer: &Peer) -> usize {
         if peer.marks.contains(Marks::TRUSTED) { self.queue } else { self.queue_unauthenticated }
     }
 }
 
-/// Those of the shipped configuration, for any number of peers.
+/// The limits of the default configuration, for any number of peers.
 impl Default for PeerLimits {
     fn default() -> Self {
         Self {

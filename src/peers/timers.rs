@@ -1,4 +1,4 @@
-//! What a peer must do in time, and what happens when it does not.
+//! Peers' deadlines, and what happens when they pass.
 
 use super::deadlines::Deadlines;
 use super::drain::Drain;
@@ -8,7 +8,7 @@ use crate::websocket::handshake::Rejection;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Unfinished messages and blocked peers are few and come and go: they are walked through this often.
+/// How often unfinished messages and blocked peers are checked. They are few, so each check visits them all.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// Deadlines that are handled in one turn: about a millisecond's worth.
@@ -24,7 +24,7 @@ pub(super) struct Timers {
     pub(super) ping: Deadlines,
     pong: Deadlines,
     pub(super) close: Deadlines,
-    /// Peers in the middle of a message or of a request's head, by slot, and since when.
+    /// When each peer began its unfinished message or request head, by slot.
     unfinished: BTreeMap<usize, Monotonic>,
     next_sweep: Monotonic,
 }
@@ -41,14 +41,14 @@ impl Timers {
         }
     }
 
-    /// The slots of peers in the middle of a message or a head.
+    /// The slots of peers with an unfinished message or request head.
     pub(super) fn unfinished(&self) -> impl Iterator<Item = usize> {
         self.unfinished.keys().copied()
     }
 }
 
 impl Peers {
-    /// When [`Peers::advance`] has something to do; `None` while there is no peer to wait for.
+    /// When [`Peers::advance`] is due next; `None` if nothing is.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Monotonic> {
         let Timers { handshake, ping, pong, close, unfinished, next_sweep } = &self.timers;
@@ -57,7 +57,7 @@ impl Peers {
         [handshake.next(), ping.next(), pong.next(), close.next(), sweep, drain].into_iter().flatten().min()
     }
 
-    /// Does what is due: pings open peers, ends those past a deadline or over a limit.
+    /// Does what is due: pings open peers, and closes or drops those past a deadline or over a limit.
     pub fn advance(&mut self, now: Monotonic) {
         // What is left is due still, so the next turn follows at once.
         let mut left = DUE_A_TURN;
@@ -131,7 +131,7 @@ impl Peers {
         is_all
     }
 
-    /// Notes whether the peer is in the middle of a message or of its head, and since when.
+    /// Records whether the peer has an unfinished message or request head, and since when.
     pub(super) fn note_unfinished(&mut self, id: PeerId, now: Monotonic) {
         let Some(peer) = self.slots.get_mut(id) else { return };
         let held = peer.connection.held();

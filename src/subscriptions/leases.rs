@@ -9,16 +9,16 @@ use crate::token::KeyId;
 use slab::Slab;
 use std::collections::BTreeMap;
 
-/// What a subscription rests on: the token that made or last renewed it.
+/// What a subscription rests on: the end and the key of the token that created or last renewed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// When the subscription ends by itself; may be [`Wall::NEVER`].
+    /// When the subscription expires; may be [`Wall::NEVER`].
     pub ends: Wall,
     /// The key that verified the token.
     pub key: KeyId,
 }
 
-/// The leases of all subscriptions. There is none without a subscription.
+/// The leases of all subscriptions, each with at least one.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     leases: Slab<Held>,
@@ -32,7 +32,7 @@ struct Held {
 }
 
 impl Leases {
-    /// Puts the subscription `key` on this lease; it must be on none.
+    /// Attaches this lease to the subscription `key`, which must have none.
     pub(super) fn hold(&mut self, subscriptions: &mut Slab<Entry>, key: Key, lease: Lease) {
         let Self { leases, index } = self;
         let at = *index
@@ -43,7 +43,7 @@ impl Leases {
         push_front(subscriptions, head, key, |entry| &mut entry.of_lease);
     }
 
-    /// Takes the subscription `key` off its lease.
+    /// Detaches the subscription `key` from its lease.
     pub(super) fn release(&mut self, subscriptions: &mut Slab<Entry>, key: Key) {
         let at = subscriptions[key.index()].lease;
         let head = &mut self.leases[at.index()].subscriptions;
@@ -54,12 +54,12 @@ impl Leases {
         }
     }
 
-    /// The lease itself.
+    /// The lease with this key.
     pub(super) fn get(&self, key: Key) -> Lease {
         self.leases[key.index()].lease
     }
 
-    /// When the next lease ends by itself, and a subscription that is on it.
+    /// When the next lease expires, and one of its subscriptions.
     pub(super) fn first(&self) -> Option<(Wall, Key)> {
         let (&(ends, _), &at) = self.index.first_key_value()?;
         let subscription = self.leases[at.index()].subscriptions?;

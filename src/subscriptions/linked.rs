@@ -1,5 +1,5 @@
-//! Doubly linked lists through the items of a slab: O(1) to push and to unlink, no allocation, eight bytes a list an
-//! item is in.
+//! Intrusive doubly linked lists of items in a slab: push and unlink are O(1) and do not allocate; each list costs an item
+//! eight bytes.
 
 use slab::Slab;
 use std::num::NonZeroU32;
@@ -12,7 +12,8 @@ impl Key {
     /// The key of the item at `index`.
     ///
     /// # Panics
-    /// When `index` is beyond what 32 bits hold: four thousand million items, far over what memory holds of any kind.
+    ///
+    /// `index` is 2³² - 1 or more, which memory cannot hold of any kind of item.
     pub(super) fn new(index: usize) -> Self {
         let key = u32::try_from(index).ok().and_then(|index| index.checked_add(1)).and_then(NonZeroU32::new);
         Self(key.expect("fewer than 2^32 - 1 items"))
@@ -24,7 +25,7 @@ impl Key {
     }
 }
 
-/// Where a list begins.
+/// The first item of a list.
 pub(super) type Head = Option<Key>;
 
 /// An item's neighbours in one list.
@@ -34,7 +35,7 @@ pub(super) struct Links {
     previous: Option<Key>,
 }
 
-/// Puts the item `key` at the front of the list `head`; `links` says which of its links the list runs through.
+/// Pushes the item `key` to the front of the list `head`. `links` selects the links that belong to this list.
 pub(super) fn push_front<T>(items: &mut Slab<T>, head: &mut Head, key: Key, links: fn(&mut T) -> &mut Links) {
     if let Some(next) = *head {
         links(&mut items[next.index()]).previous = Some(key);
@@ -43,7 +44,7 @@ pub(super) fn push_front<T>(items: &mut Slab<T>, head: &mut Head, key: Key, link
     *head = Some(key);
 }
 
-/// Takes the item `key` out of the list `head`.
+/// Removes the item `key` from the list `head`.
 pub(super) fn unlink<T>(items: &mut Slab<T>, head: &mut Head, key: Key, links: fn(&mut T) -> &mut Links) {
     let Links { next, previous } = std::mem::take(links(&mut items[key.index()]));
     match previous {

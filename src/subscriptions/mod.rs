@@ -1,13 +1,12 @@
-//! Who is subscribed to what, in both directions: a topic's subscribers for the fan-out, a peer's subscriptions for its
-//! end, a user's for revocation, and all of them by the moment they end.
+//! All subscriptions, indexed by topic for the fan-out, by peer for disconnection, by user for revocation, and by the end
+//! of their lease for expiry.
 //!
-//! Expiry and the end of a peer are O(1) for each subscription concerned, however many there are. Attach and detach look
-//! whether the peer is subscribed already, among its own subscriptions or the topic's subscribers, whichever are fewer: no
-//! more than the limit on the subscriptions of one peer. The subscribers of a topic stand in one array, four bytes apart from
-//! what else is known of them, for the fan-out to walk.
+//! Expiry and disconnection cost O(1) for each subscription that ends. Attach and detach search the peer's subscriptions
+//! or the topic's subscribers, whichever are fewer; so they visit at most as many entries as one peer may have
+//! subscriptions. The subscribers of a topic are one contiguous array of eight-byte entries, for the fan-out to walk.
 //!
-//! A subscription belongs to a *session*: one user on one peer. Nearly every peer has exactly one. The module
-//! knows nothing of frames, of replies, or of why a subscription may stand.
+//! A subscription belongs to a *session*: one user on one peer. Nearly every peer has exactly one. This module knows
+//! nothing of frames, replies or the reasons for which a subscription ends.
 
 mod leases;
 mod linked;
@@ -29,16 +28,16 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::iter;
 use topic::{Lists, Removed, Subscribers};
 
-/// A subscription as the outside sees it.
+/// A subscription, as this module's callers see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subscription {
-    /// Whose connection it is on.
+    /// The subscribed peer.
     pub peer: PeerId,
-    /// Who owns it: the user of the token that made or last renewed it.
+    /// Its owner: the user of the token that created or last renewed it.
     pub user: UserId,
-    /// What it is to.
+    /// The topic.
     pub topic: Topic,
-    /// What it rests on.
+    /// When and with which key it ends.
     pub lease: Lease,
 }
 
@@ -56,9 +55,9 @@ pub struct Subscriptions {
     topic_index: HashTable<Key>,
     hasher: RandomState,
     leases: Leases,
-    /// The topics that are [`Topic::Personal`], in no order: whom a personal event for everyone reaches.
+    /// The [personal](Topic::Personal) topics, in no order, for personal events to everyone.
     personal_topics: Vec<Key>,
-    /// How many there are, by event type.
+    /// The number of subscriptions, by event type.
     counters: [usize; EventType::ALL.len()],
 }
 
@@ -68,7 +67,7 @@ struct Peer {
     subscriptions: u32,
 }
 
-/// There is none without a subscriber.
+/// A topic with at least one subscriber.
 #[derive(Debug)]
 struct TopicEntry {
     topic: Topic,
@@ -89,14 +88,14 @@ struct Entry {
 }
 
 impl Subscriptions {
-    /// None at all.
+    /// No subscriptions.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Subscribes `peer` to `topic` in the name of `user`. A subscription that stands is renewed: it gets this owner and,
-    /// unless its own lease is longer and its owner the same, this lease. Returns whether it is new.
+    /// Subscribes `peer` to `topic` on behalf of `user`. An existing subscription is renewed with this owner and lease,
+    /// unless its owner is the same and its lease ends later. Returns whether the subscription is new.
     pub fn attach(&mut self, peer: PeerId, user: UserId, topic: Topic, lease: Lease) -> bool {
         let hash = self.hasher.hash_one(topic);
         let place = self.find_topic_hashed(&topic, hash);
@@ -117,19 +116,19 @@ impl Subscriptions {
         key.is_some()
     }
 
-    /// Ends every subscription of a peer that is gone.
+    /// Ends every subscription of a peer that disconnected.
     pub fn disconnect(&mut self, peer: PeerId) {
         while let Some(session) = self.peers.get(peer.index()).and_then(|peer| peer.sessions) {
             debug_assert_eq!(
                 self.sessions[session.index()].peer(),
                 peer,
-                "a slot is reused only after its peer's end"
+                "a slot is reused only after its peer disconnected"
             );
             self.end_session(session, &mut |_| {});
         }
     }
 
-    /// Ends every subscription of `user`, telling `ended` of each.
+    /// Ends every subscription of `user`, passing each to `ended`.
     pub fn end_user(&mut self, user: UserId, mut ended: impl FnMut(Subscription)) {
         let mut session = self.find_user(user);
         while let Some(key) = session {
@@ -138,7 +137,7 @@ impl Subscriptions {
         }
     }
 
-    /// Ends every subscription of `user` to `topic`, telling `ended` of each; those of other users stay.
+    /// Ends every subscription of `user` to `topic`, passing each to `ended`. Other users keep theirs.
     pub fn end_topic_of_user(&mut self, user: UserId, topic: &Topic, mut ended: impl FnMut(Subscription)) {
         let mut session = self.find_user(user);
         while let Some(key) = session {
@@ -153,7 +152,7 @@ impl Subscriptions {
         }
     }
 
-    /// Ends every subscription whose lease is over at `now`, in the order of their ends, telling `ended` of each.
+    /// Ends every subscription whose lease has ended by `now`, in that order, passing each to `ended`.
     pub fn expire(&mut self, now: Wall, mut ended: impl FnMut(Subscription)) {
         while let Some((moment, key)) = self.leases.first()
             && moment <= now
@@ -163,13 +162,13 @@ impl Subscriptions {
         }
     }
 
-    /// When the next lease is over.
+    /// When the next lease ends.
     #[must_use]
     pub fn next_end(&self) -> Option<Wall> {
         self.leases.first().map(|(moment, _)| moment)
     }
 
-    /// Ends every subscription for which `judge` has a reason, telling `ended` of each. Walks through all of them.
+    /// Ends every subscription for which `judge` returns a reason, passing each to `ended`. Visits all subscriptions.
     pub fn end_where<R>(
         &mut self,
         mut judge: impl FnMut(&Subscription) -> Option<R>,
@@ -184,14 +183,14 @@ impl Subscriptions {
         }
     }
 
-    /// The subscribers of `topic`, each peer once, in no order.
+    /// The subscribers of `topic`, each peer once, in no particular order.
     #[must_use]
     pub fn subscribers(&self, topic: &Topic) -> &[Subscriber] {
         self.find_topic(topic).map_or(&[], |key| self.lists.get(&self.topics[key.index()].subscribers))
     }
 
-    /// The slots of the peers that a personal event of this type and id for these users (`None`: for everyone) reaches.
-    /// A peer subscribed in several ways comes several times.
+    /// The slots of the peers that a personal event of this type and id reaches, for these users (`None`: everyone). A
+    /// peer with several matching subscriptions is listed several times.
     pub fn notified(
         &self,
         kind: EventType,
@@ -224,18 +223,18 @@ impl Subscriptions {
         self.find(peer, topic).is_some()
     }
 
-    /// How many subscriptions `peer` has.
+    /// The number of subscriptions of `peer`.
     #[must_use]
     pub fn count_of_peer(&self, peer: PeerId) -> usize {
         self.peers.get(peer.index()).map_or(0, |peer| peer.subscriptions as usize)
     }
 
-    /// In whose name `peer` is subscribed to anything: nearly always one user.
+    /// The users on whose behalf `peer` is subscribed: nearly always one.
     pub fn users_of_peer(&self, peer: PeerId) -> impl Iterator<Item = UserId> {
         self.sessions_of_peer(peer).map(|session| session.user)
     }
 
-    /// On how many connections `user` has a subscription.
+    /// The number of connections on which `user` has a subscription.
     #[must_use]
     pub fn count_of_user(&self, user: UserId) -> usize {
         self.find_user(user).map_or(0, |first| self.sessions[first.index()].count as usize)
@@ -247,19 +246,19 @@ impl Subscriptions {
         self.find_session(peer, user).is_some()
     }
 
-    /// How many users have a subscription.
+    /// The number of users with a subscription.
     #[must_use]
     pub fn users(&self) -> usize {
         self.user_index.len()
     }
 
-    /// How many subscriptions of this type there are.
+    /// The number of subscriptions of this type.
     #[must_use]
     pub const fn count_of_kind(&self, kind: EventType) -> usize {
         self.counters[kind as usize]
     }
 
-    /// Makes a subscription to the topic at a place, or to one that nobody is subscribed to, with its hash.
+    /// Inserts a subscription to an existing topic, or to a new one, given with its hash.
     fn insert(&mut self, peer: PeerId, user: UserId, topic: Result<Key, (Topic, u64)>, lease: Lease) {
         let key = Key::new(self.subscriptions.vacant_key());
         let subscriber = Subscriber { peer: narrow(peer.index()), subscription: key };
@@ -306,7 +305,7 @@ impl Subscriptions {
         self.peers[slot.index()].subscriptions -= 1;
     }
 
-    /// Makes a topic of its first subscriber.
+    /// Creates a topic with its first subscriber.
     fn begin_topic(&mut self, topic: Topic, hash: u64, first: Subscriber) -> Key {
         let position = match topic {
             Topic::Personal(..) => narrow(self.personal_topics.len()),
@@ -322,12 +321,12 @@ impl Subscriptions {
         key
     }
 
-    /// Adds to the topic's list; returns the position there.
+    /// Adds a subscriber to the topic's list. Returns its position.
     fn join_topic(&mut self, topic: Key, subscriber: Subscriber) -> u32 {
         narrow(self.lists.push(&mut self.topics[topic.index()].subscribers, subscriber))
     }
 
-    /// Takes out of the topic's list, and the topic away if it was the last.
+    /// Removes a subscriber from the topic's list, and the topic with its last subscriber.
     fn leave_topic(&mut self, topic: Key, position: u32) {
         let subscribers = &self.topics[topic.index()].subscribers;
         match self.lists.swap_remove(subscribers, position as usize) {
@@ -360,7 +359,7 @@ impl Subscriptions {
         self.find_at(peer, self.find_topic(topic)?)
     }
 
-    /// The subscription of `peer` to the topic at this place.
+    /// The subscription of `peer` to the topic with this key.
     fn find_at(&self, peer: PeerId, topic: Key) -> Option<Key> {
         let subscribers = self.lists.get(&self.topics[topic.index()].subscribers);
         let found = if subscribers.len() < self.count_of_peer(peer) {
@@ -378,7 +377,7 @@ impl Subscriptions {
         })
     }
 
-    /// The place in `counts`.
+    /// The topic's index in `counters`.
     fn kind_of(&self, topic: Key) -> usize {
         self.topics[topic.index()].topic.kind() as usize
     }
@@ -392,7 +391,7 @@ impl Subscriptions {
     }
 }
 
-/// A count or position in its four bytes. Whatever is counted here takes far more than one byte each.
+/// A count or position as four bytes. Memory cannot hold 2³² of anything counted here.
 fn narrow(count: usize) -> u32 {
     u32::try_from(count).expect("fewer than 2^32 of anything")
 }

@@ -1,4 +1,4 @@
-//! The sessions: which users a peer speaks for, and on which peers a user is.
+//! Sessions: the users of each peer, and the peers of each user.
 
 use super::linked::{Head, Key, Links, push_front, unlink};
 use super::{Peer, Subscription, Subscriptions, narrow};
@@ -7,22 +7,22 @@ use crate::peers::PeerId;
 use std::hash::BuildHasher as _;
 use std::iter;
 
-/// One user on one peer. There is none without a subscription.
+/// One user on one peer, with at least one subscription.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// The peer's place, and its generation.
+    /// The peer's slot, as a key.
     pub(super) slot: Key,
     generation: u32,
     pub(super) user: UserId,
     pub(super) subscriptions: Head,
     next_of_peer: Head,
     pub(super) of_user: Links,
-    /// In the first session of a user: how many there are.
+    /// The number of the user's sessions; valid in its first session only.
     pub(super) count: u32,
 }
 
 impl Subscriptions {
-    /// Puts the subscription into the session of `user` on `peer`, beginning one if there is none.
+    /// Adds the subscription to the session of `user` on `peer`, which is created if needed.
     pub(super) fn join_session(&mut self, key: Key, peer: PeerId, user: UserId) {
         let session = self.find_session(peer, user).unwrap_or_else(|| self.begin_session(peer, user));
         self.subscriptions[key.index()].session = session;
@@ -30,7 +30,7 @@ impl Subscriptions {
         push_front(&mut self.subscriptions, head, key, |entry| &mut entry.of_session);
     }
 
-    /// Takes the subscription out of its session, which ends with the last one.
+    /// Removes the subscription from its session, and the session with its last subscription.
     pub(super) fn leave_session(&mut self, key: Key) {
         let session = self.subscriptions[key.index()].session;
         let head = &mut self.sessions[session.index()].subscriptions;
@@ -72,7 +72,7 @@ impl Subscriptions {
 
     fn remove_session(&mut self, key: Key) {
         let Session { slot, user, next_of_peer, .. } = self.sessions[key.index()];
-        // A peer has few sessions: one for each user whose token came over its connection.
+        // A peer has few sessions, so a walk is cheap.
         let mut link = &mut self.peers[slot.index()].sessions;
         while let Some(other) = *link
             && other != key
@@ -97,7 +97,7 @@ impl Subscriptions {
         self.sessions.remove(key.index());
     }
 
-    /// Ends a session's subscriptions; with the last of them goes the session.
+    /// Ends a session's subscriptions, and with the last of them the session.
     pub(super) fn end_session(&mut self, session: Key, ended: &mut impl FnMut(Subscription)) {
         let mut next = self.sessions[session.index()].subscriptions;
         while let Some(key) = next {
@@ -113,14 +113,14 @@ impl Subscriptions {
         self.user_index.find(self.hasher.hash_one(user), is_it).copied()
     }
 
-    /// The peer's sessions: one for each user whose token came over its connection.
+    /// The peer's sessions: one for each user whose token it has sent.
     pub(super) fn sessions_of_peer(&self, peer: PeerId) -> impl Iterator<Item = &Session> {
         let session = |key: Key| &self.sessions[key.index()];
         let first = self.peers.get(peer.index()).and_then(|peer| peer.sessions);
         iter::successors(first.map(session), move |it| it.next_of_peer.map(session))
     }
 
-    /// Walks the peer's sessions: one for each user whose token came over this connection.
+    /// The session of `user` on `peer`. Walks the peer's sessions, which are few.
     pub(super) fn find_session(&self, peer: PeerId, user: UserId) -> Option<Key> {
         let mut session = self.peers.get(peer.index())?.sessions;
         while let Some(key) = session {

@@ -1,4 +1,4 @@
-//! The subscriptions against a model that is too plain to be wrong: one map.
+//! Compares the subscriptions with a simple model: one map.
 
 use super::*;
 use crate::token::KeyId;
@@ -60,7 +60,7 @@ fn name(subscription: &Subscription) -> (PeerId, String) {
     (subscription.peer, format!("{:?}", subscription.topic))
 }
 
-/// Takes what `wanted` says out of the model.
+/// Removes the matching subscriptions from the model.
 fn take(model: &mut Model, wanted: impl Fn(&Subscription) -> bool) -> Vec<String> {
     let mut taken: Vec<String> = model.values().filter(|it| wanted(it)).map(|it| format!("{it:?}")).collect();
     model.retain(|_, it| !wanted(it));
@@ -120,7 +120,7 @@ fn agrees(real: &Subscriptions, model: &Model) {
             assert_eq!(reached, expected);
         }
     }
-    // Nothing is kept of what is gone.
+    // No entry outlives its subscriptions.
     assert_eq!(real.subscriptions.len(), model.len());
     assert_eq!(real.topic_index.len(), real.topics.len());
     if model.is_empty() {
@@ -138,7 +138,7 @@ fn agrees(real: &Subscriptions, model: &Model) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
-    fn any_history_leaves_what_the_model_says(steps in prop::collection::vec(step(), 1..120)) {
+    fn any_sequence_of_steps_agrees_with_the_model(steps in prop::collection::vec(step(), 1..120)) {
         let mut real = Subscriptions::new();
         let mut model = Model::new();
         let mut generation = [0; 6];
@@ -196,7 +196,7 @@ proptest! {
 }
 
 #[test]
-fn a_renewal_up_to_the_same_moment_rests_on_the_new_key() {
+fn a_renewal_with_the_same_end_rests_on_the_new_key() {
     let (peer, owner) = (PeerId::new(0, 1), user(1));
     for ends in [Wall(7), Wall::NEVER] {
         let mut real = Subscriptions::new();
@@ -208,11 +208,11 @@ fn a_renewal_up_to_the_same_moment_rests_on_the_new_key() {
     }
 }
 
-/// A peer holds 8 bytes here, and a subscription of its own user to a topic of its own the rest of these.
+/// Memory of a peer (8 bytes) with one subscription that shares its user and topic with no other.
 #[test]
 fn what_a_subscription_costs() {
     assert_eq!(size_of::<Peer>(), 8);
-    // With what the slab adds to know a free slot.
+    // Including what the slab adds to mark a free slot.
     assert_eq!(size_of::<Option<Entry>>(), 32);
     assert_eq!(size_of::<Option<TopicEntry>>(), 40);
     assert_eq!(size_of::<Option<Session>>(), 40);

@@ -1,11 +1,11 @@
-//! What can be subscribed to, and the list of those who did.
+//! Topics and the lists of their subscribers.
 
 use super::linked::Key;
 use crate::api::{EventType, ObjectId, Subject, UserId};
 use slab::Slab;
 use std::hash::{Hash, Hasher};
 
-/// What a subscription is to.
+/// What a client can subscribe to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topic {
     /// The events of this type about this object.
@@ -15,7 +15,7 @@ pub enum Topic {
 }
 
 impl Topic {
-    /// The topic that `user` means by `subject`; `None` if a required id is missing.
+    /// The topic of `subject` for `user`; `None` if a required id is missing.
     #[must_use]
     pub fn new(user: UserId, subject: Subject) -> Option<Self> {
         let Subject { kind, id } = subject;
@@ -34,7 +34,7 @@ impl Topic {
         }
     }
 
-    /// The topic as its subscriber named it.
+    /// The subject as the subscriber requested it.
     #[must_use]
     pub const fn subject(self) -> Subject {
         match self {
@@ -44,7 +44,7 @@ impl Topic {
     }
 }
 
-/// In one write, where a derived implementation makes up to eight: a third of the time with the standard library's hasher.
+/// One write instead of the up to eight of a derived implementation: a third of the time with the standard hasher.
 impl Hash for Topic {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let (first, second) = match *self {
@@ -61,7 +61,7 @@ impl Hash for Topic {
     }
 }
 
-/// One entry of a topic's list: the peer's slot, which a fan-out needs, and the subscription it stands for.
+/// One entry of a topic's list: the peer's slot, which a fan-out needs, and the key of the subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subscriber {
     pub(super) peer: u32,
@@ -69,18 +69,18 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// The peer's slot. Valid as long as the subscription stands.
+    /// The peer's slot. Valid while the subscription exists.
     #[must_use]
     pub const fn slot(self) -> usize {
         self.peer as usize
     }
 }
 
-/// A topic's subscribers, in no order. Most topics of a large service have one, and that one needs no list.
+/// A topic's subscribers, in no particular order. A single one, the usual case, needs no list.
 #[derive(Debug)]
 pub(super) enum Subscribers {
     One(Subscriber),
-    /// A place in [`Lists`].
+    /// The index of a list in [`Lists`].
     Many(u32),
 }
 
@@ -112,8 +112,8 @@ impl Lists {
         }
     }
 
-    /// Removes the subscriber at `position`; the last one takes its place. Nothing is removed of a topic that has no other:
-    /// it is to go as a whole, and its list has gone.
+    /// Removes the subscriber at `position`; the last one takes its place. If there is no other, the list is removed and
+    /// the caller must remove the topic.
     pub(super) fn swap_remove(&mut self, subscribers: &Subscribers, position: usize) -> Removed {
         let Subscribers::Many(key) = *subscribers else { return Removed::Last };
         let list = &mut self.0[key as usize];
@@ -122,7 +122,7 @@ impl Lists {
             return Removed::Last;
         }
         list.swap_remove(position);
-        // A list that was long and is short gives back its memory, with room to grow so as not to swing.
+        // Releases the memory of a list that has shrunk, but leaves room to grow, so that it does not oscillate.
         if list.len() * 4 < list.capacity() {
             list.shrink_to(list.len() * 2);
         }
@@ -138,9 +138,9 @@ impl Lists {
 
 /// What [`Lists::swap_remove`] did to the others.
 pub(super) enum Removed {
-    /// There are no others: the topic is to go.
+    /// There are no others: the topic must be removed.
     Last,
-    /// The removed one was the last of the list; nobody moved.
+    /// The removed one was at the end of the list; none moved.
     FromEnd,
     /// This one now has the removed one's position.
     Moved(Subscriber),

@@ -241,7 +241,7 @@ impl<R: Role> Connection<R> {
     pub const fn deflate(&self) -> Option<WindowBits> {
         match self.phase {
             Phase::Open { compression, .. } | Phase::Closing { compression, .. } => compression,
-            Phase::AwaitingRequest(_) | Phase::Deciding | Phase::AwaitingResponse(_) | Phase::Closed => None,
+            _ => None,
         }
     }
 
@@ -374,7 +374,7 @@ impl<R: Role> Connection<R> {
                     Err(violation) => self.fail(violation, input, outgoing),
                 };
             }
-            OpCode::Pong | OpCode::Continuation | OpCode::Text | OpCode::Binary => {}
+            _ => {}
         }
         Step::Frame(control.opcode)
     }
@@ -411,7 +411,7 @@ impl<R: Role> Connection<R> {
                 self.phase = closing;
                 false
             }
-            Phase::AwaitingRequest(_) | Phase::Deciding | Phase::AwaitingResponse(_) | Phase::Closed => false,
+            _ => false,
         }
     }
 

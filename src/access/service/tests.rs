@@ -17,30 +17,35 @@ fn dataset(number: u8) -> Option<Subject> {
     Some(Subject { kind: EventType::DatasetUpdate, id: Some(ObjectId::from_bytes([number; 12])) })
 }
 
-fn service() -> Service {
-    Service::new(ServiceSettings { keep: KEEP, timeout: TIMEOUT, questions: QUESTIONS })
+fn service() -> AccessService {
+    AccessService::new(ServiceSettings { keep: KEEP, timeout: TIMEOUT, questions: QUESTIONS })
 }
 
-fn connected() -> Service {
+fn connected() -> AccessService {
     let mut service = service();
     service.handle_connected();
     service
 }
 
 /// Asks a question that is not answered at once, and sends it.
-fn ask(service: &mut Service, user: UserId, subject: Option<Subject>, now: Monotonic) -> QuestionId {
+fn ask(service: &mut AccessService, user: UserId, subject: Option<Subject>, now: Monotonic) -> QuestionId {
     let Decision::Later(id) = service.decide(user, subject, now) else { panic!("nothing is kept") };
     let question = service.next_question().unwrap();
     assert_eq!(question, Question { reference: id.0, user, subject });
     id
 }
 
-fn answer(service: &mut Service, id: QuestionId, code: u8, now: Monotonic) -> Option<(QuestionId, Code)> {
+fn answer(
+    service: &mut AccessService,
+    id: QuestionId,
+    code: u8,
+    now: Monotonic,
+) -> Option<(QuestionId, Code)> {
     let line = format!("{{\"ref\":{},\"code\":{code}}}", id.0);
     service.handle_line(line.as_bytes(), now).unwrap()
 }
 
-fn unanswered(service: &mut Service, now: Monotonic) -> Vec<QuestionId> {
+fn unanswered(service: &mut AccessService, now: Monotonic) -> Vec<QuestionId> {
     std::iter::from_fn(|| service.poll_unanswered(now)).collect()
 }
 
@@ -66,7 +71,7 @@ fn answers_come_in_any_order() {
 }
 
 #[test]
-fn nothing_but_a_sensible_answer_lets_in() {
+fn only_a_known_code_grants_access() {
     let mut service = connected();
     let now = Monotonic(0);
     let id = ask(&mut service, user(1), dataset(1), now);
@@ -87,12 +92,12 @@ fn nothing_but_a_sensible_answer_lets_in() {
         assert!(service.handle_line(garbage.as_bytes(), now).is_err(), "{garbage:.40}");
     }
     assert!(service.handle_line(b"{\"ref\":1,\"code\":0,\"x\":\"\xff\"}", now).is_err());
-    // Answers that nobody asked for.
+    // Answers to no question.
     for stranger in [0, reference + 1, reference + 1000, u64::MAX] {
         assert_eq!(answer(&mut service, QuestionId(stranger), 0, now), None);
     }
     assert!(matches!(service.handle_line(b"{\"ref\":-1,\"code\":0}", now), Err(_) | Ok(None)));
-    // The question is still open, and an answer without sense is none.
+    // The question is still open: an unknown code is no decision.
     let line = format!("{{\"ref\":{reference},\"code\":\"0\"}}");
     assert_eq!(service.handle_line(line.as_bytes(), now).unwrap(), Some((id, Code::Unavailable)));
     for code in ["1", "2", "5", "8", "-0", "0.0", "true", "null", "[]", "03"] {
@@ -101,14 +106,14 @@ fn nothing_but_a_sensible_answer_lets_in() {
         match service.handle_line(line.as_bytes(), now) {
             Ok(Some((answered, code))) => assert_eq!((answered, code), (id, Code::Unavailable)),
             Ok(None) => panic!("{line} is an answer"),
-            // Then it is no JSON, and the question is given up in time.
+            // Not JSON: the question times out.
             Err(_) => assert_eq!(unanswered(&mut service, now + TIMEOUT), [id]),
         }
     }
 }
 
 #[test]
-fn an_answer_to_a_question_not_sent_yet_is_nobodys() {
+fn an_answer_to_a_question_not_sent_yet_is_ignored() {
     let mut service = connected();
     let now = Monotonic(0);
     let Decision::Later(id) = service.decide(user(1), dataset(1), now) else { panic!() };
@@ -124,7 +129,7 @@ fn silence_is_unavailable() {
     let first = ask(&mut service, user(1), dataset(1), Monotonic(0));
     let second = ask(&mut service, user(2), dataset(1), Monotonic(500));
     assert_eq!(unanswered(&mut service, Monotonic(1999)), []);
-    // An answer that comes at the deadline is too late, even if nobody has looked at the clock since.
+    // An answer at the deadline is too late, even if the timeout was not polled.
     assert_eq!(answer(&mut service, first, 0, Monotonic(2000)), None);
     assert_eq!(unanswered(&mut service, Monotonic(2000)), [first]);
     assert_eq!(answer(&mut service, first, 0, Monotonic(2000)), None);
@@ -134,7 +139,7 @@ fn silence_is_unavailable() {
 }
 
 #[test]
-fn what_waits_too_long_is_never_sent() {
+fn a_question_that_timed_out_is_never_sent() {
     let mut service = connected();
     let Decision::Later(old) = service.decide(user(1), dataset(1), Monotonic(0)) else { panic!() };
     let Decision::Later(new) = service.decide(user(2), dataset(1), Monotonic(1000)) else { panic!() };
@@ -143,13 +148,13 @@ fn what_waits_too_long_is_never_sent() {
 }
 
 #[test]
-fn no_more_questions_wait_than_may() {
+fn the_number_of_questions_is_limited() {
     let mut service = connected();
     let now = Monotonic(0);
     let ids: Vec<_> = (0..8).map(|number| ask(&mut service, user(number), dataset(1), now)).collect();
     let unavailable = Decision::Now(Code::Unavailable);
     assert_eq!(service.decide(user(9), dataset(1), now), unavailable);
-    // What is kept is answered all the same. The first holds the place of those answered behind it.
+    // Kept answers still decide. The first question holds the places of those answered behind it.
     answer(&mut service, ids[7], 0, now);
     assert_eq!(service.decide(user(7), dataset(1), now), Decision::Now(Code::Ok));
     assert_eq!(service.decide(user(9), dataset(1), now), unavailable);
@@ -160,7 +165,7 @@ fn no_more_questions_wait_than_may() {
 }
 
 #[test]
-fn without_a_connection_nobody_gets_in() {
+fn without_a_connection_no_user_gets_access() {
     let mut service = service();
     assert_eq!(service.next_attempt(), Some(Monotonic(0)));
     let unavailable = Decision::Now(Code::Unavailable);
@@ -216,9 +221,9 @@ fn answers_are_kept_for_just_this_question() {
 }
 
 #[test]
-fn no_answer_is_kept_if_none_is_to_be() {
+fn no_answer_is_kept_if_caching_is_off() {
     let mut service =
-        Service::new(ServiceSettings { keep: Duration::ZERO, timeout: TIMEOUT, questions: QUESTIONS });
+        AccessService::new(ServiceSettings { keep: Duration::ZERO, timeout: TIMEOUT, questions: QUESTIONS });
     service.handle_connected();
     for _ in 0..2 {
         let id = ask(&mut service, user(1), dataset(1), Monotonic(0));
@@ -227,7 +232,7 @@ fn no_answer_is_kept_if_none_is_to_be() {
 }
 
 #[test]
-fn what_is_taken_back_is_asked_for_anew() {
+fn a_revoked_right_is_asked_for_again() {
     let mut service = connected();
     let now = Monotonic(0);
     let (known, other, on_its_way) = (dataset(1), dataset(2), dataset(3));
@@ -272,7 +277,7 @@ fn revocations_are_bounded_and_none_is_lost() {
     assert_eq!(answer(&mut service, on_its_way, 0, now), None);
     assert_eq!(unanswered(&mut service, now), [on_its_way]);
     assert!(matches!(service.decide(user(1), dataset(1), now), Decision::Later(_)));
-    // They go when no answer from before them can be left.
+    // They are dropped once no earlier answer can be in use.
     service.revoke(user(1), None, now + KEEP);
     assert_eq!(service.revocations.len(), 1);
 }
@@ -286,7 +291,7 @@ fn kept_answers_are_bounded() {
     let known: Vec<_> =
         (0..10).filter(|number| answers.get(&(user(*number), None), Monotonic(9000)).is_some()).collect();
     assert_eq!(known, [7, 8, 9]);
-    // A newer answer to the same question does not go with the older one.
+    // A newer answer to the same question is not dropped with the older one.
     let mut answers = Answers::new(KEEP, 10);
     answers.keep((user(1), None), QuestionId(1), Code::Ok, Monotonic(0));
     answers.keep((user(1), None), QuestionId(2), Code::NoAccess, Monotonic(20_000));
@@ -298,7 +303,7 @@ fn kept_answers_are_bounded() {
 fn pauses_grow_with_jitter_until_an_answer_comes() {
     let mut service = service();
     let now = Monotonic(1_000_000);
-    let pause = |service: &mut Service, random| {
+    let pause = |service: &mut AccessService, random| {
         service.handle_disconnected(now, random);
         service.next_attempt().unwrap() - now
     };
@@ -327,7 +332,7 @@ fn pauses_grow_with_jitter_until_an_answer_comes() {
         seen.dedup();
         assert!(seen.len() > 2);
     }
-    // Being let in is no success; being answered is.
+    // A connection does not reset the pause; an answer does.
     service.handle_connected();
     assert!(pause(&mut service, 0) >= millis(5000));
     service.handle_connected();
@@ -343,7 +348,7 @@ enum Event {
         dataset: u8,
     },
     Send,
-    /// To one of the last questions, or one that was never asked.
+    /// An answer to one of the last questions, or to one that was never asked.
     Answer {
         back: u64,
         code: u8,
@@ -382,9 +387,9 @@ struct Asked {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// Whatever the service does, each question is answered once, and with what the service said, in time, on the same
-    /// connection, to a question it had been sent; nothing that was taken back is granted by an answer to a question
-    /// from before.
+    /// Whatever the service does, each question ends once: by the service's own answer, in time and on the connection
+    /// that carried the question, or as unavailable. No answer to a question asked before a revocation grants the
+    /// revoked right.
     #[test]
     fn whatever_the_service_does_it_fails_closed(events in prop::collection::vec(event(), 1..120)) {
         let mut service = connected();
@@ -472,7 +477,7 @@ proptest! {
 #[test]
 fn s65_the_questions_of_one_user_never_delay_those_of_another() {
     let settings = ServiceSettings { keep: KEEP, timeout: TIMEOUT, questions: 100_000 };
-    let mut service = Service::new(settings);
+    let mut service = AccessService::new(settings);
     service.handle_connected();
     let now = Monotonic(0);
     let subject = |number: u32| {
@@ -493,10 +498,10 @@ fn s65_the_questions_of_one_user_never_delay_those_of_another() {
         .map(|question| QuestionId(question.reference))
         .collect();
     assert_eq!(sent.len(), 16, "the service is not flooded with them");
-    // Another user's is the next one that is sent, whatever waits.
+    // The next question sent is the other user's, however many wait.
     ask(&mut service, user(2), dataset(1), now);
     assert_eq!(service.next_question(), None);
-    // An answer makes room for one more, and the users take turns.
+    // Each answer lets one more be sent, round robin over users.
     for _ in 0..100 {
         assert!(answer(&mut service, sent.remove(0), 0, now).is_some());
         let Decision::Later(other) = service.decide(user(2), subject(77), now) else { panic!() };
@@ -506,7 +511,7 @@ fn s65_the_questions_of_one_user_never_delay_those_of_another() {
         assert!(answer(&mut service, other, 4, now).is_some());
         service.answers.clear();
     }
-    // None is lost: in the end all are answered or given up.
+    // None is lost: in the end all are answered or timed out.
     let left = unanswered(&mut service, now + TIMEOUT).len();
     assert!(left > 12_000 && service.in_flight.is_empty(), "{left}");
     assert_eq!(service.turns.count(user(1)), 0);

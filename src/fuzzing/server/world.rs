@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::cast::{ACCESS_FILE, START, keys, topic, topics};
 use super::client::{Bucket, Client, Published, check_answer};
-use crate::access::{Access, AccessFile, Service, ServiceSettings};
+use crate::access::{Access, AccessFile, AccessService, ServiceSettings};
 use crate::api::{Code, EventType, Line};
 use crate::cost::Budget;
 use crate::forwarded::TrustedProxies;
@@ -119,7 +119,7 @@ impl World {
                     timeout: Duration::from_secs(2),
                     questions: 4,
                 };
-                let mut service = Service::new(settings);
+                let mut service = AccessService::new(settings);
                 service.handle_connected();
                 Access::Service(Box::new(service))
             }

@@ -102,12 +102,7 @@ impl Rejection {
             Self::MethodNotAllowed => "Allow: GET\r\n".into(),
             Self::UpgradeRequired => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n".into(),
             Self::Unavailable { retry_after } => format!("Retry-After: {retry_after}\r\n").into(),
-            Self::BadRequest(_)
-            | Self::Forbidden
-            | Self::NotFound
-            | Self::RequestTimeout
-            | Self::HeadTooLarge
-            | Self::VersionNotSupported => "".into(),
+            _ => "".into(),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::rate::{BURST, PER_SECOND};
 use crate::tape::Tape;
 use crate::tokens::{self, ISSUER, KEY_SETS, OF_USER, START};
 use crate::witness::Witness;
-use airlay::access::{Access, AccessFile, Service, ServiceSettings};
+use airlay::access::{Access, AccessFile, AccessService, ServiceSettings};
 use airlay::api::EventType;
 use airlay::forwarded::TrustedProxies;
 use airlay::hub::{Admission, Hub, HubLimits};
@@ -176,7 +176,7 @@ pub(super) fn access(table: &AccessTable) -> Access {
 
 /// A service that is not connected yet.
 fn service() -> Access {
-    Access::Service(Box::new(Service::new(ServiceSettings {
+    Access::Service(Box::new(AccessService::new(ServiceSettings {
         keep: Duration::from_millis(KEEP),
         timeout: Duration::from_millis(TIMEOUT),
         questions: usize::MAX,
