@@ -241,7 +241,7 @@ impl<R: Role> Connection<R> {
     pub const fn deflate(&self) -> Option<WindowBits> {
         match self.phase {
             Phase::Open { compression, .. } | Phase::Closing { compression, .. } => compression,
-            _ => None,
+            Phase::AwaitingRequest(_) | Phase::Deciding | Phase::AwaitingResponse(_) | Phase::Closed => None,
         }
     }
 
@@ -374,7 +374,7 @@ impl<R: Role> Connection<R> {
                     Err(violation) => self.fail(violation, input, outgoing),
                 };
             }
-            _ => {}
+            OpCode::Pong | OpCode::Continuation | OpCode::Text | OpCode::Binary => {}
         }
         Step::Frame(control.opcode)
     }
@@ -411,7 +411,7 @@ impl<R: Role> Connection<R> {
                 self.phase = closing;
                 false
             }
-            _ => false,
+            Phase::AwaitingRequest(_) | Phase::Deciding | Phase::AwaitingResponse(_) | Phase::Closed => false,
         }
     }
 

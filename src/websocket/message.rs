@@ -105,7 +105,9 @@ impl Assembly {
         let content = match header.opcode {
             opcode if header.rsv1 => Content::Compressed { opcode, payload: Vec::new() },
             OpCode::Text => Content::Text(Text::default()),
-            _ => Content::Binary(Vec::new()),
+            OpCode::Binary | OpCode::Continuation | OpCode::Close | OpCode::Ping | OpCode::Pong => {
+                Content::Binary(Vec::new())
+            }
         };
         Self { content, fragments: 0 }
     }

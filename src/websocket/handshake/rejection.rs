@@ -102,7 +102,12 @@ impl Rejection {
             Self::MethodNotAllowed => "Allow: GET\r\n".into(),
             Self::UpgradeRequired => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n".into(),
             Self::Unavailable { retry_after } => format!("Retry-After: {retry_after}\r\n").into(),
-            _ => "".into(),
+            Self::BadRequest(_)
+            | Self::Forbidden
+            | Self::NotFound
+            | Self::RequestTimeout
+            | Self::HeadTooLarge
+            | Self::VersionNotSupported => "".into(),
         }
     }
 }
