@@ -1,6 +1,6 @@
 //! What one readiness event, or none, must not leave undone. Readiness is reported once: a socket that the server forgets is
 //! never read again, and a wake-up that it forgets waits for the housekeeping, once a second. Where only the second can be
-//! seen, there are so many to forget that the deadline passes.
+//! seen, there are this many to forget that the deadline passes.
 
 use std::io::{ErrorKind, Write as _};
 use std::net::{Shutdown, TcpStream};
