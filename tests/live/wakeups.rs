@@ -1,6 +1,6 @@
-//! What one readiness event, or none, must not leave undone. Readiness is reported once: a socket that the server forgets is
-//! never read again, and a wake-up that it forgets waits for the housekeeping, once a second. Where only the second can be
-//! seen, there are so many to forget that the deadline passes.
+//! Readiness is reported once: a socket that the server forgets is never read again, and a wake-up that it forgets comes a
+//! second later with the housekeeping. Since no test judges time, each that looks for a lost wake-up needs more wake-ups
+//! than there are seconds before its deadline.
 
 use std::io::{ErrorKind, Write as _};
 use std::net::{Shutdown, TcpStream};
