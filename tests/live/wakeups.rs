@@ -245,7 +245,10 @@ fn producers_that_never_pause_do_not_starve_another() {
         for _ in 0..4 {
             scope.spawn(|| {
                 let mut producer = Producer::connect(&server);
-                while !is_over.load(Ordering::Relaxed) && producer.try_write(lines.as_bytes()) {}
+                let mut is_open = true;
+                while is_open && !is_over.load(Ordering::Relaxed) {
+                    is_open = producer.try_write(lines.as_bytes());
+                }
             });
         }
         for mut client in &clients {
