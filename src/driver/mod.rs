@@ -53,7 +53,7 @@ pub struct Driver<S> {
 enum Stage {
     Serving,
     /// No new client is accepted; what producers had written when the stop began is read to the end. Producers that had
-    /// connected are accepted, but not beyond this moment if descriptors have run out.
+    /// connected are accepted, but not beyond this moment while descriptors are exhausted.
     Draining {
         accept_until: Monotonic,
     },
@@ -251,7 +251,8 @@ impl<S: Service> Driver<S> {
     /// peers. What producers still write reaches those that are still connected.
     fn drain(&mut self, transport: &mut impl Transport, random: impl FnOnce() -> u64, now: Now) {
         let Stage::Draining { accept_until } = self.stage else { return };
-        let may_accept = self.producers.may_accept(&self.server) && now.monotonic < accept_until;
+        let may_accept = self.producers.may_accept(&self.server)
+            && (self.accept_again.is_none() || now.monotonic < accept_until);
         if may_accept || self.producers.owe_lines() || self.server.has_backlog() {
             return;
         }

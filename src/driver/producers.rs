@@ -174,8 +174,8 @@ impl ProducerInput {
         now: Now,
     ) {
         let mut turn = std::mem::take(&mut self.readable);
-        // A different one is first each time: when the peers do not keep up, no producer is always the last.
-        if turn.len() > 1 {
+        // A different one is first each time that any may be read: when the peers do not keep up, none is always the last.
+        if turn.len() > 1 && turn.iter().any(|&producer| server.wants_lines(producer)) {
             turn.rotate_left(1);
         }
         let shares = server.shares();

@@ -1,10 +1,11 @@
-//! What one readiness event, or none, must not leave undone. Readiness is reported once: a socket that the server forgets is
-//! never read again, and a wake-up that it forgets waits for the housekeeping, once a second. Where only the second can be
-//! seen, there are this many to forget that the deadline passes.
+//! Readiness is reported once: a socket that the server forgets is never read again, and a wake-up that it forgets comes a
+//! second later with the housekeeping. Since no test judges time, each that looks for a lost wake-up needs more wake-ups
+//! than there are seconds before its deadline.
 
 use std::io::{ErrorKind, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rustix::process::Signal;
@@ -12,7 +13,7 @@ use socket2::SockRef;
 
 use crate::support::http::upgrade;
 use crate::support::token::{Key, claims, now, sign};
-use crate::support::wait::Timed;
+use crate::support::wait::{RaisedOnDrop, Timed};
 use crate::support::{
     Client, Deadline, ISSUE, LONG_DEADLINE, Metrics, OBJECT, Producer, Server, Setup, USER, event,
     good_token, reply, request,
@@ -217,4 +218,51 @@ fn an_unfinished_line_does_not_count_when_the_connection_was_reset() {
     let metrics = Metrics::wait_for(&server, |metrics| metrics.get("airlay_producers") == 0.0);
     assert_eq!(metrics.get("airlay_producer_lines_cut_total"), 1.0);
     client.expect_nothing();
+}
+
+#[test]
+fn producers_that_never_pause_do_not_starve_another() {
+    let server = Setup::new()
+        .set("limits.connectionsPerUser", 0)
+        .set("limits.queueBytes", 1 << 30)
+        .set("limits.queueSoftBytes", 1 << 30)
+        .set("limits.queueTotalBytes", 1_u64 << 40)
+        .start();
+    let token = good_token(USER);
+    // Enough of them that their events, not the producers' sockets, limit what is read.
+    let clients: Vec<TcpStream> = (0..140)
+        .map(|_| {
+            let mut client = Client::connect(&server);
+            client.attach(&token, "issueUpdate", ISSUE);
+            client.into_stream()
+        })
+        .collect();
+    let lines = (event("issueUpdate", ISSUE, &format!("\"{}\"", ".".repeat(4000))) + "\n").repeat(50);
+    let is_over = AtomicBool::new(false);
+    let deadline = Deadline::within(LONG_DEADLINE, "20 answers");
+    thread::scope(|scope| {
+        let _over = RaisedOnDrop(&is_over);
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut producer = Producer::connect(&server);
+                let mut is_open = true;
+                while is_open && !is_over.load(Ordering::Relaxed) {
+                    is_open = producer.try_write(lines.as_bytes());
+                }
+            });
+        }
+        for mut client in &clients {
+            // Reads until the end of the test, or until nothing has come for long.
+            scope.spawn(move || std::io::copy(&mut client, &mut std::io::sink()));
+        }
+        let mut modest = Producer::connect(&server);
+        for answered in 0..20 {
+            deadline.check(format_args!("none after {answered}"));
+            assert_eq!(modest.publish(&event("issueUpdate", OBJECT, "1")), 0);
+        }
+        is_over.store(true, Ordering::Relaxed);
+        for client in &clients {
+            client.shutdown(Shutdown::Both).expect("the connection is open");
+        }
+    });
 }
