@@ -82,7 +82,8 @@ fn s21_clients_that_stop_reading_are_closed_and_others_lose_nothing() {
     assert_eq!(metrics.sum("airlay_slow_consumers_total"), 3.0);
     assert_eq!(metrics.get(r#"airlay_closings_total{reason="slow_consumer"}"#), 3.0);
     assert_eq!(metrics.get(r#"airlay_connections{phase="open"}"#), 27.0);
-    let log = server.process().stderr().text();
+    // All of the log is there only at the end.
+    let log = server.stop().stderr;
     let slow: Vec<&str> = log.lines().filter(|line| line.contains(r#"msg="slow consumer""#)).collect();
     assert_eq!(slow.len(), 3, "{log}");
     for line in slow {
