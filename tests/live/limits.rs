@@ -82,9 +82,18 @@ fn s21_clients_that_stop_reading_are_closed_and_others_lose_nothing() {
     assert_eq!(metrics.sum("airlay_slow_consumers_total"), 3.0);
     assert_eq!(metrics.get(r#"airlay_closings_total{reason="slow_consumer"}"#), 3.0);
     assert_eq!(metrics.get(r#"airlay_connections{phase="open"}"#), 27.0);
-    // All of the log is there only at the end.
-    let log = server.stop().stderr;
-    let slow: Vec<&str> = log.lines().filter(|line| line.contains(r#"msg="slow consumer""#)).collect();
+    // The log is collected by another thread.
+    let is_slow = |line: &&str| line.contains(r#"msg="slow consumer""#);
+    let deadline = Deadline::new("three lines about slow consumers");
+    let log = loop {
+        let log = server.process().stderr().text();
+        match log.lines().filter(is_slow).count() {
+            0..3 => deadline.check(&log),
+            _ => break log,
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    };
+    let slow: Vec<&str> = log.lines().filter(is_slow).collect();
     assert_eq!(slow.len(), 3, "{log}");
     for line in slow {
         assert_eq!(field(line, "user").as_deref(), Some(USER), "{line}");
