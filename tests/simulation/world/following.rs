@@ -318,14 +318,15 @@ impl World {
 
     fn take_line(&mut self, at: usize, written: Written, refusal: Option<Refusal>) -> Verdict {
         let Written { begin, end, number: line_number, line } = written;
-        // Of a line that came in several reads the last part is what counts.
-        let Producer { given, read_from, .. } = self.producers[at];
-        self.taken += end.min(given).saturating_sub(begin.max(read_from));
         trace!(self, "producer {} has {line:?} read", self.producers[at].number);
         if refusal == Some(Refusal::NoRoom) {
             self.producers[at].expect(Answer::Refused(line_number, Fault::NoRoomForLine));
             return Ok(());
         }
+        // Of a line that came in several reads the last part is what counts. One that was refused unfinished does not: its bytes
+        // may have been read long ago, and nothing is offered for them.
+        let Producer { given, read_from, .. } = self.producers[at];
+        self.taken += end.min(given).saturating_sub(begin.max(read_from));
         let producer = &self.producers[at];
         if producer.ended.is_some() && end == producer.out.len() && !matches!(line, Line::Bad(_)) {
             self.faults.happened(Fault::LastLineUnended);
