@@ -23,13 +23,15 @@ pub(super) struct Attendance {
     /// How far the clock of the turns is behind.
     lost: Duration,
     catch_up: Option<CatchUp>,
+    /// The last turn began late.
+    was_late: bool,
     /// Catching up took too long, and every turn since has been late: turns are slow, and their time counts.
     is_slow: bool,
 }
 
 #[derive(Debug)]
 struct CatchUp {
-    /// How long it has taken. Of a late turn, which may have been stopped, [`LATE`] counts.
+    /// How long it has taken since the last stop. Of a late turn behind a late one, [`LATE`] counts: turns may be slow.
     took: Duration,
     /// The wait has reported all the readiness there was.
     is_all_reported: bool,
@@ -45,10 +47,12 @@ impl Attendance {
         let is_late = self.wait.is_some_and(|wait| passed > wait + LATE);
         if let Some(catch_up) = &mut self.catch_up {
             self.lost += passed;
-            catch_up.took += passed.min(LATE);
             if is_late {
                 (catch_up.is_all_reported, catch_up.unread) = (false, None);
             }
+            // Late behind a prompt turn: stopped again, so there is as much time as after the first stop.
+            catch_up.took =
+                if is_late && !self.was_late { Duration::ZERO } else { catch_up.took + passed.min(LATE) };
             catch_up.is_all_reported |= is_all_reported;
             if catch_up.took >= LONGEST_CATCH_UP {
                 self.catch_up = None;
@@ -60,6 +64,7 @@ impl Attendance {
             self.catch_up = Some(CatchUp { took: Duration::ZERO, is_all_reported, unread: None });
         }
         self.is_slow &= is_late;
+        self.was_late = is_late;
         Now { monotonic: Monotonic(real.monotonic.0.saturating_sub(millis(self.lost))), ..real }
     }
 
@@ -214,6 +219,26 @@ mod tests {
             assert_eq!(attendance.begin(at(real), true).monotonic, Monotonic(0), "{real}");
             assert!(attendance.is_catching_up());
         }
+    }
+
+    #[test]
+    fn s57_a_stop_while_catching_up_leaves_as_much_time_as_the_first() {
+        let mut attendance = Attendance::default();
+        attendance.begin(at(0), true);
+        let mut last = 0;
+        for stopped_until in [10_000, 30_000] {
+            for real in (stopped_until..stopped_until + 4_900).step_by(100) {
+                attendance.waits(Some(Duration::ZERO));
+                last = attendance.begin(at(real), false).monotonic.0;
+                assert_eq!(last, 0, "at {real}");
+            }
+        }
+        // But no more than that.
+        for real in (34_900..40_000).step_by(100) {
+            attendance.waits(Some(Duration::ZERO));
+            last = attendance.begin(at(real), false).monotonic.0;
+        }
+        assert!((4_800..5_100).contains(&last), "{last}");
     }
 
     #[test]

@@ -85,15 +85,14 @@ impl World {
                 return;
             }
             self.excused += self.real.monotonic.0 - begin + STOPPED_BEYOND;
-            // Catching up takes only so long: a further stop meanwhile may end it.
-            let is_first = !std::mem::replace(&mut self.is_catching_up, true);
+            self.is_catching_up = true;
             for client in &mut self.clients {
                 // What is left of a flood is taken as if it had come during the stop.
                 client.books.is_flood = false;
                 let wire = self.net.clients.wire(client.number);
                 // One that waits for an answer is not read, and what a read does not give comes behind it.
                 let is_taken = client.sent.front().is_none_or(|(end, _)| *end > client.given);
-                let is_read = is_first && is_taken && !client.listener.is_waiting();
+                let is_read = is_taken && !client.listener.is_waiting();
                 let is_certain = |wire: &&mut Wire| {
                     is_read && wire.has_input() && wire.rates.interrupted + wire.rates.empty_read == 0
                 };
