@@ -109,6 +109,8 @@ pub(crate) fn inflate(payload: &[u8], limit: usize) -> Result<Inflated, Broken> 
 pub(crate) enum Broken {
     /// Invalid or truncated DEFLATE data.
     Data,
+    /// A copy from before the first byte: its distance, and how many bytes there are.
+    BeforeStart(usize, usize),
     /// The contents exceed the limit; what follows is not checked.
     TooLong,
 }
@@ -167,7 +169,8 @@ fn compressed(
                 let distance = base + bits.take(extra)?;
                 *farthest = distance.max(*farthest);
                 for _ in 0..length {
-                    let from = out.len().checked_sub(distance).ok_or(Broken::Data)?;
+                    let from = out.len().checked_sub(distance);
+                    let from = from.ok_or(Broken::BeforeStart(distance, out.len()))?;
                     out.push(out[from]);
                 }
             }

@@ -233,8 +233,10 @@ impl Assembled {
             Err(Broken::TooLong) => {
                 Err(vec![Violation::MessageTooBig, Violation::BrokenDeflate, Violation::InvalidUtf8])
             }
-            Err(Broken::Data) if is_text => Err(vec![Violation::BrokenDeflate, Violation::InvalidUtf8]),
-            Err(Broken::Data) => Err(vec![Violation::BrokenDeflate]),
+            Err(Broken::Data | Broken::BeforeStart(..)) if is_text => {
+                Err(vec![Violation::BrokenDeflate, Violation::InvalidUtf8])
+            }
+            Err(Broken::Data | Broken::BeforeStart(..)) => Err(vec![Violation::BrokenDeflate]),
             Ok(inflated) if inflated.final_blocks > MOST_FINAL_BLOCKS => {
                 Err(vec![Violation::BrokenDeflate, Violation::InvalidUtf8])
             }
