@@ -35,6 +35,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QuestionId(pub(super) u64);
 
+#[cfg(test)]
+impl QuestionId {
+    /// An id for tests that ask no service.
+    pub(crate) const fn of_test(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// `[access] cacheSeconds`, `timeoutMs` and `questions`.
 #[derive(Clone, Copy, Debug)]
 pub struct ServiceSettings {

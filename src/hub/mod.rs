@@ -11,6 +11,8 @@ mod publishing;
 mod rate;
 mod requests;
 mod revocation;
+#[cfg(test)]
+mod tests;
 
 pub use admission::Admission;
 pub use counters::HubCounters;

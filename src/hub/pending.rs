@@ -192,6 +192,8 @@ impl Queue {
 mod tests {
     use super::*;
     use crate::api::EventType;
+    use crate::time::Wall;
+    use crate::token::KeyId;
 
     /// A request that needs a signature check. The tests tell requests apart by the action.
     fn token(action: Action) -> Pending {
@@ -242,5 +244,30 @@ mod tests {
         assert!(matches!(clients.next_ready(peer), Some(Pending::Refused(ready)) if ready == refused[2]));
         assert!(clients.next_ready(peer).is_none());
         assert!(!clients.has_pending(peer));
+    }
+
+    #[test]
+    fn nothing_stays_of_a_client_that_is_gone() {
+        let mut clients = Clients::default();
+        let [gone, stays] = [PeerId::new(0, 1), PeerId::new(1, 2)];
+        let questions = [1, 2].map(QuestionId::of_test);
+        for (peer, question) in [gone, stays].into_iter().zip(questions) {
+            let subject = Subject { kind: EventType::Notification, id: None };
+            let operation = Operation { action: Action::Attach, subject };
+            let claims = Claims {
+                user: "5dad615eae019570fb4647ed".parse().unwrap(),
+                expires: Wall(1),
+                key: KeyId::of_no_key(1),
+            };
+            clients.push(peer, token(Action::Attach));
+            clients.push(peer, Pending::Access { question, operation, claims });
+        }
+        clients.disconnect(gone);
+        assert_eq!((clients.pending(gone), clients.pending(stays)), (0, 2));
+        assert_eq!(clients.answer(questions[0], Code::Ok, 0), None);
+        assert_eq!((clients.questions.len(), clients.pending.len()), (1, 1));
+        assert_eq!(next_unverified(&mut clients), Some((stays, Action::Attach)));
+        assert_eq!(clients.answer(questions[1], Code::Ok, 0), Some(stays));
+        assert!(clients.questions.is_empty());
     }
 }

@@ -114,6 +114,63 @@ fn s13_control_frames_that_end_are_no_message_that_does_not() {
 }
 
 #[test]
+fn a_peer_that_is_not_read_from_is_late_with_nothing() {
+    let mut world = World::new(limits());
+    let [begun, idle] = [(); 2].map(|()| world.open());
+    world.receive(begun, &masked(0x01, b"begun"));
+    for id in [begun, idle] {
+        world.peers.pause(id);
+    }
+    // Neither for the rest of its message nor for its pong, which is due at 35 seconds.
+    world.until(40_000);
+    assert!(world.peers.is_open(begun) && world.peers.is_open(idle));
+    for id in [begun, idle] {
+        world.peers.resume(id);
+    }
+    // The next ping's is due at 60 seconds.
+    world.until(49_500);
+    assert!(world.peers.is_open(begun), "its time begins when it is read from");
+    world.until(51_500);
+    assert_eq!(world.endings(), [Ending::Told(CloseReason::MessageNotFinished)]);
+    world.until(60_500);
+    assert!(!world.peers.is_open(idle));
+}
+
+#[test]
+fn a_message_whose_end_was_kept_is_not_late() {
+    let mut world = World::new(limits());
+    let id = world.open();
+    world.receive(id, &masked(0x01, b"begun"));
+    let mut end = masked(0x80, b"ended");
+    world.peers.receive(&mut Doorman, id, &mut end, world.now, &mut Budget::new(0));
+    assert!(world.peers.has_leftover(id));
+    world.until(20_000);
+    world.peers.receive_leftover(&mut Doorman, id, world.now, &mut Budget::unlimited());
+    world.until(24_000);
+    assert!(world.peers.is_open(id));
+}
+
+#[test]
+fn what_waits_for_replies_to_be_offered_is_taken_afterwards() {
+    let mut world = World::new(PeerLimits { frames_per_second: 0, ..limits() });
+    let id = world.open();
+    let mut pings = masked(0x81, &[b'.'; 100]).repeat(400);
+    world.peers.receive(&mut Echo, id, &mut pings, world.now, &mut Budget::unlimited());
+    let mut offered = 0;
+    while world.peers.has_leftover(id) {
+        assert_eq!(world.peers.take_resumed().count(), 0, "the replies were not offered yet");
+        world.peers.flush(&mut world.sockets, SHARES, world.now.monotonic);
+        assert_eq!(world.peers.take_resumed().collect::<Vec<_>>(), [id]);
+        assert!(world.peers.wants_input(id));
+        world.peers.receive_leftover(&mut Echo, id, world.now, &mut Budget::unlimited());
+        offered += 1;
+    }
+    assert_eq!(offered, 2, "16 KiB each time");
+    world.turn();
+    assert_eq!(world.written(id).len(), 400 * 102);
+}
+
+#[test]
 fn who_does_not_answer_a_close_is_gone_in_time() {
     let mut world = World::new(limits());
     let id = world.open();
@@ -290,6 +347,42 @@ fn s21_who_reads_nothing_for_long_is_closed_though_little_is_queued() {
 }
 
 #[test]
+fn s21_who_was_under_the_soft_limit_has_all_its_time_again() {
+    let mut world = World::new(limits());
+    let id = world.open_trusted();
+    world.sockets.room.insert(id, 0);
+    world.deliver(&[id], 60_000);
+    world.until(6_000);
+    world.make_room(id, 20_000);
+    world.turn();
+    world.deliver(&[id], 20_000);
+    for second in [11, 13, 15] {
+        world.until(second * 1000);
+        assert!(world.peers.is_open(id), "second {second}");
+        world.make_room(id, 1);
+    }
+    world.until(17_500);
+    assert_eq!(world.endings(), [Ending::Told(CloseReason::SlowConsumer)]);
+    assert_eq!(world.peers.counters().slow(Slowness::OverSoftLimit), 1);
+}
+
+#[test]
+fn s21_a_peer_that_does_not_read_gets_no_more_replies_than_its_queue_holds() {
+    let mut world = World::new(limits());
+    let id = world.open_trusted();
+    world.sockets.room.insert(id, 0);
+    world.deliver(&[id], 100);
+    world.turn();
+    for number in 1..100 {
+        world.peers.send(id, &prepared(1000), world.now.monotonic);
+        assert!(world.peers.is_open(id), "reply {number}");
+    }
+    world.peers.send(id, &prepared(1000), world.now.monotonic);
+    world.turn();
+    assert_eq!(world.endings(), [Ending::Told(CloseReason::SlowConsumer)]);
+}
+
+#[test]
 fn s22_without_a_good_token_less_may_be_queued() {
     let mut world = World::new(limits());
     let (stranger, trusted) = (world.open(), world.open_trusted());
@@ -366,6 +459,23 @@ fn s23_what_a_peer_held_is_free_when_it_is_gone() {
     world.peers.disconnect(id);
     assert_eq!(world.peers.held(), 0, "before its slot is");
     world.peers.settle(&mut Doorman);
+}
+
+#[test]
+fn s23_what_closing_peers_hold_counts_too() {
+    let mut world = World::new(limits());
+    let peers: Vec<_> = (0..4).map(|_| world.open_trusted()).collect();
+    world.sockets.room.extend(peers.iter().map(|&id| (id, 0)));
+    for &id in &peers {
+        world.deliver(&[id], 90_000);
+        world.peers.flush(&mut world.sockets, SHARES, world.now.monotonic);
+    }
+    for &id in &peers[..3] {
+        world.peers.close(id, CloseReason::Stopping, world.now.monotonic);
+    }
+    assert!(world.peers.held() > world.peers.limits.queue_total);
+    world.peers.bound_memory(world.now.monotonic);
+    assert!(world.peers.held() <= world.peers.limits.queue_total, "{}", world.peers.held());
 }
 
 #[test]
@@ -512,6 +622,9 @@ struct World {
 /// Lets everybody in and has nothing to say.
 struct Doorman;
 
+/// Answers each message with one as long.
+struct Echo;
+
 /// What has been written to each peer, and how much more its socket takes; without a number, anything.
 #[derive(Default)]
 struct TestSockets {
@@ -617,6 +730,18 @@ impl Application for Doorman {
     }
 
     fn message(&mut self, _: &mut Peers, _: PeerId, _: Message<'_>, _: Now) {}
+
+    fn closed(&mut self, _: PeerId) {}
+}
+
+impl Application for Echo {
+    fn upgrade(&mut self, _: &mut Peers, _: PeerId, _: &Upgrade<'_>, _: Now) -> Result<(), Rejection> {
+        Ok(())
+    }
+
+    fn message(&mut self, peers: &mut Peers, id: PeerId, message: Message<'_>, now: Now) {
+        peers.send(id, &prepared(message.payload().len() + 2), now.monotonic);
+    }
 
     fn closed(&mut self, _: PeerId) {}
 }

@@ -519,6 +519,25 @@ fn s32_kid_only_chooses_among_the_configured_keys() {
     assert!(outcome(&mut tokens, &token, NOW).is_ok());
 }
 
+#[test]
+fn s32_a_key_without_a_kid_verifies_only_tokens_that_name_none() {
+    let named = str::from_utf8(JWKS).unwrap();
+    let nameless = named.replacen("\"kid\":", "\"was\":", 1);
+    let mut keys = KeySet::new();
+    keys.add_jwks(nameless.as_bytes()).unwrap();
+    let mut tokens = tokens(keys);
+    let main = SigningKey::from_pem(PRIVATE).unwrap();
+    for (header, error) in [
+        (r#"{"alg":"RS256"}"#, None),
+        (r#"{"alg":"RS256","kid":"main"}"#, Some(TokenError::UnknownKey)),
+        (r#"{"alg":"RS256","kid":"second"}"#, Some(TokenError::BadSignature)),
+        (r#"{"alg":"RS256","kid":""}"#, Some(TokenError::UnknownKey)),
+    ] {
+        let outcome = outcome(&mut tokens, &main.sign_with_header(header, PAYLOAD), NOW);
+        assert_eq!(outcome.err(), error, "{header}");
+    }
+}
+
 proptest! {
     /// `exp` and `nbf` are valid only if they are numbers in range.
     #[test]
